@@ -1,0 +1,1 @@
+//! What becomes of two writes of one key, neither of which had seen the other.

@@ -1,0 +1,3 @@
+//! The leader_follower model.
+
+pub mod message;

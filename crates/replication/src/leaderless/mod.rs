@@ -1,0 +1,3 @@
+//! The leaderless model.
+
+pub mod message;

@@ -1,0 +1,3 @@
+//! The multi_leader model.
+
+pub mod message;

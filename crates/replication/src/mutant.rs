@@ -1,0 +1,54 @@
+//! Planted bugs. Without the feature `mutants` there are none, and every question is `false` at
+//! compile time; the server refuses to compile with it.
+
+/// One rule left out, to prove that the simulator's checkers see it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Mutant {
+    /// A follower acknowledges an entry before it is durable.
+    AckBeforeDurable,
+    /// A vote is given without being written down.
+    VoteNotDurable,
+    /// A follower cuts its log to what it knows to be committed when a new leader speaks.
+    TruncateToCommit,
+    /// Copies of an older epoch's entries are counted (Raft, figure 8).
+    CountOlderEpochs,
+    /// The last write wins by the wall clock alone, whatever it had seen.
+    WallClockWins,
+    /// One answer fewer than R is enough for a quorum read.
+    ReadOneShort,
+    /// A leader answers reads without asking whether it still leads.
+    ReadWithoutRound,
+    /// A multi-leader group applies an update as often as it arrives.
+    ApplyTwice,
+    /// A node with a wiped disk counts at once.
+    WipedNodeCounts,
+    /// The leader's own copy counts before it is durable.
+    OwnCopyCountsEarly,
+}
+
+/// Whether planted bugs are compiled in.
+pub const COMPILED_IN: bool = cfg!(feature = "mutants");
+
+/// Which bug is planted, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mutants {
+    #[cfg(feature = "mutants")]
+    planted: Option<Mutant>,
+}
+
+impl Mutants {
+    /// Plants one bug.
+    #[cfg(feature = "mutants")]
+    pub fn plant(mutant: Mutant) -> Mutants {
+        Mutants { planted: Some(mutant) }
+    }
+
+    /// Whether this bug is planted.
+    #[inline]
+    pub fn is(self, _mutant: Mutant) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.planted == Some(_mutant);
+        #[cfg(not(feature = "mutants"))]
+        false
+    }
+}

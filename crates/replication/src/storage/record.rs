@@ -1,0 +1,48 @@
+//! The one record format of all models: what is kept for a key.
+
+use crate::version::{Dot, Stamp};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// What is kept for a key.
+///
+/// A string is a *base* plus the increments made on that base, one slot per actor. SET and DEL
+/// start a new base. Two records with the same (stamp, dot) have the same base; they merge slot by
+/// slot. Leader-follower keyspaces fold increments into the base and never have slots.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Record {
+    /// When the base was written.
+    pub stamp: Stamp,
+    /// Which write made the base.
+    pub dot: Dot,
+    /// The base. `Absent` without increments is a deleted or never written key.
+    pub value: Value,
+    /// When `expires_at_ms` was last set; the larger stamp wins among records of one base.
+    pub expiry_stamp: Stamp,
+    /// The moment, in wall-clock milliseconds since 1970, from which the key no longer exists.
+    pub expires_at_ms: Option<u64>,
+    /// In actor order, one slot for each.
+    pub increments: Vec<Increment>,
+}
+
+/// The base of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// No value: a tombstone, or the base of a counter that was never set.
+    Absent,
+    /// A Redis string.
+    String(Box<[u8]>),
+}
+
+/// All that one actor has added to a base.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Increment {
+    /// Who.
+    pub actor: u64,
+    /// How often he has added: of two states of a slot the one with the larger count is newer.
+    pub count: u64,
+    /// The sum of his whole increments.
+    pub integer: i64,
+    /// The sum of his fractional increments.
+    pub float: f64,
+}

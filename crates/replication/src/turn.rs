@@ -1,0 +1,201 @@
+//! What every model may use while it handles one input: the clock, the effects, and the few
+//! things that all models of a node share.
+
+use crate::keyspace::Durability;
+use crate::mutant::Mutants;
+use crate::node::message::Message as NodeMessage;
+use crate::random::Random;
+use crate::version::{EntryId, HybridClock, Stamp};
+use crate::{
+    ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
+    Time,
+};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+/// Whom a reply goes to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Requester {
+    /// A client of this node.
+    Client(RequestId),
+    /// A node that forwarded its client's command; the token is the forwarder's.
+    Peer {
+        /// The forwarder.
+        node: NodeId,
+        /// Its disk, so that an answer never reaches a successor on a new disk.
+        incarnation: Incarnation,
+        /// Returned with the answer.
+        token: u64,
+    },
+    /// One part of a command that this node took apart (MGET, SCAN, ...).
+    Part {
+        /// The command.
+        gather: u64,
+        /// Its part.
+        part: u32,
+    },
+}
+
+/// What a write's answer says about it, for WAIT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastWrite {
+    /// An entry of a group's log.
+    Entry {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        id: EntryId,
+    },
+    /// So many replicas have acknowledged it.
+    Copies(u16),
+}
+
+/// The answer to one part of a command that was taken apart.
+pub type PartAnswer = (u64, u32, Reply<'static>, Option<LastWrite>);
+
+/// A message that may be said only when a record of this node's log is kept.
+struct Owed {
+    position: Position,
+    to: NodeId,
+    message: Message<'static>,
+}
+
+/// What the models of one node share.
+pub struct Local {
+    /// This node.
+    pub me: NodeId,
+    /// This node's disk.
+    pub incarnation: Incarnation,
+    /// The hybrid clock of all stamps that this node gives.
+    pub clock: HybridClock,
+    /// All chance in this node.
+    pub random: Random,
+    /// Planted bugs, if any.
+    pub mutants: Mutants,
+    /// How far the log is handed to the operating system.
+    pub written: Position,
+    /// How far the log is on disk.
+    pub synced: Position,
+    /// The last write of each connection.
+    pub last_writes: BTreeMap<ClientId, LastWrite>,
+    /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
+    pub part_answers: VecDeque<PartAnswer>,
+    /// A buffer to encode records in, kept to spare allocations.
+    pub scratch: Vec<u8>,
+    owed_synced: VecDeque<Owed>,
+    owed_written: VecDeque<Owed>,
+}
+
+impl Local {
+    /// A node's shared part.
+    pub fn new(me: NodeId, incarnation: Incarnation, seed: u64, mutants: Mutants) -> Local {
+        Local {
+            me,
+            incarnation,
+            clock: HybridClock::default(),
+            random: Random::new(seed),
+            mutants,
+            written: Position(0),
+            synced: Position(0),
+            last_writes: BTreeMap::new(),
+            part_answers: VecDeque::new(),
+            scratch: Vec::new(),
+            owed_synced: VecDeque::new(),
+            owed_written: VecDeque::new(),
+        }
+    }
+
+    /// Up to where the log counts as kept.
+    pub fn durable(&self, durability: Durability) -> Position {
+        match durability {
+            Durability::Fsync => self.synced,
+            Durability::Interval => self.written,
+        }
+    }
+}
+
+/// One input's handling.
+pub struct Turn<'a> {
+    /// When.
+    pub now: Time,
+    /// Where effects go.
+    pub effects: &'a mut dyn Effects,
+    /// What the models share.
+    pub local: &'a mut Local,
+}
+
+impl Turn<'_> {
+    /// Answers a command. `last_write` names what a write has written, for a later WAIT.
+    pub fn answer(&mut self, to: Requester, reply: Reply<'_>, last_write: Option<LastWrite>) {
+        match to {
+            Requester::Client(request) => {
+                if let Some(last_write) = last_write {
+                    self.local.last_writes.insert(request.client, last_write);
+                }
+                self.effects.reply(request, &reply);
+            }
+            Requester::Peer { node, incarnation, token } => {
+                let message = NodeMessage::Answer { to: incarnation, token, reply, last_write };
+                self.effects.send(node, &Message::Node(message));
+            }
+            Requester::Part { gather, part } => {
+                self.local.part_answers.push_back((gather, part, reply.into_owned(), last_write));
+            }
+        }
+    }
+
+    /// Answers a command with an error.
+    pub fn refuse(&mut self, to: Requester, error: impl Into<alloc::borrow::Cow<'static, str>>) {
+        self.answer(to, Reply::Error(error.into()), None);
+    }
+
+    /// Says something to a peer.
+    pub fn send(&mut self, to: NodeId, message: Message<'_>) {
+        self.effects.send(to, &message);
+    }
+
+    /// Says something to a peer once the log is kept up to a position: a node never says what it
+    /// does not durably hold.
+    pub fn send_when_durable(
+        &mut self,
+        position: Position,
+        durability: Durability,
+        to: NodeId,
+        message: Message<'static>,
+    ) {
+        if self.local.durable(durability) >= position {
+            return self.effects.send(to, &message);
+        }
+        let owed = Owed { position, to, message };
+        match durability {
+            Durability::Fsync => self.local.owed_synced.push_back(owed),
+            Durability::Interval => self.local.owed_written.push_back(owed),
+        }
+    }
+
+    /// Says what was owed up to the positions that are now kept. Called by the node only.
+    pub fn send_owed(&mut self) {
+        let (written, synced) = (self.local.written, self.local.synced);
+        while let Some(owed) = self.local.owed_synced.pop_front_if(|o| o.position <= synced) {
+            self.effects.send(owed.to, &owed.message);
+        }
+        while let Some(owed) = self.local.owed_written.pop_front_if(|o| o.position <= written) {
+            self.effects.send(owed.to, &owed.message);
+        }
+    }
+
+    /// Appends a record to the node's log.
+    pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
+        self.effects.append(record, durability)
+    }
+
+    /// A stamp larger than every one that this node has seen.
+    pub fn stamp(&mut self) -> Stamp {
+        self.local.clock.next(self.now.wall_ms)
+    }
+
+    /// Tells the driver that something happened.
+    pub fn event(&mut self, event: Event) {
+        self.effects.event(&event);
+    }
+}

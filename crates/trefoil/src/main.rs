@@ -1,0 +1,3 @@
+//! Trefoil: the server and its command line.
+
+fn main() {}
