@@ -1,3 +1,5 @@
 //! Trefoil: the server and its command line.
 
+mod config;
+
 fn main() {}
