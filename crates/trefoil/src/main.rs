@@ -1,5 +1,10 @@
 //! Trefoil: the server and its command line.
 
+mod cli;
 mod config;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

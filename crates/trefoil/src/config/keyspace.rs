@@ -190,20 +190,11 @@ impl Reader<'_> {
             &["degrade"],
         );
         let known = [("leader", Reads::Leader), ("follower", Reads::Follower)];
-        let reads =
-            self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
+        let reads = self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
         let timeout = table.ack_timeout_ms.as_ref();
         let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, ACK_TIMEOUT_MS);
         let durability = self.durability();
-        GroupOptions {
-            replicas,
-            acks,
-            failover,
-            missing_acks,
-            ack_timeout_ms,
-            reads,
-            durability,
-        }
+        GroupOptions { replicas, acks, failover, missing_acks, ack_timeout_ms, reads, durability }
     }
 
     fn acks(&mut self) -> Acks {
@@ -246,13 +237,7 @@ impl Reader<'_> {
     }
 
     /// A number from 1 to `most`.
-    fn number(
-        &mut self,
-        name: &str,
-        value: Option<&Spanned<i64>>,
-        default: i64,
-        most: i64,
-    ) -> i64 {
+    fn number(&mut self, name: &str, value: Option<&Spanned<i64>>, default: i64, most: i64) -> i64 {
         let Some(value) = value else { return default };
         let number = *value.get_ref();
         if !(1..=most).contains(&number) {

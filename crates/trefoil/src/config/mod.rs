@@ -169,8 +169,10 @@ fn check_cluster(
     let named = check_name("cluster", name, problems);
     let Some(secret) = &table.get_ref().secret else {
         problems.push(
-            Problem::at(table.span(), "`secret` is missing in `[cluster]`")
-                .help(format!("draw one, the same for all nodes, for example:\n{}", fresh_secret())),
+            Problem::at(table.span(), "`secret` is missing in `[cluster]`").help(format!(
+                "draw one, the same for all nodes, for example:\n{}",
+                fresh_secret()
+            )),
         );
         return (named, None);
     };

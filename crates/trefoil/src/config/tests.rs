@@ -123,11 +123,17 @@ fn bad_values_are_named_with_their_line() {
     let lf = "leader-follower";
     refused(&keyspace("replicas = 0", lf), &["test.toml:4:", "from 1 to 99, not 0"]);
     refused(&keyspace("replicas = \"3\"", lf), &["test.toml:4:", "string"]);
-    refused(&keyspace("acks = \"all\"", lf), &["test.toml:4: `acks` cannot be \"all\"", "semi-sync"]);
+    refused(
+        &keyspace("acks = \"all\"", lf),
+        &["test.toml:4: `acks` cannot be \"all\"", "semi-sync"],
+    );
     refused(&keyspace("home = \"asia\"", lf), &["test.toml:4: no node is in", "us, eu"]);
     refused(&keyspace("w = 2", lf), &["test.toml:4: `w` is not an option of a leader-follower"]);
     refused(&keyspace("acks = 2", "leaderless"), &["test.toml:4: `acks` is not an option"]);
-    refused(&keyspace("datacenters = []", "multi-leader"), &["test.toml:4: `datacenters` is empty"]);
+    refused(
+        &keyspace("datacenters = []", "multi-leader"),
+        &["test.toml:4: `datacenters` is empty"],
+    );
     refused(&keyspace("", "leader"), &["test.toml:3: unknown replication model `leader`"]);
     refused("[[keyspace]]\nmodel = \"leaderless\"\n", &["test.toml:1:", "`prefix`"]);
     let two = "[[keyspace]]\nprefix = \"a\"\nmodel = \"leaderless\"\n".repeat(2);
