@@ -70,7 +70,7 @@ fn models_do_not_name_models(source: &Source, failures: &mut Vec<Failure>) {
         .find(|model| path.strip_prefix(**model).is_some_and(|rest| rest.starts_with(['/', '.'])));
     let code = code_only(&source.text);
     for model in MODELS.iter().filter(|model| own != Some(*model)) {
-        for line in lines_with_word(&code, model) {
+        for line in lines_with_path(&code, model) {
             let rule = match own {
                 Some(own) => format!("`{own}` does not name `{model}`"),
                 None => format!("what the models share does not name `{model}`"),
@@ -78,6 +78,18 @@ fn models_do_not_name_models(source: &Source, failures: &mut Vec<Failure>) {
             failures.push(Failure::new(source, line, rule));
         }
     }
+}
+
+/// The lines on which a word is a part of a path, and not just the name of something else.
+fn lines_with_path(code: &str, model: &str) -> Vec<usize> {
+    let inside = format!("{model}::");
+    let (of_crate, above) = (format!("crate::{model}"), format!("super::{model}"));
+    let lines: Vec<&str> = code.lines().collect();
+    let is_path = |number: &usize| {
+        let line = lines.get(number - 1).unwrap_or(&"");
+        line.contains(&inside) || line.contains(&of_crate) || line.contains(&above)
+    };
+    lines_with_word(code, model).into_iter().filter(is_path).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_model_names_no_other_and_what_they_share_names_none() {
-        let text = "use crate::leaderless::message;\n//! like multi_leader\n";
+        let text = "use crate::leaderless::message;\n// multi_leader::x\nlet leaderless = 3;\n";
         assert_eq!(lines("crates/replication/src/leaderless/mod.rs", text), [0usize; 0]);
         assert_eq!(lines("crates/replication/src/leader_follower/acks.rs", text), [1]);
         assert_eq!(lines("crates/replication/src/quorum.rs", text), [1]);

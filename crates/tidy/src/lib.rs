@@ -70,7 +70,10 @@ pub fn sources(root: &Path) -> std::io::Result<Vec<Source>> {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_link = path.symlink_metadata()?.is_symlink();
-            if path.is_dir() && !is_link && !["target", ".git", "node_modules"].contains(&&*name) {
+            if ["target", ".git"].contains(&&*name) || is_link {
+                continue;
+            }
+            if path.is_dir() {
                 waiting.push(path);
             } else if path.is_file() {
                 let Ok(text) = std::fs::read_to_string(&path) else { continue };

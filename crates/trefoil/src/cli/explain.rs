@@ -35,7 +35,7 @@ fn text(options: &Options) -> miette::Result<String> {
     };
     for keyspace in &config.cluster.keyspaces {
         let prefix = String::from_utf8_lossy(&keyspace.prefix);
-        let model = config::name_of(&keyspace.model);
+        let model = keyspace.model.name();
         let _ = writeln!(out, "\"{prefix}\" ({model})");
     }
     Ok(out)

@@ -4,33 +4,25 @@
 use super::Problem;
 use super::file::{File, KeyspaceTable};
 use replication::DatacenterId;
+use replication::keyspace::check::Contradiction;
 use replication::keyspace::{
     Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, LeaderFollower, Leaderless,
-    Member, MissingAcks, Model, MultiLeader, Reads, SLOTS,
+    Member, MissingAcks, Model, MultiLeader, Reads, SLOTS, defaults,
 };
+use std::ops::Range;
 use toml::Spanned;
 
-/// After how long the acks of a write count as missing, unless the keyspace says otherwise.
-const ACK_TIMEOUT_MS: u64 = 5_000;
-/// How long a leaderless command waits for W or R replicas, unless the keyspace says otherwise.
-const TIMEOUT_MS: u64 = 2_000;
 /// The longest timeout that may be asked for.
 const TIMEOUT_MS_MAX: i64 = 3_600_000;
-/// Replicas of a key, unless the keyspace says otherwise or there are fewer nodes.
-const REPLICAS: usize = 3;
 /// The most replicas that a key may have.
 const REPLICAS_MAX: i64 = 99;
-/// Partitions of a leader-follower or multi-leader keyspace.
-const PARTITIONS: u16 = 1;
-/// Partitions of a leaderless keyspace: many, so that every node has a share.
-const LEADERLESS_PARTITIONS: u16 = 64;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 512;
 
 const GROUP: [&str; 6] =
     ["replicas", "acks", "ack-timeout-ms", "when-acks-are-missing", "failover", "reads"];
 
-/// Checks all keyspaces; the one of the empty prefix is added where the file has none.
+/// Reads all keyspaces.
 pub fn check(
     tables: &[Spanned<KeyspaceTable>],
     datacenters: &[String],
@@ -53,12 +45,6 @@ pub fn check(
             keyspaces.push((prefix, model));
         }
     }
-    if !tables.iter().any(|table| table.get_ref().prefix.get_ref().is_empty()) {
-        let home = DatacenterId(0);
-        let group = default_group(members, &[home]);
-        let model = LeaderFollower { home, partitions: PARTITIONS, group };
-        keyspaces.push((Vec::new(), Model::LeaderFollower(model)));
-    }
     keyspaces
 }
 
@@ -72,25 +58,47 @@ pub fn assemble(
     keyspaces: Vec<(Vec<u8>, Model)>,
     problems: &mut Vec<Problem>,
 ) -> Option<Cluster> {
-    let _ = (file, &problems);
-    let keyspaces = keyspaces
-        .into_iter()
-        .map(|(prefix, model)| replication::keyspace::Keyspace {
-            id: replication::KeyspaceId(0),
-            prefix,
-            model,
-        })
-        .collect();
-    Some(Cluster { name, secret, datacenters, members, keyspaces })
+    match Cluster::new(name, secret, datacenters, members, keyspaces) {
+        Ok(cluster) => Some(cluster),
+        Err(contradictions) => {
+            problems.extend(contradictions.into_iter().map(|wrong| locate(file, wrong)));
+            None
+        }
+    }
 }
 
-/// A model's name in the file.
-pub fn name_of(model: &Model) -> &'static str {
-    match model {
-        Model::LeaderFollower(_) => "leader-follower",
-        Model::MultiLeader(_) => "multi-leader",
-        Model::Leaderless(_) => "leaderless",
-    }
+/// A contradiction at the line of its option, else of its keyspace.
+fn locate(file: &File, wrong: Contradiction) -> Problem {
+    let message = wrong.to_string();
+    let is_meant = |table: &&Spanned<KeyspaceTable>| {
+        Some(table.get_ref().prefix.get_ref().as_bytes()) == wrong.prefix.as_deref()
+    };
+    let Some(table) = file.keyspace.iter().find(is_meant) else {
+        return Problem::somewhere(message);
+    };
+    let options = given(table.get_ref()).into_iter();
+    let option = options.filter(|(name, _)| *name == wrong.option).find_map(|(_, span)| span);
+    Problem::at(option.unwrap_or_else(|| table.span()), message)
+}
+
+/// The options that not every model has, with their places.
+fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 14] {
+    [
+        ("partitions", table.partitions.as_ref().map(Spanned::span)),
+        ("replicas", table.replicas.as_ref().map(Spanned::span)),
+        ("home", table.home.as_ref().map(Spanned::span)),
+        ("acks", table.acks.as_ref().map(Spanned::span)),
+        ("ack-timeout-ms", table.ack_timeout_ms.as_ref().map(Spanned::span)),
+        ("when-acks-are-missing", table.when_acks_are_missing.as_ref().map(Spanned::span)),
+        ("failover", table.failover.as_ref().map(Spanned::span)),
+        ("reads", table.reads.as_ref().map(Spanned::span)),
+        ("datacenters", table.datacenters.as_ref().map(Spanned::span)),
+        ("conflicts", table.conflicts.as_ref().map(Spanned::span)),
+        ("n", table.n.as_ref().map(Spanned::span)),
+        ("w", table.w.as_ref().map(Spanned::span)),
+        ("r", table.r.as_ref().map(Spanned::span)),
+        ("timeout-ms", table.timeout_ms.as_ref().map(Spanned::span)),
+    ]
 }
 
 struct Reader<'a> {
@@ -133,7 +141,7 @@ impl Reader<'_> {
             Some(name) => self.datacenter(name)?,
             None => DatacenterId(0),
         };
-        let partitions = self.partitions(PARTITIONS);
+        let partitions = self.partitions(defaults::PARTITIONS);
         Some(LeaderFollower { home, partitions, group: self.group(&[home]) })
     }
 
@@ -148,24 +156,23 @@ impl Reader<'_> {
         let not_yet = ["siblings", "merge"];
         let conflicts =
             self.choice("conflicts", table.conflicts.as_ref(), conflicts, &known, &not_yet);
-        let partitions = self.partitions(PARTITIONS);
+        let partitions = self.partitions(defaults::PARTITIONS);
         let group = self.group(&datacenters);
         Some(MultiLeader { datacenters, partitions, group, conflicts })
     }
 
     fn leaderless(&mut self) -> Option<Leaderless> {
         let table = self.table;
-        let nodes = self.members.len();
-        let n = self.count("n", table.n.as_ref(), nodes.min(REPLICAS) as u8);
-        let w = self.count("w", table.w.as_ref(), n / 2 + 1);
-        let r = self.count("r", table.r.as_ref(), n / 2 + 1);
+        let default = Leaderless::defaults(self.members.len());
+        let n = self.count("n", table.n.as_ref(), default.n);
+        let timeout = table.timeout_ms.as_ref();
         Some(Leaderless {
-            partitions: self.partitions(LEADERLESS_PARTITIONS),
+            partitions: self.partitions(default.partitions),
             n,
-            w,
-            r,
+            w: self.count("w", table.w.as_ref(), defaults::majority(n)),
+            r: self.count("r", table.r.as_ref(), defaults::majority(n)),
             durability: self.durability(),
-            timeout_ms: self.milliseconds("timeout-ms", table.timeout_ms.as_ref(), TIMEOUT_MS),
+            timeout_ms: self.milliseconds("timeout-ms", timeout, default.timeout_ms),
         })
     }
 
@@ -175,10 +182,7 @@ impl Reader<'_> {
         let default = default_group(self.members, datacenters);
         let replicas = self.count("replicas", table.replicas.as_ref(), default.replicas);
         let acks = self.acks();
-        let failover = match acks {
-            Acks::Async | Acks::Exactly(1) => Failover::Available,
-            _ => Failover::Safe,
-        };
+        let failover = Failover::default_for(acks);
         let known = [("safe", Failover::Safe), ("available", Failover::Available)];
         let failover = self.choice("failover", table.failover.as_ref(), failover, &known, &[]);
         let known = [("error", MissingAcks::Error), ("block", MissingAcks::Block)];
@@ -192,7 +196,7 @@ impl Reader<'_> {
         let known = [("leader", Reads::Leader), ("follower", Reads::Follower)];
         let reads = self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
         let timeout = table.ack_timeout_ms.as_ref();
-        let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, ACK_TIMEOUT_MS);
+        let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, default.ack_timeout_ms);
         let durability = self.durability();
         GroupOptions { replicas, acks, failover, missing_acks, ack_timeout_ms, reads, durability }
     }
@@ -302,24 +306,10 @@ impl Reader<'_> {
 
     /// Refuses the options of the other models.
     fn refuse_others(&mut self, model: &str, own: &[&str]) {
-        let table = self.table;
-        let given = [
-            ("replicas", table.replicas.as_ref().map(Spanned::span)),
-            ("home", table.home.as_ref().map(Spanned::span)),
-            ("acks", table.acks.as_ref().map(Spanned::span)),
-            ("ack-timeout-ms", table.ack_timeout_ms.as_ref().map(Spanned::span)),
-            ("when-acks-are-missing", table.when_acks_are_missing.as_ref().map(Spanned::span)),
-            ("failover", table.failover.as_ref().map(Spanned::span)),
-            ("reads", table.reads.as_ref().map(Spanned::span)),
-            ("datacenters", table.datacenters.as_ref().map(Spanned::span)),
-            ("conflicts", table.conflicts.as_ref().map(Spanned::span)),
-            ("n", table.n.as_ref().map(Spanned::span)),
-            ("w", table.w.as_ref().map(Spanned::span)),
-            ("r", table.r.as_ref().map(Spanned::span)),
-            ("timeout-ms", table.timeout_ms.as_ref().map(Spanned::span)),
-        ];
-        for (name, span) in given {
-            let Some(span) = span.filter(|_| !own.contains(&name)) else { continue };
+        for (name, span) in given(self.table) {
+            let Some(span) = span.filter(|_| name != "partitions" && !own.contains(&name)) else {
+                continue;
+            };
             let text = format!("`{name}` is not an option of a {model} keyspace");
             let help = format!(
                 "a {model} keyspace has `prefix`, `partitions`, `durability`, `{}`",
@@ -336,13 +326,5 @@ fn default_group(members: &[Member], datacenters: &[DatacenterId]) -> GroupOptio
         members.iter().filter(|member| member.datacenter == *wanted).count()
     };
     let smallest = datacenters.iter().map(in_one).min().unwrap_or(1);
-    GroupOptions {
-        replicas: smallest.min(REPLICAS) as u8,
-        acks: Acks::Majority,
-        failover: Failover::Safe,
-        missing_acks: MissingAcks::Error,
-        ack_timeout_ms: ACK_TIMEOUT_MS,
-        reads: Reads::Leader,
-        durability: Durability::Fsync,
-    }
+    GroupOptions::defaults(defaults::replicas(smallest))
 }

@@ -9,7 +9,6 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
-pub use keyspace::name_of;
 pub use problem::{ConfigError, Problem};
 
 use file::{ClusterTable, File, NodeTable};

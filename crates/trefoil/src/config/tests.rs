@@ -74,7 +74,8 @@ fn defaults_follow_from_the_other_options() {
         "[[keyspace]]\nprefix = \"a:\"\nmodel = \"leader-follower\"\nacks = \"async\"\n",
         "[[keyspace]]\nprefix = \"b:\"\nmodel = \"leader-follower\"\nacks = 2\nhome = \"us\"\n",
         "reads = \"follower\"\n",
-        "[[keyspace]]\nprefix = \"c:\"\nmodel = \"leaderless\"\nw = 3\ndurability = \"interval-1s\"\n",
+        "[[keyspace]]\nprefix = \"c:\"\nmodel = \"leaderless\"\nw = 3\n",
+        "durability = \"interval-1s\"\n",
         "[[keyspace]]\nprefix = \"d:\"\nmodel = \"multi-leader\"\n",
     ))
     .unwrap();
@@ -168,10 +169,10 @@ fn contradictions_are_refused_at_the_line_of_their_keyspace() {
     let keyspace = |options: &str, model: &str| {
         format!("# comment\n\n[[keyspace]]\nprefix = \"a:\"\nmodel = \"{model}\"\n{options}\n")
     };
-    refused(&keyspace("w = 4", "leaderless"), &["test.toml:3:", "w"]);
-    refused(&keyspace("n = 4", "leaderless"), &["test.toml:3:", "n"]);
-    refused(&keyspace("replicas = 2\nacks = 3", "leader-follower"), &["test.toml:3:", "acks"]);
-    refused(&keyspace("replicas = 3", "leader-follower"), &["test.toml:3:", "us"]);
+    refused(&keyspace("w = 4", "leaderless"), &["test.toml:6: keyspace \"a:\", w:"]);
+    refused(&keyspace("n = 4", "leaderless"), &["test.toml:6:", "a:", "3"]);
+    refused(&keyspace("replicas = 2\nacks = 3", "leader-follower"), &["test.toml:7:", "acks"]);
+    refused(&keyspace("replicas = 3", "leader-follower"), &["test.toml:6:", "us"]);
 }
 
 #[test]

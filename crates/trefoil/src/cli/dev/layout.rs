@@ -186,17 +186,27 @@ fn example_keyspaces(datacenters: &[String], nodes: usize) -> String {
     let acks = if nodes >= 2 { "semi-sync" } else { "majority" };
     let n = (nodes * datacenters.len()).min(3);
     let (replicas, quorum) = (nodes.min(3), n / 2 + 1);
-    format!(
+    let mut text = format!(
         "# What `trefoil dev` starts with: one keyspace of each model.\n\
          [[keyspace]]\nprefix = \"user:\"\nmodel = \"leader-follower\"\nhome = \"{home}\"\n\
-         replicas = {replicas}\nacks = \"{acks}\"\n\n\
-         [[keyspace]]\nprefix = \"cart:\"\nmodel = \"multi-leader\"\n\
-         datacenters = [\"{}\"]\nconflicts = \"last-write-wins\"\n\n\
-         [[keyspace]]\nprefix = \"session:\"\nmodel = \"leaderless\"\n\
+         replicas = {replicas}\nacks = \"{acks}\"\n\n"
+    );
+    // With one datacenter there is nobody to be a second leader.
+    if datacenters.len() >= 2 {
+        let names = datacenters.join("\", \"");
+        let _ = write!(
+            text,
+            "[[keyspace]]\nprefix = \"cart:\"\nmodel = \"multi-leader\"\n\
+             datacenters = [\"{names}\"]\nconflicts = \"last-write-wins\"\n\n"
+        );
+    }
+    let _ = write!(
+        text,
+        "[[keyspace]]\nprefix = \"session:\"\nmodel = \"leaderless\"\n\
          n = {n}\nw = {quorum}\nr = {quorum}\n\n\
-         [[keyspace]]\nprefix = \"\"\nmodel = \"leader-follower\"\nacks = \"majority\"\n",
-        datacenters.join("\", \""),
-    )
+         [[keyspace]]\nprefix = \"\"\nmodel = \"leader-follower\"\nacks = \"majority\"\n"
+    );
+    text
 }
 
 /// A kept cluster keeps its shape; what is asked for must be what it is.

@@ -3,9 +3,8 @@
 use super::layout::Layout;
 use super::processes::Processes;
 use crate::cli::status::{self, Status, show_prefix};
-use crate::config::name_of;
 use miette::miette;
-use replication::keyspace::{Acks, Keyspace, Model};
+use replication::keyspace::{Keyspace, Model};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -126,7 +125,7 @@ pub fn show(layout: &Layout, processes: &Processes, leaders: &Leaders) {
         let prefix = String::from_utf8_lossy(&keyspace.prefix).into_owned();
         keyspaces.add_row([
             show_prefix(&prefix),
-            name_of(&keyspace.model).to_owned(),
+            keyspace.model.name().to_owned(),
             options_of(&layout.config.cluster.datacenters, &keyspace.model),
             leaders.get(&prefix).cloned().unwrap_or_default(),
         ]);
@@ -146,28 +145,18 @@ fn options_of(datacenters: &[String], model: &Model) -> String {
     };
     match model {
         Model::LeaderFollower(options) => {
-            let (acks, replicas) = (show_acks(options.group.acks), options.group.replicas);
-            format!("{acks}, {replicas} replicas in {}", name(&options.home))
+            let (acks, replicas) = (options.group.acks, options.group.replicas);
+            format!("acks {acks}, {replicas} replicas in {}", name(&options.home))
         }
         Model::MultiLeader(options) => {
             let places: Vec<&str> = options.datacenters.iter().map(name).collect();
-            let (acks, replicas) = (show_acks(options.group.acks), options.group.replicas);
+            let (acks, replicas) = (options.group.acks, options.group.replicas);
             let places = places.join(" and ");
-            format!("last-write-wins, {acks}, {replicas} replicas in each of {places}")
+            format!("last-write-wins, acks {acks}, {replicas} replicas in each of {places}")
         }
         Model::Leaderless(options) => {
             format!("n={} w={} r={}", options.n, options.w, options.r)
         }
-    }
-}
-
-fn show_acks(acks: Acks) -> String {
-    match acks {
-        Acks::Async => String::from("async"),
-        Acks::SemiSync => String::from("semi-sync"),
-        Acks::Sync => String::from("sync"),
-        Acks::Majority => String::from("majority"),
-        Acks::Exactly(count) => format!("{count} acks"),
     }
 }
 
