@@ -21,6 +21,8 @@ const PEER_PORT_DISTANCE: u16 = 100;
 const NODES_MAX: usize = PEER_PORT_DISTANCE as usize;
 /// The file that a directory of `dev` is known by.
 const CLUSTER_FILE: &str = "cluster.toml";
+/// What a node says, in its own directory.
+pub const LOG_FILE: &str = "log.txt";
 /// The file that tells programs where the nodes are.
 const DESCRIPTION: &str = "dev.json";
 
@@ -56,7 +58,7 @@ impl DevNode {
 
     /// What it says.
     pub fn log_file(&self) -> PathBuf {
-        self.directory.join("log.txt")
+        self.directory.join(LOG_FILE)
     }
 }
 

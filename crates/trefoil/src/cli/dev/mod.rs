@@ -71,10 +71,9 @@ pub fn run(options: &Options) -> miette::Result<()> {
         (None, None) => return Err(miette!("there is no data directory")),
     };
     let result = run_in(&directory, options);
-    if let (Err(error), Some(temporary)) = (&result, temporary) {
+    if let Some(temporary) = temporary.filter(|directory| result.is_err() && has_logs(directory)) {
         // What the nodes said is worth more than a tidy directory.
-        let kept = temporary.keep();
-        return Err(miette!("{error}\nThe nodes' logs are kept in {}", kept.display()));
+        eprintln!("the nodes' logs are kept in {}", temporary.keep().display());
     }
     result
 }
@@ -133,6 +132,12 @@ fn stop_signal() -> miette::Result<Arc<AtomicBool>> {
 fn temporary_directory() -> miette::Result<tempfile::TempDir> {
     let made = tempfile::Builder::new().prefix("trefoil-dev-").tempdir();
     made.into_diagnostic().wrap_err("no temporary directory can be made; name one with --data DIR")
+}
+
+/// Whether any node has been started in a directory.
+fn has_logs(directory: &tempfile::TempDir) -> bool {
+    let entries = std::fs::read_dir(directory.path()).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.path().join(layout::LOG_FILE).exists())
 }
 
 /// One `dev` a directory; the lock ends with the process, however it ends.
