@@ -219,62 +219,150 @@ const SET_FORMS: &[(&str, Needs)] =
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
 static TABLE: [CommandInfo; 56] = [
-    data("append", 3, WOF, string::append).one_key().needs(Needs::Register).about(Group::String, "Appends to a string."),
-    connection("auth", -2, CONN).about(Group::Connection, "There are no users yet: refused, as Redis refuses without a password."),
-    connection("client", -2, SLOW).about(Group::Connection, "`ID`, `INFO`, `LIST`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `REPLY`."),
+    data("append", 3, WOF, string::append)
+        .one_key()
+        .needs(Needs::Register)
+        .about(Group::String, "Appends to a string."),
+    connection("auth", -2, CONN).about(
+        Group::Connection,
+        "There are no users yet: refused, as Redis refuses without a password.",
+    ),
+    connection("client", -2, SLOW).about(
+        Group::Connection,
+        "`ID`, `INFO`, `LIST`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `REPLY`.",
+    ),
     server("command", -1, STALE).about(Group::Server, "The commands; `COUNT`, `DOCS`, `INFO`."),
-    server("config", -2, SLOW).about(Group::Server, "`GET` and `SET` of the settings that there are."),
-    data("dbsize", 1, RF, cluster::dbsize).whole_cluster().about(Group::Server, "How many keys there are."),
+    server("config", -2, SLOW)
+        .about(Group::Server, "`GET` and `SET` of the settings that there are."),
+    data("dbsize", 1, RF, cluster::dbsize)
+        .whole_cluster()
+        .about(Group::Server, "How many keys there are."),
     data("decr", 2, WOF, string::decr).one_key().about(Group::String, "Takes 1 from a counter."),
-    data("decrby", 3, WOF, string::decrby).one_key().about(Group::String, "Takes a whole number from a counter."),
-    data("del", -2, W, several::delete).each_key().about(Group::Generic, "Removes keys; replies how many there were."),
+    data("decrby", 3, WOF, string::decrby)
+        .one_key()
+        .about(Group::String, "Takes a whole number from a counter."),
+    data("del", -2, W, several::delete)
+        .each_key()
+        .about(Group::Generic, "Removes keys; replies how many there were."),
     connection("echo", 2, FAST).about(Group::Connection, "Replies its argument."),
-    data("exists", -2, RF, several::exists).each_key().about(Group::Generic, "How many of the keys exist."),
-    data("expire", -3, WF, key::expire).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire in so many seconds."),
-    data("expireat", -3, WF, key::expireat).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire at a moment, in seconds since 1970."),
-    data("expiretime", 2, RF, key::expiretime).one_key().about(Group::Generic, "When a key expires, in seconds since 1970."),
-    data("flushall", -1, W, cluster::flush).whole_cluster().about(Group::Server, "Removes all keys."),
-    data("flushdb", -1, W, cluster::flush).whole_cluster().about(Group::Server, "Removes all keys: there is one database."),
+    data("exists", -2, RF, several::exists)
+        .each_key()
+        .about(Group::Generic, "How many of the keys exist."),
+    data("expire", -3, WF, key::expire)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire in so many seconds."),
+    data("expireat", -3, WF, key::expireat)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire at a moment, in seconds since 1970."),
+    data("expiretime", 2, RF, key::expiretime)
+        .one_key()
+        .about(Group::Generic, "When a key expires, in seconds since 1970."),
+    data("flushall", -1, W, cluster::flush)
+        .whole_cluster()
+        .about(Group::Server, "Removes all keys."),
+    data("flushdb", -1, W, cluster::flush)
+        .whole_cluster()
+        .about(Group::Server, "Removes all keys: there is one database."),
     data("get", 2, RF, string::get).one_key().about(Group::String, "The value of a key."),
-    data("getdel", 2, WF, string::getdel).one_key().needs(Needs::Coordination).about(Group::String, "The value of a key, which is removed."),
-    data("getex", -2, WF, string::getex).one_key().about(Group::String, "The value of a key, whose deadline is set or taken away."),
+    data("getdel", 2, WF, string::getdel)
+        .one_key()
+        .needs(Needs::Coordination)
+        .about(Group::String, "The value of a key, which is removed."),
+    data("getex", -2, WF, string::getex)
+        .one_key()
+        .about(Group::String, "The value of a key, whose deadline is set or taken away."),
     data("getrange", 4, R, string::getrange).one_key().about(Group::String, "A part of a string."),
-    data("getset", 3, WOF, string::getset).one_key().needs(Needs::Coordination).about(Group::String, "Sets a key and replies the old value."),
-    connection("hello", -1, CONN).about(Group::Connection, "Which protocol to speak: RESP2 or RESP3."),
+    data("getset", 3, WOF, string::getset)
+        .one_key()
+        .needs(Needs::Coordination)
+        .about(Group::String, "Sets a key and replies the old value."),
+    connection("hello", -1, CONN)
+        .about(Group::Connection, "Which protocol to speak: RESP2 or RESP3."),
     data("incr", 2, WOF, string::incr).one_key().about(Group::String, "Adds 1 to a counter."),
-    data("incrby", 3, WOF, string::incrby).one_key().about(Group::String, "Adds a whole number to a counter."),
-    data("incrbyfloat", 3, WOF, string::incrbyfloat).one_key().about(Group::String, "Adds a fractional number to a counter."),
+    data("incrby", 3, WOF, string::incrby)
+        .one_key()
+        .about(Group::String, "Adds a whole number to a counter."),
+    data("incrbyfloat", 3, WOF, string::incrbyfloat)
+        .one_key()
+        .about(Group::String, "Adds a fractional number to a counter."),
     server("info", -1, STALE).about(Group::Server, "What the node knows about itself."),
-    data("keys", 2, R, cluster::keys).whole_cluster().about(Group::Generic, "All keys that match a pattern."),
-    data("mget", -2, RF, several::mget).each_key().about(Group::String, "The values of several keys."),
-    data("mset", -3, WO, several::mset).keys_together().about(Group::String, "Sets several keys, all or none."),
-    data("persist", 2, WF, key::persist).one_key().about(Group::Generic, "Takes a key's deadline away."),
-    data("pexpire", -3, WF, key::pexpire).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire in so many milliseconds."),
-    data("pexpireat", -3, WF, key::pexpireat).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire at a moment, in milliseconds since 1970."),
-    data("pexpiretime", 2, RF, key::pexpiretime).one_key().about(Group::Generic, "When a key expires, in milliseconds since 1970."),
+    data("keys", 2, R, cluster::keys)
+        .whole_cluster()
+        .about(Group::Generic, "All keys that match a pattern."),
+    data("mget", -2, RF, several::mget)
+        .each_key()
+        .about(Group::String, "The values of several keys."),
+    data("mset", -3, WO, several::mset)
+        .keys_together()
+        .about(Group::String, "Sets several keys, all or none."),
+    data("persist", 2, WF, key::persist)
+        .one_key()
+        .about(Group::Generic, "Takes a key's deadline away."),
+    data("pexpire", -3, WF, key::pexpire)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire in so many milliseconds."),
+    data("pexpireat", -3, WF, key::pexpireat)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire at a moment, in milliseconds since 1970."),
+    data("pexpiretime", 2, RF, key::pexpiretime)
+        .one_key()
+        .about(Group::Generic, "When a key expires, in milliseconds since 1970."),
     connection("ping", -1, FASTONLY).about(Group::Connection, "Replies PONG, or its argument."),
-    data("psetex", 4, WO, string::psetex).one_key().about(Group::String, "Sets a key that expires in so many milliseconds."),
-    data("pttl", 2, RF, key::pttl).one_key().about(Group::Generic, "In how many milliseconds a key expires."),
+    data("psetex", 4, WO, string::psetex)
+        .one_key()
+        .about(Group::String, "Sets a key that expires in so many milliseconds."),
+    data("pttl", 2, RF, key::pttl)
+        .one_key()
+        .about(Group::Generic, "In how many milliseconds a key expires."),
     connection("quit", -1, CONN).about(Group::Connection, "Closes the connection."),
     data("randomkey", 1, R, cluster::randomkey).whole_cluster().about(Group::Generic, "Any key."),
-    connection("readonly", 1, FAST).about(Group::Connection, "Accepted for the sake of cluster clients: every node answers everything."),
-    connection("readwrite", 1, FAST).about(Group::Connection, "Accepted for the sake of cluster clients: every node answers everything."),
-    connection("reset", 1, CONN).about(Group::Connection, "Makes the connection as if it were new."),
+    connection("readonly", 1, FAST).about(
+        Group::Connection,
+        "Accepted for the sake of cluster clients: every node answers everything.",
+    ),
+    connection("readwrite", 1, FAST).about(
+        Group::Connection,
+        "Accepted for the sake of cluster clients: every node answers everything.",
+    ),
+    connection("reset", 1, CONN)
+        .about(Group::Connection, "Makes the connection as if it were new."),
     server("role", 1, ROLE).about(Group::Server, "What the node leads and follows."),
-    data("scan", -2, R, cluster::scan).whole_cluster().about(Group::Generic, "The keys, piece by piece."),
+    data("scan", -2, R, cluster::scan)
+        .whole_cluster()
+        .about(Group::Generic, "The keys, piece by piece."),
     connection("select", 2, FAST).about(Group::Connection, "There is only database 0."),
     data("set", -3, WO, string::set).one_key().forms(SET_FORMS).about(Group::String, "Sets a key."),
-    data("setex", 4, WO, string::setex).one_key().about(Group::String, "Sets a key that expires in so many seconds."),
-    data("setnx", 3, WOF, string::setnx).one_key().needs(Needs::Coordination).about(Group::String, "Sets a key that does not exist."),
-    data("setrange", 4, WO, string::setrange).one_key().needs(Needs::Register).about(Group::String, "Writes over a part of a string."),
+    data("setex", 4, WO, string::setex)
+        .one_key()
+        .about(Group::String, "Sets a key that expires in so many seconds."),
+    data("setnx", 3, WOF, string::setnx)
+        .one_key()
+        .needs(Needs::Coordination)
+        .about(Group::String, "Sets a key that does not exist."),
+    data("setrange", 4, WO, string::setrange)
+        .one_key()
+        .needs(Needs::Register)
+        .about(Group::String, "Writes over a part of a string."),
     data("strlen", 2, RF, string::strlen).one_key().about(Group::String, "How long a string is."),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
-    data("tf.with", -3, TFWITH, with::with).about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
+    data("tf.with", -3, TFWITH, with::with)
+        .about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
     server("time", 1, FAST).about(Group::Server, "The node's clock."),
-    data("ttl", 2, RF, key::ttl).one_key().about(Group::Generic, "In how many seconds a key expires."),
-    data("type", 2, RF, key::kind).one_key().about(Group::Generic, "What a key holds: `string` or `none`."),
-    data("unlink", -2, WF, several::delete).each_key().about(Group::Generic, "Removes keys; replies how many there were."),
-    data("wait", 3, NOSCRIPT, cluster::wait).about(Group::Generic, "Waits until so many followers have the connection's last write."),
+    data("ttl", 2, RF, key::ttl)
+        .one_key()
+        .about(Group::Generic, "In how many seconds a key expires."),
+    data("type", 2, RF, key::kind)
+        .one_key()
+        .about(Group::Generic, "What a key holds: `string` or `none`."),
+    data("unlink", -2, WF, several::delete)
+        .each_key()
+        .about(Group::Generic, "Removes keys; replies how many there were."),
+    data("wait", 3, NOSCRIPT, cluster::wait)
+        .about(Group::Generic, "Waits until so many followers have the connection's last write."),
 ];
 
 #[cfg(test)]

@@ -221,8 +221,11 @@ mod tests {
                 expires_at_ms,
                 increments: slots
                     .into_iter()
-                    .map(|(actor, (count, integer, float))| {
-                        Increment { actor, count, integer, float }
+                    .map(|(actor, (count, integer, float))| Increment {
+                        actor,
+                        count,
+                        integer,
+                        float,
                     })
                     .collect(),
             },
