@@ -46,8 +46,8 @@ fn explain_group(options: &GroupOptions, place: &str, lines: &mut Vec<String>) {
     let quorum = Quorum::of(options);
     let Quorum { replicas: n, acks: a, election: e, commit: c } = quorum;
     lines.push(format!(
-        "In {place}: N = {n} replicas; one of them leads and orders the writes, the others copy its \
-         log."
+        "In {place}: N = {n} replicas; one of them leads and orders the writes, the others copy \
+         its log."
     ));
     let acks = options.acks;
     lines.push(format!(
@@ -59,10 +59,10 @@ fn explain_group(options: &GroupOptions, place: &str, lines: &mut Vec<String>) {
         Failover::Safe => format!("failover = safe: the larger of N - A + 1 and {majority}"),
         Failover::Available => format!("failover = available: a majority of {n}"),
     };
-    lines.push(format!("E = {e} ({election}): a new leader needs {e} votes."));
+    lines.push(format!("E = {e} ({election}): a new leader needs {e} {}.", votes(e)));
     lines.push(format!(
-        "C = {c} (N - E + 1): a write that {c} of {n} replicas have is committed; no failover loses \
-         it, because C + E > N."
+        "C = {c} (N - E + 1): a write that {c} of {n} replicas have is committed; no failover \
+         loses it, because C + E > N."
     ));
     explain_nodes_down(options, &quorum, lines);
     explain_failover(&quorum, lines);
@@ -102,9 +102,9 @@ fn explain_failover(quorum: &Quorum, lines: &mut Vec<String>) {
         return;
     }
     lines.push(format!(
-        "A failover CAN LOSE acknowledged writes: A + E = {} is not more than N = {n}. Lost are the \
-         newest ones, those that fewer than C = {c} replicas had when the leader failed; what an old \
-         leader must cut when it returns is kept aside.",
+        "A failover CAN LOSE acknowledged writes: A + E = {} is not more than N = {n}. Lost are \
+         the newest ones, those that fewer than C = {c} replicas had when the leader failed; what \
+         an old leader must cut when it returns is kept aside.",
         a + e
     ));
 }
@@ -145,8 +145,8 @@ fn explain_missing_acks(options: &GroupOptions, quorum: &Quorum, lines: &mut Vec
     let timeout_ms = options.ack_timeout_ms;
     lines.push(match options.missing_acks {
         MissingAcks::Error => format!(
-            "when-acks-are-missing = error: a write that does not have {needed} of {} copies within \
-             {timeout_ms} ms is answered -UNKNOWN; it may survive or not.",
+            "when-acks-are-missing = error: a write that does not have {needed} of {} copies \
+             within {timeout_ms} ms is answered -UNKNOWN; it may survive or not.",
             quorum.replicas
         ),
         MissingAcks::Block => format!(
@@ -166,12 +166,12 @@ fn explain_reads(reads: Reads, quorum: &Quorum, lines: &mut Vec<String>) {
              confirm that it leads.",
             quorum.replicas
         ),
-        Reads::Leader => "reads = leader: every read sees every write acknowledged before it, until a \
-                          failover loses some; what was read can then be gone, too."
+        Reads::Leader => "reads = leader: every read sees every write acknowledged before it, \
+                          until a failover loses some; what was read can then be gone, too."
             .to_string(),
-        Reads::Follower => "reads = follower: any replica answers from what it knows to be committed. \
-                            A read may be STALE by the replication lag, may miss one's own write, and \
-                            may be older than the read before it."
+        Reads::Follower => "reads = follower: any replica answers from what it knows to be \
+                            committed. A read may be STALE by the replication lag, may miss one's \
+                            own write, and may be older than the read before it."
             .to_string(),
     });
 }
@@ -189,13 +189,13 @@ fn explain_multi_leader(cluster: &Cluster, options: &MultiLeader, lines: &mut Ve
         explain_group_once(options, *number, cluster, lines);
     }
     lines.push(format!(
-        "Once committed (C = {commit}), a write is sent to the other datacenters, exactly once and in \
-         order; one that was away catches up."
+        "Once committed (C = {commit}), a write is sent to the other datacenters, exactly once and \
+         in order; one that was away catches up."
     ));
     lines.push(
         "With any number of other datacenters down or cut off, a datacenter goes on with reads and \
-         writes. Reads see the others' writes later, by the replication lag between them; nothing is \
-         linearizable across datacenters."
+         writes. Reads see the others' writes later, by the replication lag between them; nothing \
+         is linearizable across datacenters."
             .to_string(),
     );
     lines.push(
@@ -204,10 +204,10 @@ fn explain_multi_leader(cluster: &Cluster, options: &MultiLeader, lines: &mut Ve
             .to_string(),
     );
     lines.push(
-        "conflicts = last-write-wins: of two writes of one key, neither of which had seen the other, \
-         the one with the larger stamp stays in all datacenters and the other IS DROPPED, though it \
-         was acknowledged. A write that had seen the other always wins over it, whatever the clocks \
-         say. Increments (INCR and its family) on the same base add up instead."
+        "conflicts = last-write-wins: of two writes of one key, neither of which had seen the \
+         other, the one with the larger stamp stays in all datacenters and the other IS DROPPED, \
+         though it was acknowledged. A write that had seen the other always wins over it, whatever \
+         the clocks say. Increments (INCR and its family) on the same base add up instead."
             .to_string(),
     );
     lines.push(
@@ -242,8 +242,9 @@ fn explain_leaderless(
 ) {
     let (n, w, r) = (usize::from(options.n), usize::from(options.w), usize::from(options.r));
     lines.push(format!(
-        "N = {n} replicas of each key, on different nodes, spread over the datacenters; any of them \
-         takes reads and writes. There is no leader: nothing is elected, no failover is needed."
+        "N = {n} replicas of each key, on different nodes, spread over the datacenters; any of \
+         them takes reads and writes. There is no leader: nothing is elected, no failover is \
+         needed."
     ));
     lines.push(format!(
         "W = {w}: a writer is told OK when {w} of {n} replicas have the write. R = {r}: a read \
@@ -261,12 +262,12 @@ fn explain_leaderless(
     explain_durability(options.durability, w, lines);
     let timeout_ms = options.timeout_ms;
     lines.push(format!(
-        "A write with fewer than {w} acks after {timeout_ms} ms is answered -PARTIAL with how many it \
-         has: it is not undone, may be seen, and may spread later."
+        "A write with fewer than {w} acks after {timeout_ms} ms is answered -PARTIAL with how many \
+         it has: it is not undone, may be seen, and may spread later."
     ));
     lines.push(
-        "Last write wins: of two concurrent writes of one key the one with the larger stamp stays and \
-         the other IS DROPPED, though it was acknowledged. Increments on the same base add up \
+        "Last write wins: of two concurrent writes of one key the one with the larger stamp stays \
+         and the other IS DROPPED, though it was acknowledged. Increments on the same base add up \
          instead."
             .to_string(),
     );
@@ -282,9 +283,9 @@ fn explain_overlap(n: usize, w: usize, r: usize, lines: &mut Vec<String>) {
     let sum = w + r;
     if reads_see_writes(n, w, r) {
         lines.push(format!(
-            "W + R = {sum} > N = {n}: every read meets at least {} that has the newest acknowledged \
-             write. It is NOT linearizable even so: a write that is under way or has failed may be \
-             seen by one read and unseen by the next, until it is repaired.",
+            "W + R = {sum} > N = {n}: every read meets at least {} that has the newest \
+             acknowledged write. It is NOT linearizable even so: a write that is under way or has \
+             failed may be seen by one read and unseen by the next, until it is repaired.",
             match sum - n {
                 1 => "1 replica".to_string(),
                 replicas => format!("{replicas} replicas"),
@@ -292,8 +293,8 @@ fn explain_overlap(n: usize, w: usize, r: usize, lines: &mut Vec<String>) {
         ));
     } else {
         lines.push(format!(
-            "W + R = {sum} is not more than N = {n}: a read MAY BE STALE, it can miss every replica \
-             that has the newest acknowledged write, until that is repaired."
+            "W + R = {sum} is not more than N = {n}: a read MAY BE STALE, it can miss every \
+             replica that has the newest acknowledged write, until that is repaired."
         ));
     }
     if 2 * w <= n {
@@ -342,6 +343,10 @@ fn datacenter_down(
 
 fn nodes(count: usize) -> &'static str {
     if count == 1 { "node" } else { "nodes" }
+}
+
+fn votes(count: usize) -> &'static str {
+    if count == 1 { "vote" } else { "votes" }
 }
 
 #[cfg(test)]

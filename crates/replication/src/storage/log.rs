@@ -31,8 +31,9 @@
 //! **Torn end or corruption.** A crash may lose any part of what was not synced, and only that. So
 //! where the first bad batch is, the log ends, unless something behind it proves that the missing
 //! position had been on disk: a batch whose header is right, whose position is higher and whose
-//! `durable` is not below the missing position. Then synced bytes were lost, and cutting there would
-//! lose acknowledged writes silently: recovery refuses. Only headers with this log's name prove.
+//! `durable` is not below the missing position. Then synced bytes were lost, and cutting there
+//! would lose acknowledged writes silently: recovery refuses. Only headers with this log's name
+//! prove.
 //!
 //! What is not here: the newest batch, if its synced bytes were lost, cannot be told from a torn
 //! one; a later batch is needed to tell.
