@@ -3,8 +3,12 @@
 use crate::cli::dev;
 use crate::config::{self, Config};
 use miette::{IntoDiagnostic, WrapErr};
+use replication::keyspace::guarantees;
 use std::fmt::Write;
 use std::path::PathBuf;
+
+/// Columns of the text.
+const COLUMNS: usize = 100;
 
 /// What `explain` is told.
 #[derive(clap::Args)]
@@ -33,10 +37,27 @@ fn text(options: &Options) -> miette::Result<String> {
         let _ = writeln!(out, "{name} lists no nodes: explained for the six nodes of `dev`.\n");
         Config::parse(&name, &dev::with_default_nodes(&text))?
     };
-    for keyspace in &config.cluster.keyspaces {
-        let prefix = String::from_utf8_lossy(&keyspace.prefix);
-        let model = keyspace.model.name();
-        let _ = writeln!(out, "\"{prefix}\" ({model})");
+    for (number, keyspace) in config.cluster.keyspaces.iter().enumerate() {
+        let mut lines = guarantees::explain(&config.cluster, keyspace).into_iter();
+        let separator = if number == 0 { "" } else { "\n" };
+        let _ = writeln!(out, "{separator}{}", lines.next().unwrap_or_default());
+        for line in lines {
+            wrap(&line, &mut out);
+        }
     }
     Ok(out)
+}
+
+/// One statement as a list item whose lines fit into a terminal.
+fn wrap(statement: &str, out: &mut String) {
+    let mut line = String::from("  -");
+    for word in statement.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            let _ = writeln!(out, "{line}");
+            line = String::from("   ");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{line}");
 }

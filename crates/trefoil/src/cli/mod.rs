@@ -23,6 +23,13 @@ enum Task {
     Dev(dev::Options),
     /// Run one node of a cluster.
     Serve(serve::Options),
+    /// Play a whole cluster in one thread, from one number, and check it.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// A seed, `--seeds A..B`, `--model M`, `--trace`, `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Show a cluster as one of its nodes sees it.
     Status(status::Options),
     /// Say what each keyspace of a configuration file guarantees.
@@ -34,13 +41,17 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     show_errors_plainly();
     let result = match arguments.task {
-        Task::Dev(options) => dev::run(&options),
+        Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Serve(options) => serve::run(&options),
-        Task::Status(options) => status::run(&options),
-        Task::Explain(options) => explain::run(&options),
+        Task::Sim { arguments } => {
+            let code = simulator::cli::main(arguments);
+            Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+        }
+        Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error:?}");
             ExitCode::FAILURE

@@ -1,8 +1,13 @@
 //! `trefoil serve`: one node of a cluster.
 
 use crate::config::Config;
-use miette::miette;
+use crate::server::{self, ServerOptions};
+use miette::{IntoDiagnostic, miette};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// What `serve` is told.
 #[derive(clap::Args)]
@@ -21,8 +26,8 @@ pub struct Options {
     parent_pipe: bool,
 }
 
-/// Runs the node until it is told to stop.
-pub fn run(options: &Options) -> miette::Result<()> {
+/// Runs the node until it is told to stop: by SIGTERM, by Ctrl-C, or by the end of its input.
+pub fn run(options: &Options) -> miette::Result<ExitCode> {
     let config = Config::read(&options.config)?;
     let file = options.config.display();
     let me = match &options.node {
@@ -38,6 +43,34 @@ pub fn run(options: &Options) -> miette::Result<()> {
     let data = options.data.clone().or_else(|| config.server.data.clone()).ok_or_else(|| {
         miette!("where does its data lie? Say `--data DIR`, or `data` in [server] of {file}")
     })?;
-    let _ = (me, data, options.parent_pipe);
-    Ok(())
+    let Some(own) = config.addresses_of(me) else {
+        return Err(miette!("{file} has no addresses of this node"));
+    };
+    let peers = config.addresses.iter().map(|addresses| addresses.peer).collect();
+    let server = ServerOptions::new(config.cluster, me, own.client, peers, data);
+    let stop = stop_signal(options.parent_pipe).into_diagnostic()?;
+    match server::run_until(server, stop) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(error.exit_code()))
+        }
+    }
+}
+
+/// A socket on which a byte arrives when the node is to stop.
+fn stop_signal(parent_pipe: bool) -> io::Result<UnixStream> {
+    let (stop, mut told) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, told.try_clone()?)?;
+    }
+    if parent_pipe {
+        std::thread::Builder::new().name(String::from("parent")).spawn(move || {
+            // Nothing is ever written: it ends when the parent does, whatever ends the parent.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            // Fails only when the node has stopped already.
+            let _ = told.write_all(&[0]);
+        })?;
+    }
+    Ok(stop)
 }
