@@ -101,13 +101,16 @@ impl Client {
         }
     }
 
-    /// Takes the number for a request, and with it notes whether it is answered.
-    pub fn ask(&mut self) -> u64 {
-        let silent = self.reply_mode != ReplyMode::On;
-        if self.reply_mode == ReplyMode::Skip {
-            self.reply_mode = ReplyMode::On;
+    /// Takes the numbers for so many commands and returns the first; notes which are answered.
+    pub fn ask(&mut self, count: usize) -> u64 {
+        let first = self.replies.asked();
+        for _ in 0..count {
+            self.replies.ask(self.reply_mode != ReplyMode::On);
+            if self.reply_mode == ReplyMode::Skip {
+                self.reply_mode = ReplyMode::On;
+            }
         }
-        self.replies.ask(silent)
+        first
     }
 
     /// Whether nothing more may be read from it for now.
@@ -137,8 +140,8 @@ impl Client {
             }
         }
         let all_said = self.replies.unsent() == 0 && self.replies.outstanding() == 0;
-        let close = self.replies.unsent() > OUT_BYTES_MAX
-            || (self.last_sequence.is_some() && all_said);
+        let close =
+            self.replies.unsent() > OUT_BYTES_MAX || (self.last_sequence.is_some() && all_said);
         (if close { Sent::Close } else { Sent::Fine }, taken)
     }
 }

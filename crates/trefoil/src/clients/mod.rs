@@ -195,7 +195,14 @@ impl Clients {
         }
     }
 
-    /// A client's socket can take more, or it must be looked at: at the next flush.
+    /// A client's socket can take more: what is unsent goes at the next flush.
+    pub fn touch_unsent(&mut self, place: usize) {
+        if self.at(place).is_some_and(|client| client.replies.unsent() > 0) {
+            self.touch(place);
+        }
+    }
+
+    /// A client must be looked at at the next flush.
     pub fn touch(&mut self, place: usize) {
         if let Some(client) = self.table.get_mut(place).and_then(Option::as_deref_mut)
             && !client.dirty
