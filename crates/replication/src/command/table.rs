@@ -367,6 +367,8 @@ static TABLE: [CommandInfo; 56] = [
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
