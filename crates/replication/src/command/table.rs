@@ -142,8 +142,8 @@ pub fn find(name: &[u8]) -> Option<&'static CommandInfo> {
 /// Who answers a command; `None` where there is no such command. Quickest for GET and SET.
 #[inline]
 pub fn scope(name: &[u8]) -> Option<Scope> {
-    let frequent = name.len() == 3
-        && (name.eq_ignore_ascii_case(b"get") || name.eq_ignore_ascii_case(b"set"));
+    let frequent =
+        name.len() == 3 && (name.eq_ignore_ascii_case(b"get") || name.eq_ignore_ascii_case(b"set"));
     if frequent { Some(Scope::Data) } else { Some(find(name)?.scope) }
 }
 
