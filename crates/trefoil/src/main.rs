@@ -1,7 +1,15 @@
 //! Trefoil: the server and its command line.
 
 mod cli;
+mod clients;
 mod config;
+mod disk;
+mod event_loop;
+mod operator_log;
+mod peers;
+mod resp;
+mod server;
+mod session;
 
 use std::process::ExitCode;
 
