@@ -48,8 +48,11 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
     };
     let peers = config.addresses.iter().map(|addresses| addresses.peer).collect();
     let server = ServerOptions::new(config.cluster, me, own.client, peers, data);
-    let stop = stop_signal(options.parent_pipe).into_diagnostic()?;
-    match server::run_until(server, stop) {
+    let ended = match options.parent_pipe {
+        true => server::run_until(server, parent_or_signal().into_diagnostic()?),
+        false => server::run(server),
+    };
+    match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             eprintln!("{error}");
@@ -58,19 +61,17 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
     }
 }
 
-/// A socket on which a byte arrives when the node is to stop.
-fn stop_signal(parent_pipe: bool) -> io::Result<UnixStream> {
+/// A socket on which a byte arrives when the standard input ends, or at SIGTERM and Ctrl-C.
+fn parent_or_signal() -> io::Result<UnixStream> {
     let (stop, mut told) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
         signal_hook::low_level::pipe::register(signal, told.try_clone()?)?;
     }
-    if parent_pipe {
-        std::thread::Builder::new().name(String::from("parent")).spawn(move || {
-            // Nothing is ever written: it ends when the parent does, whatever ends the parent.
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
-            // Fails only when the node has stopped already.
-            let _ = told.write_all(&[0]);
-        })?;
-    }
+    std::thread::Builder::new().name(String::from("parent")).spawn(move || {
+        // Nothing is ever written: it ends when the parent does, whatever ends the parent.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        // Fails only when the node has stopped already.
+        let _ = told.write_all(&[0]);
+    })?;
     Ok(stop)
 }
