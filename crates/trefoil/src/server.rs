@@ -46,6 +46,9 @@ pub struct ServerOptions {
     pub client_address: SocketAddr,
     /// Where the nodes listen for each other, in the members' order; its own is among them.
     pub peer_addresses: Vec<SocketAddr>,
+    /// Where each node is found by clients, in the members' order, to be told in TF.STATUS; may
+    /// be left empty.
+    pub client_addresses: Vec<SocketAddr>,
     /// Where the data is.
     pub data_directory: PathBuf,
     /// Bytes of one argument.
@@ -74,6 +77,7 @@ impl ServerOptions {
             me,
             client_address,
             peer_addresses,
+            client_addresses: Vec::new(),
             data_directory,
             bulk_bytes_max: BULK_BYTES_DEFAULT,
             clients_max: CLIENTS_MAX,
@@ -268,6 +272,8 @@ fn server_state(options: &ServerOptions, sink: &Sink) -> Result<ServerState, Ser
     Ok(ServerState {
         cluster: sink.cluster.clone(),
         me: options.me,
+        peer_addresses: options.peer_addresses.clone(),
+        client_addresses: options.client_addresses.clone(),
         client_port: options.client_address.port(),
         data_directory: options.data_directory.clone(),
         bulk_bytes_max: options.bulk_bytes_max.min(BULK_BYTES_LIMIT),

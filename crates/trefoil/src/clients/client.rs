@@ -28,8 +28,6 @@ pub struct Client {
     pub id: ClientId,
     /// Its name towards people: CLIENT ID.
     pub number: u64,
-    /// Its place in the table.
-    pub place: usize,
     /// The socket.
     pub stream: TcpStream,
     /// The other end.
@@ -69,17 +67,10 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: ClientId,
-        number: u64,
-        place: usize,
-        stream: TcpStream,
-        now: Instant,
-    ) -> Client {
+    pub(super) fn new(id: ClientId, number: u64, stream: TcpStream, now: Instant) -> Client {
         Client {
             id,
             number,
-            place,
             address: stream.peer_addr().ok(),
             stream,
             since: now,

@@ -103,12 +103,6 @@ impl Clients {
         self.table.get_mut(place)?.as_deref_mut()
     }
 
-    /// The client of this name, unless it has gone.
-    pub fn find(&mut self, id: ClientId) -> Option<&mut Client> {
-        let place = (id.0 & ((1 << PLACE_BITS) - 1)) as usize;
-        self.table.get_mut(place)?.as_deref_mut().filter(|client| client.id == id)
-    }
-
     /// All clients, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         let mut all: Vec<&Client> = self.table.iter().flatten().map(|client| &**client).collect();
@@ -165,7 +159,7 @@ impl Clients {
         self.accepted += 1;
         let id = ClientId(self.accepted << PLACE_BITS | place as u64);
         if let Some(entry) = self.table.get_mut(place) {
-            *entry = Some(Box::new(Client::new(id, self.accepted, place, stream, now)));
+            *entry = Some(Box::new(Client::new(id, self.accepted, stream, now)));
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Session, text, upper, wrong_count};
 use crate::resp::encode;
 use crate::resp::parse::BULK_BYTES_LIMIT;
 use replication::Arguments;
+use replication::command::glob;
 
 /// The least that `proto-max-bulk-len` can be set to: Redis's own bound.
 const BULK_BYTES_LEAST: usize = 1 << 20;
@@ -51,7 +52,7 @@ fn options(session: &Session<'_>) -> Vec<(&'static str, String)> {
 fn get(patterns: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
     let mut found = options(session);
     found.retain(|(name, _)| {
-        patterns.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+        patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
     });
     let protocol = session.protocol();
     encode::map(out, found.len(), protocol);
@@ -95,32 +96,4 @@ fn set(pairs: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
     }
     session.state.bulk_bytes_max = bulk_bytes_max;
     encode::simple(out, "OK");
-}
-
-/// A glob with `*` and `?`, which is what people use for options.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => {
-            matches(rest, name)
-                || name.split_first().is_some_and(|(_, tail)| matches(pattern, tail))
-        }
-        ([b'?', rest @ ..], [_, tail @ ..]) => matches(rest, tail),
-        ([a, rest @ ..], [b, tail @ ..]) if a == b => matches(rest, tail),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn option_patterns() {
-        assert!(matches(b"*", b"save"));
-        assert!(matches(b"max*", b"maxmemory-policy"));
-        assert!(matches(b"s?v*", b"save"));
-        assert!(!matches(b"sav", b"save"));
-        assert!(!matches(b"", b"save"));
-    }
 }

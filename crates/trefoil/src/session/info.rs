@@ -1,4 +1,4 @@
-//! What the server tells of itself: INFO, ROLE, TF.STATUS.
+//! What the server tells of itself: INFO and ROLE.
 
 use super::connection::REDIS_VERSION;
 use super::{Session, upper, wrong_count};
@@ -147,10 +147,4 @@ pub fn role(arguments: Arguments<'_>, session: &Session<'_>, out: &mut Vec<u8>) 
     encode::bulk(out, b"master");
     encode::integer(out, session.sink.log.last().0 as i64);
     encode::array(out, 0);
-}
-
-/// TF.STATUS: the node as JSON.
-pub fn status(arguments: Arguments<'_>, session: &Session<'_>, out: &mut Vec<u8>) {
-    let _ = (arguments, session);
-    encode::error(out, "ERR TF.STATUS is not there yet");
 }

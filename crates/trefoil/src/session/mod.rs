@@ -2,10 +2,12 @@
 //! process and not about data. Texts are those of Redis 7.0.
 
 mod client;
+mod command;
 mod config;
 mod connection;
 mod info;
 mod state;
+mod status;
 
 pub use state::{Counters, ServerState};
 
@@ -23,6 +25,8 @@ pub enum SessionCommand {
     Auth,
     /// CLIENT ...
     Client,
+    /// COMMAND ...
+    Command,
     /// CONFIG ...
     Config,
     /// ECHO
@@ -63,6 +67,7 @@ pub fn find(name: &[u8]) -> Option<SessionCommand> {
     Some(match &*upper {
         b"AUTH" => SessionCommand::Auth,
         b"CLIENT" => SessionCommand::Client,
+        b"COMMAND" => SessionCommand::Command,
         b"CONFIG" => SessionCommand::Config,
         b"ECHO" => SessionCommand::Echo,
         b"HELLO" => SessionCommand::Hello,
@@ -130,6 +135,7 @@ pub fn execute(
     match command {
         SessionCommand::Auth => connection::auth(arguments, out),
         SessionCommand::Client => client::execute(arguments, session, out),
+        SessionCommand::Command => command::execute(arguments, session, out),
         SessionCommand::Config => config::execute(arguments, session, out),
         SessionCommand::Echo => connection::echo(arguments, out),
         SessionCommand::Hello => connection::hello(arguments, session, out),
@@ -154,7 +160,7 @@ pub fn execute(
         SessionCommand::Reset => connection::reset(arguments, session, out),
         SessionCommand::Role => info::role(arguments, session, out),
         SessionCommand::Select => connection::select(arguments, out),
-        SessionCommand::Status => info::status(arguments, session, out),
+        SessionCommand::Status => status::execute(arguments, session, out),
         SessionCommand::Time => connection::time(arguments, session, out),
     }
     After::Stay
@@ -164,6 +170,7 @@ fn name_of(command: SessionCommand) -> &'static str {
     match command {
         SessionCommand::Auth => "auth",
         SessionCommand::Client => "client",
+        SessionCommand::Command => "command",
         SessionCommand::Config => "config",
         SessionCommand::Echo => "echo",
         SessionCommand::Hello => "hello",

@@ -2,6 +2,7 @@
 
 use replication::NodeId;
 use replication::keyspace::Cluster;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,10 @@ pub struct ServerState {
     pub cluster: Arc<Cluster>,
     /// Which of its nodes this is.
     pub me: NodeId,
+    /// Where each node is found by its peers, in the members' order.
+    pub peer_addresses: Vec<SocketAddr>,
+    /// Where each node is found by clients, in the members' order; empty where it is not known.
+    pub client_addresses: Vec<SocketAddr>,
     /// The port for clients.
     pub client_port: u16,
     /// Where the data is.
