@@ -16,6 +16,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Lines of a node's log that are shown when it does not start.
 const LOG_LINES_SHOWN: usize = 12;
 
+/// The program as it was called, for commands to copy: it need not be on the search path.
+pub fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| String::from("trefoil"))
+}
+
 /// All nodes of a `dev` cluster.
 pub struct Processes {
     program: PathBuf,
@@ -66,8 +71,9 @@ impl Processes {
             let (name, pid) = (&process.node.name, process.pid);
             fallen.push(format!(
                 "{name} (process {pid}) is down: {}. It stays down until you say, in another \
-                 terminal:\n  trefoil dev --restart {name} --data {}",
+                 terminal:\n  {} dev --restart {name} --data {}",
                 in_words(status),
+                program(),
                 self.directory.display(),
             ));
         }

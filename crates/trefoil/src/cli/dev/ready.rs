@@ -1,7 +1,7 @@
 //! Waits until a `dev` cluster works, and shows it.
 
 use super::layout::Layout;
-use super::processes::Processes;
+use super::processes::{Processes, program};
 use crate::cli::status::{self, Status, show_prefix};
 use miette::miette;
 use replication::keyspace::{Keyspace, Model};
@@ -135,7 +135,8 @@ pub fn show(layout: &Layout, processes: &Processes, leaders: &Leaders) {
     println!("Try, on any node:\n{}\n", commands(layout));
     println!(
         "A node that is killed stays down until you say, in another terminal:\n  \
-         trefoil dev --restart NAME --data {directory}\n\nCtrl-C stops all nodes."
+         {} dev --restart NAME --data {directory}\n\nCtrl-C stops all nodes.",
+        program()
     );
 }
 
@@ -185,4 +186,48 @@ fn commands(layout: &Layout) -> String {
         });
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use replication::DatacenterId;
+    use replication::KeyspaceId;
+    use replication::keyspace::{LeaderFollower, Leaderless};
+
+    fn keyspace(model: Model) -> Keyspace {
+        Keyspace { id: KeyspaceId(1), prefix: b"user:".to_vec(), model }
+    }
+
+    fn status(groups: &str) -> Status {
+        let text = format!(
+            "{{\"node\":\"eu-1\",\"keyspaces\":[{{\"prefix\":\"user:\",\"groups\":[{groups}]}},\
+             {{\"prefix\":\"\",\"groups\":[{{\"leader\":null}}]}}]}}"
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn every_group_that_any_node_knows_needs_a_leader() {
+        let model = LeaderFollower::defaults(DatacenterId(0), 3);
+        let keyspace = keyspace(Model::LeaderFollower(model));
+        let led = r#"{"partition":0,"datacenter":"eu","leader":"eu-1"}"#;
+        let unled = r#"{"partition":1,"datacenter":"eu","leader":null}"#;
+        let also_led = r#"{"partition":1,"datacenter":"eu","leader":"eu-2"}"#;
+        let look = |statuses: &[Status]| leaders_of(&keyspace, "user:", statuses);
+        assert_eq!(look(&[status(""), status("")]), None);
+        assert_eq!(look(&[status(led), status(unled)]), None);
+        // A node that does not know the leader does not hide it.
+        let all = [status(&format!("{led},{unled}")), status(also_led)];
+        assert_eq!(look(&all).unwrap(), "eu-1, eu-2");
+        let twice = [status(&format!("{led},{also_led}").replace("eu-2", "eu-1"))];
+        assert_eq!(look(&twice).unwrap(), "eu-1 (2 partitions)");
+    }
+
+    #[test]
+    fn a_leaderless_keyspace_is_always_ready() {
+        let keyspace = keyspace(Model::Leaderless(Leaderless::defaults(6)));
+        assert!(leaders_of(&keyspace, "user:", &[]).unwrap().contains("3 replicas"));
+    }
 }
