@@ -47,7 +47,8 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
         return Err(miette!("{file} has no addresses of this node"));
     };
     let peers = config.addresses.iter().map(|addresses| addresses.peer).collect();
-    let server = ServerOptions::new(config.cluster, me, own.client, peers, data);
+    let mut server = ServerOptions::new(config.cluster, me, own.client, peers, data);
+    server.client_addresses = config.addresses.iter().map(|addresses| addresses.client).collect();
     let ended = match options.parent_pipe {
         true => server::run_until(server, parent_or_signal().into_diagnostic()?),
         false => server::run(server),
