@@ -7,12 +7,12 @@
 //! refused: it is only sent when its ceiling is durable.
 
 use super::Leaderless;
+use crate::Position;
+use crate::data::Name;
 use crate::keyspace::Durability;
 use crate::mutant::Mutant;
-use crate::data::Name;
 use crate::turn::Turn;
 use crate::version::{Dot, Stamp};
-use crate::Position;
 
 /// How far ahead of its stamps a node reserves, in milliseconds. A restarted node's clock may be
 /// ahead of the wall by so much.

@@ -321,18 +321,27 @@ mod tests {
             records().prop_map(Answer::Holds)
         ];
         prop_oneof![
-            (any::<u64>(), groups(), keys(), records()).prop_map(|(operation, group, key, record)| {
-                Message::Write { operation, group, key, record }
+            (any::<u64>(), groups(), keys(), records()).prop_map(
+                |(operation, group, key, record)| {
+                    Message::Write { operation, group, key, record }
+                }
+            ),
+            (any::<u64>(), groups(), prop::option::of(records())).prop_map(
+                |(operation, group, newer)| Message::WriteAnswer { operation, group, newer }
+            ),
+            (any::<u64>(), groups(), keys()).prop_map(|(operation, group, key)| Message::Read {
+                operation,
+                group,
+                key
             }),
-            (any::<u64>(), groups(), prop::option::of(records()))
-                .prop_map(|(operation, group, newer)| Message::WriteAnswer { operation, group, newer }),
-            (any::<u64>(), groups(), keys())
-                .prop_map(|(operation, group, key)| Message::Read { operation, group, key }),
             (any::<u64>(), groups(), answers).prop_map(|(operation, group, answer)| {
                 Message::ReadAnswer { operation, group, answer }
             }),
-            (groups(), keys(), records())
-                .prop_map(|(group, key, record)| Message::Repair { group, key, record }),
+            (groups(), keys(), records()).prop_map(|(group, key, record)| Message::Repair {
+                group,
+                key,
+                record
+            }),
             (any::<u64>(), groups(), any::<u64>()).prop_map(|(operation, group, before)| {
                 Message::Flush { operation, group, before: Stamp(before) }
             }),

@@ -19,8 +19,7 @@
 //! tombstone, a tombstone to what is newer. Later answers are waited for; then whoever was stale
 //! gets the merged record: *read repair*.
 //!
-//! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST, GETEX and SET KEEPTTL: quorum
-//! read, merge into the own store, evaluate, quorum write. Increments have a slot for each actor,
+//! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST and GETEX: quorum read, merge into the own store, evaluate, quorum write. Increments have a slot for each actor,
 //! so concurrent ones add up. A coordinator carries out the writes of one key one at a time, in
 //! order of arrival; plain SETs that wait together are written as one, the last (`queue.rs`).
 //!
@@ -30,7 +29,7 @@
 //! log syncs, as their names cannot repeat: the dot's counter is the hybrid stamp, below a ceiling
 //! that was made durable beforehand (`ceiling.rs`), and the clock starts above it.
 //!
-//! **What claims or compares** (SETNX, GETSET, conditions, APPEND, ...) is refused: `-NEEDCOORD`.
+//! **What claims or compares** (SETNX, GETSET, conditions, APPEND, KEEPTTL, ...) is refused: `-NEEDCOORD`.
 //!
 //! **A replica whose disk was emptied** answers "not ready", never "not found", until it has
 //! fetched all that each other replica holds (`recovery.rs`).
@@ -61,9 +60,8 @@ mod tests;
 pub use partition::Partition;
 pub use recovery::{RECORD_KIND, keyspace_of_record};
 
-use crate::command::verb::Needs;
+use crate::command::verb::{Condition, Needs, With};
 use crate::command::{KeyCommand, Verb};
-use crate::command::verb::With;
 use crate::keyspace::slot::slot_of;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
@@ -110,6 +108,8 @@ pub struct Leaderless {
     /// Peers that were lost and have not spoken since: nothing that is answered waits for them.
     lost: BTreeSet<NodeId>,
     flushes: BTreeMap<u64, Flush>,
+    /// Flushes of which a tombstone was just answered.
+    continuing_flushes: VecDeque<u64>,
     /// Whether reads may be answered from the own store.
     ready: bool,
     fetches: Fetches,
@@ -144,6 +144,7 @@ impl Leaderless {
             next_at_us: u64::MAX,
             lost: BTreeSet::new(),
             flushes: BTreeMap::new(),
+            continuing_flushes: VecDeque::new(),
             ready: true,
             fetches: Fetches::default(),
         }
@@ -178,8 +179,10 @@ impl Leaderless {
         }
         let operation = self.operation(turn, requester, group, command, with);
         match operation.purpose {
-            Purpose::Read => self.begin_read(turn, operation),
-            Purpose::Overwrite | Purpose::Modify => self.enqueue(turn, operation),
+            Purpose::Read if !self.queues.contains_key(command.key) => {
+                self.begin_read(turn, operation);
+            }
+            Purpose::Read | Purpose::Overwrite | Purpose::Modify => self.enqueue(turn, operation),
         }
         self.start_released(turn);
     }
@@ -349,6 +352,7 @@ fn name(verb: &Verb<'_>) -> &'static str {
     match verb {
         Verb::Get => "GET",
         Verb::Set { get: true, .. } => "SET with GET",
+        Verb::Set { condition: Condition::Always, .. } => "SET with KEEPTTL",
         Verb::Set { .. } => "SET with NX or XX",
         Verb::SetIfAbsent(_) => "SETNX",
         Verb::GetSet(_) => "GETSET",

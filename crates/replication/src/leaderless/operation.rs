@@ -10,6 +10,7 @@ use super::quorum_write::QuorumWrite;
 use crate::command::verb::{Condition, Expiry, With};
 use crate::command::{KeyCommand, Reply, Verb};
 use crate::turn::{LastWrite, Requester, Turn};
+use crate::version::Stamp;
 use crate::{GroupId, NodeId};
 use alloc::format;
 use alloc::string::String;
@@ -65,8 +66,8 @@ pub(super) enum Phase {
 pub(super) enum Customer {
     /// A client, a forwarding node, or a part.
     Requester(Requester),
-    /// A flush of this node.
-    Flush(u64),
+    /// A flush of this node, which deletes nothing that is stamped later than `before`.
+    Flush { flush: u64, before: Stamp },
 }
 
 /// A command that borrows nothing.
@@ -125,6 +126,14 @@ impl Operation {
     /// When something is to be done for it if nothing happens.
     pub(super) fn next_at_us(&self) -> u64 {
         self.deadline_us.min(self.retransmit_us)
+    }
+
+    /// For a flush's tombstone, the stamp after which nothing is deleted.
+    pub(super) fn deletes_before(&self) -> Option<Stamp> {
+        match self.customers.first() {
+            Some(Customer::Flush { before, .. }) => Some(*before),
+            Some(Customer::Requester(_)) | None => None,
+        }
     }
 
     /// The replicas that have not said what they are asked for.
@@ -207,7 +216,9 @@ impl Leaderless {
         let (position, durability) = gate.waits_for(turn.local);
         match durability {
             crate::keyspace::Durability::Fsync => self.awaiting_synced.push_back((position, id)),
-            crate::keyspace::Durability::Interval => self.awaiting_written.push_back((position, id)),
+            crate::keyspace::Durability::Interval => {
+                self.awaiting_written.push_back((position, id))
+            }
         }
     }
 
@@ -228,7 +239,9 @@ impl Leaderless {
                 Customer::Requester(requester) => {
                     turn.answer(requester, reply.clone(), last_write);
                 }
-                Customer::Flush(flush) => self.on_tombstone_answered(flush, reply.is_error()),
+                Customer::Flush { flush, .. } => {
+                    self.on_tombstone_answered(flush, reply.is_error())
+                }
             }
         }
         if operation.purpose != Purpose::Read {

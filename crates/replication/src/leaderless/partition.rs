@@ -1,6 +1,6 @@
 //! One partition of the keyspace as this replica keeps it.
 
-use crate::conflict::last_write_wins;
+use crate::conflict::last_write_wins::{self, Outcome};
 use crate::keyspace::Durability;
 use crate::keyspace::slot::slot_of;
 use crate::storage::record::Record;
@@ -80,10 +80,11 @@ impl Held {
     pub(super) fn merged(&self, key: &[u8], record: &Record) -> Option<Record> {
         match self.store.get(key) {
             None => Some(record.clone()),
-            Some(stored) => {
-                let merged = last_write_wins::merge(stored, record).record;
-                (merged != *stored).then_some(merged)
-            }
+            Some(stored) => match last_write_wins::merge(stored, record).outcome {
+                Outcome::Kept => None,
+                Outcome::Incoming => Some(record.clone()),
+                Outcome::Both(merged) => Some(merged),
+            },
         }
     }
 
@@ -103,6 +104,12 @@ impl Gate {
         self.written.max(self.synced)
     }
 
+    /// Opens when both are open.
+    pub(super) fn and(self, other: Gate) -> Gate {
+        let written = self.written.max(other.written);
+        Gate { written, synced: self.synced.max(other.synced) }
+    }
+
     /// The position to wait for, and how it must be kept.
     pub(super) fn waits_for(self, local: &Local) -> (Position, Durability) {
         if local.synced >= self.synced {
@@ -116,9 +123,4 @@ impl Gate {
 /// What orders bases: the larger one wins.
 pub(super) fn base(record: &Record) -> (Stamp, Dot) {
     (record.stamp, record.dot)
-}
-
-/// The newest stamp in a record.
-pub(super) fn newest_stamp(record: &Record) -> Stamp {
-    record.stamp.max(record.expiry_stamp)
 }

@@ -1,4 +1,6 @@
 //! The writes of one key, one at a time on this coordinator, in order of arrival.
+//! A read that comes while its key is being written waits as well, so that a connection reads what
+//! it has written just before.
 //!
 //! Increments need it, as an actor has one slot; and so do plain SETs, as a write that is stamped
 //! again must not overtake a later one of the same connection. SETs that wait together are carried
@@ -49,13 +51,17 @@ impl Leaderless {
                 continue;
             };
             self.queued = self.queued.saturating_sub(1);
-            while next.purpose == Purpose::Overwrite
-                && let Some(later) = queue.pop_front_if(|o| o.purpose == Purpose::Overwrite)
+            while is_plain_set(&next)
+                && let Some(later) = queue.pop_front_if(|later| is_plain_set(later))
             {
                 self.queued = self.queued.saturating_sub(1);
                 next = overwritten_by(next, later);
             }
             if next.deadline_us > turn.now.monotonic_us {
+                // A read holds no key: what waits behind it may begin, too.
+                if next.purpose == Purpose::Read {
+                    self.released.push_back(key);
+                }
                 self.begin(turn, next);
                 continue;
             }
@@ -73,11 +79,21 @@ impl Leaderless {
     }
 
     /// Refuses a write that was not begun: it holds no key.
-    fn refuse(&mut self, turn: &mut Turn<'_>, operation: &mut Operation, error: alloc::string::String) {
+    fn refuse(
+        &mut self,
+        turn: &mut Turn<'_>,
+        operation: &mut Operation,
+        error: alloc::string::String,
+    ) {
         let released = self.released.len();
         self.answer(turn, operation, Reply::error(error), None);
         self.released.truncate(released);
     }
+}
+
+/// A flush's tombstone is none: it may find that it must not delete.
+fn is_plain_set(operation: &Operation) -> bool {
+    operation.purpose == Purpose::Overwrite && operation.deletes_before().is_none()
 }
 
 /// One write for two that follow each other: the later value, for the customers of both, under the

@@ -5,7 +5,7 @@ use super::message::{Answer, Message};
 use super::operation::{Operation, Phase, Purpose};
 use super::partition::Gate;
 use crate::command::Reply;
-use crate::conflict::last_write_wins;
+use crate::conflict::last_write_wins::{self, Outcome};
 use crate::data;
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
@@ -40,7 +40,11 @@ impl QuorumRead {
     pub(super) fn merged(&self) -> Option<Record> {
         let mut records = self.answered.iter().filter_map(|(_, record)| record.as_ref());
         let first = records.next()?.clone();
-        Some(records.fold(first, |all, one| last_write_wins::merge(&all, one).record))
+        Some(records.fold(first, |all, one| match last_write_wins::merge(&all, one).outcome {
+            Outcome::Kept => all,
+            Outcome::Incoming => one.clone(),
+            Outcome::Both(merged) => merged,
+        }))
     }
 
     /// The replicas whose answer was older than all answers together.
@@ -123,8 +127,7 @@ impl Leaderless {
                 return self.modify(turn, operation, merged.as_ref());
             }
             let command = operation.command.clone();
-            let evaluation =
-                data::evaluate(&command.command(), merged.as_ref(), turn.now.wall_ms);
+            let evaluation = data::evaluate(&command.command(), merged.as_ref(), turn.now.wall_ms);
             self.answer(turn, &mut operation, evaluation.reply, None);
         } else if !operation.answered && n - not_ready < need {
             let error = format!(
@@ -167,9 +170,8 @@ impl Leaderless {
         key: &[u8],
     ) {
         let Some(held) = self.held.get(&group).filter(|held| held.covers(key)) else { return };
-        let say = |answer| {
-            crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer })
-        };
+        let say =
+            |answer| crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer });
         if !self.ready {
             return turn.send(from, say(Answer::NotReady));
         }
@@ -180,8 +182,7 @@ impl Leaderless {
             return turn.send(from, say(answer));
         }
         let answer = stored.map_or(Answer::Missing, |r| Answer::Holds(Cow::Owned(r.clone())));
-        let message =
-            crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer });
+        let message = crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer });
         let (position, durability) = gate.waits_for(turn.local);
         turn.send_when_durable(position, durability, from, message);
     }

@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use super::operation::{Operation, Phase, Purpose, partial};
-use super::partition::{Gate, base, newest_stamp};
+use super::partition::{Gate, base};
 use super::{Leaderless, recovery};
 use crate::command::Reply;
 use crate::data::{self, Write};
@@ -70,9 +70,15 @@ impl QuorumWrite {
 
 impl Leaderless {
     /// Begins a write that has read nothing, or begins it anew with a larger stamp.
-    pub(super) fn begin_overwrite(&mut self, turn: &mut Turn<'_>, operation: Operation) {
+    pub(super) fn begin_overwrite(&mut self, turn: &mut Turn<'_>, mut operation: Operation) {
         let key = &operation.command.key;
-        let seen = self.stored(operation.group, key).map_or(Stamp::ZERO, newest_stamp);
+        if let Some(before) = operation.deletes_before()
+            && self.stored(operation.group, key).is_some_and(|r| r.newest_stamp() > before)
+        {
+            // Written since the flush began: it stays.
+            return self.answer(turn, &mut operation, Reply::Ok, None);
+        }
+        let seen = self.stored(operation.group, key).map_or(Stamp::ZERO, Record::newest_stamp);
         let (name, send_at) = self.name_write(turn, seen);
         let command = operation.command.command();
         let stored = self.stored(operation.group, key);
@@ -106,8 +112,7 @@ impl Leaderless {
         let own = self.keep_record(turn, operation.group, key, &record, durability);
         let send_at = send_at.unwrap_or(own.newest());
         let (sent, acked) = (false, Vec::new());
-        operation.phase =
-            Phase::Writing(QuorumWrite { record, reply, own, send_at, sent, acked });
+        operation.phase = Phase::Writing(QuorumWrite { record, reply, own, send_at, sent, acked });
         let id = self.keep(turn, operation);
         if turn.local.synced < send_at {
             self.awaiting_synced.push_back((send_at, id));
@@ -168,9 +173,7 @@ impl Leaderless {
             return;
         }
         match newer {
-            Some(newer)
-                if !operation.answered && !turn.local.mutants.is(Mutant::WallClockWins) =>
-            {
+            Some(newer) if !operation.answered && !turn.local.mutants.is(Mutant::WallClockWins) => {
                 self.begin_anew(turn, id, newer);
             }
             // It has it, or, after the reply, something newer: nothing more is to be done there.
@@ -185,7 +188,7 @@ impl Leaderless {
     /// the command takes effect after it.
     fn begin_anew(&mut self, turn: &mut Turn<'_>, id: u64, newer: &Record) {
         let Some(mut operation) = self.operations.remove(&id) else { return };
-        turn.local.clock.observe(newest_stamp(newer));
+        turn.local.clock.observe(newer.newest_stamp());
         operation.rewrites += 1;
         if operation.rewrites > REWRITES_MAX {
             let n = self.held.get(&operation.group).map_or(0, |held| held.replicas.len());
@@ -211,15 +214,14 @@ impl Leaderless {
         record: &Record,
     ) {
         let Some(held) = self.held.get(&group).filter(|held| held.covers(key)) else { return };
-        turn.local.clock.observe(newest_stamp(record));
+        turn.local.clock.observe(record.newest_stamp());
         let stored = held.store.get(key);
         let newer = stored.filter(|stored| base(stored) > base(record)).cloned().map(Cow::Owned);
         let gate = match newer {
             Some(_) => held.gate(key),
             None => self.keep_record(turn, group, key, record, self.options.durability),
         };
-        let message =
-            crate::Message::Leaderless(Message::WriteAnswer { operation, group, newer });
+        let message = crate::Message::Leaderless(Message::WriteAnswer { operation, group, newer });
         if turn.local.mutants.is(Mutant::AckBeforeDurable) {
             return turn.send(from, message);
         }

@@ -2,7 +2,6 @@
 
 use super::Leaderless;
 use super::message::Message;
-use super::partition::newest_stamp;
 use super::quorum_read::QuorumRead;
 use crate::storage::record::Record;
 use crate::turn::Turn;
@@ -41,7 +40,7 @@ impl Leaderless {
         record: &Record,
     ) {
         if self.held.get(&group).is_some_and(|held| held.covers(key)) {
-            turn.local.clock.observe(newest_stamp(record));
+            turn.local.clock.observe(record.newest_stamp());
             self.keep_record(turn, group, key, record, self.options.durability);
         }
     }

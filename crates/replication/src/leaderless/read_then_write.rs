@@ -6,7 +6,6 @@
 
 use super::Leaderless;
 use super::operation::{Operation, Phase};
-use super::partition::newest_stamp;
 use crate::data::{self, Write};
 use crate::keyspace::Durability;
 use crate::storage::record::Record;
@@ -25,6 +24,7 @@ impl Leaderless {
         let key = &operation.command.key;
         let merged = learned.and_then(|learned| held.merged(key, learned));
         let newest = merged.or_else(|| held.store.get(key).cloned());
+        let newest = newest.map(|newest| newest.as_of(turn.now.wall_ms).into_owned());
         let command = operation.command.command();
         let evaluation = data::evaluate(&command, newest.as_ref(), turn.now.wall_ms);
         let reply = evaluation.reply.into_owned();
@@ -42,7 +42,7 @@ impl Leaderless {
             }
             return self.advance(turn, id);
         }
-        let seen = newest.as_ref().map_or(Stamp::ZERO, newest_stamp);
+        let seen = newest.as_ref().map_or(Stamp::ZERO, Record::newest_stamp);
         let (name, _) = self.name_write(turn, seen);
         let record = data::mint(evaluation.write, newest.as_ref(), name, self.actor);
         // Always synced before it is sent, also in an `interval-1s` keyspace: after a crash the

@@ -1,0 +1,443 @@
+//! Three replicas whose messages are carried by hand.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+use crate::command::Reply;
+use crate::command::verb::{Deadline, ExpireCondition, Expiry};
+use crate::keyspace::Durability;
+use crate::mutant::Mutants;
+use crate::random::Random;
+use crate::turn::Local;
+use crate::wire::{Reader, Writer};
+use crate::{ClientId, Effects, Event, RequestId, Time};
+use alloc::string::ToString;
+
+const GROUP: GroupId = GroupId {
+    keyspace: KeyspaceId(7),
+    generation: 0,
+    partition: 0,
+    datacenter: GroupId::EVERYWHERE,
+};
+const NODES: usize = 3;
+
+/// What a node has asked of its driver.
+#[derive(Default)]
+struct Sink {
+    log: Vec<Vec<u8>>,
+    sent: Vec<(NodeId, Vec<u8>)>,
+    replies: Vec<(u64, Reply<'static>)>,
+    events: Vec<Event>,
+}
+
+impl Effects for Sink {
+    fn append(&mut self, record: &[u8], _: Durability) -> Position {
+        self.log.push(record.to_vec());
+        Position(self.log.len() as u64)
+    }
+    fn truncate(&mut self, _: Position) {}
+    fn send(&mut self, to: NodeId, message: &crate::Message<'_>) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.sent.push((to, bytes));
+    }
+    fn reply(&mut self, request: RequestId, reply: &Reply<'_>) {
+        self.replies.push((request.sequence, reply.clone().into_owned()));
+    }
+    fn event(&mut self, event: &Event) {
+        self.events.push(event.clone());
+    }
+}
+
+struct TestNode {
+    model: Leaderless,
+    local: Local,
+    sink: Sink,
+    /// Ahead of the true time.
+    skew_ms: u64,
+    actor: u64,
+}
+
+struct World {
+    nodes: Vec<TestNode>,
+    now: Time,
+    wire: Vec<(usize, usize, Vec<u8>)>,
+    /// Pairs (from, to) between which nothing arrives.
+    cut: BTreeSet<(usize, usize)>,
+    requests: u64,
+    random: Random,
+}
+
+fn options() -> keyspace::Leaderless {
+    let durability = Durability::Fsync;
+    keyspace::Leaderless { partitions: 1, n: 3, w: 2, r: 2, durability, timeout_ms: 1000 }
+}
+
+fn model(me: usize, actor: u64) -> Leaderless {
+    let replicas = (0..NODES as u16).map(NodeId).collect();
+    let partition = Partition { group: GROUP, first_slot: 0, last_slot: 16383, replicas };
+    Leaderless::new(&options(), alloc::vec![partition], NodeId(me as u16), actor, 9)
+}
+
+fn set(value: &[u8]) -> Verb<'_> {
+    Verb::Set { value, expiry: Expiry::Clear, condition: Condition::Always, get: false }
+}
+
+fn bulk(text: &str) -> Reply<'static> {
+    Reply::Bulk(text.as_bytes().to_vec().into())
+}
+
+impl World {
+    fn new() -> World {
+        let node = |me: usize| {
+            let local =
+                Local::new(NodeId(me as u16), Incarnation(1), me as u64, Mutants::default());
+            let actor = 100 + me as u64;
+            TestNode { model: model(me, actor), local, sink: Sink::default(), skew_ms: 0, actor }
+        };
+        let now = Time { monotonic_us: 1, wall_ms: 1_000_000 };
+        let nodes = (0..NODES).map(node).collect();
+        let (wire, cut) = (Vec::new(), BTreeSet::new());
+        World { nodes, now, wire, cut, requests: 0, random: Random::new(5) }
+    }
+
+    fn turn<T>(&mut self, node: usize, act: impl FnOnce(&mut Leaderless, &mut Turn<'_>) -> T) -> T {
+        let TestNode { model, local, sink, skew_ms, .. } = &mut self.nodes[node];
+        let mut now = self.now;
+        now.wall_ms += *skew_ms;
+        let mut turn = Turn { now, effects: sink, local };
+        let result = act(model, &mut turn);
+        for (to, bytes) in sink.sent.drain(..) {
+            if !self.cut.contains(&(node, usize::from(to.0))) {
+                self.wire.push((node, usize::from(to.0), bytes));
+            }
+        }
+        result
+    }
+
+    fn with(&mut self, node: usize, key: &str, verb: Verb<'_>, with: With) -> u64 {
+        self.requests += 1;
+        let sequence = self.requests;
+        let requester = Requester::Client(RequestId { client: ClientId(1), sequence });
+        let command = KeyCommand { key: key.as_bytes(), verb };
+        self.turn(node, |m, turn| m.execute(turn, requester, GROUP, &command, with));
+        sequence
+    }
+
+    fn ask(&mut self, node: usize, key: &str, verb: Verb<'_>) -> u64 {
+        self.with(node, key, verb, With::default())
+    }
+
+    /// Everything that a node has logged is on its disk.
+    fn sync(&mut self, node: usize) {
+        let end = Position(self.nodes[node].sink.log.len() as u64);
+        let local = &mut self.nodes[node].local;
+        (local.written, local.synced) = (end, end);
+        self.turn(node, |m, turn| {
+            turn.send_owed();
+            m.on_durable(turn);
+        });
+    }
+
+    fn deliver(&mut self, (from, to, bytes): (usize, usize, Vec<u8>)) {
+        let crate::Message::Leaderless(message) = crate::Message::decode(&bytes).unwrap() else {
+            panic!("a message of another model")
+        };
+        let from = NodeId(from as u16);
+        self.turn(to, |m, turn| m.on_message(turn, from, Incarnation(1), message));
+    }
+
+    /// Delivers everything once, in order.
+    fn deliver_all(&mut self) {
+        for message in core::mem::take(&mut self.wire) {
+            self.deliver(message);
+        }
+    }
+
+    /// Syncs and delivers until nothing happens any more.
+    fn settle(&mut self) {
+        loop {
+            (0..NODES).for_each(|node| self.sync(node));
+            if self.wire.is_empty() {
+                return;
+            }
+            self.deliver_all();
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.monotonic_us += ms * 1000;
+        self.now.wall_ms += ms;
+        (0..NODES).for_each(|node| self.turn(node, Leaderless::on_tick));
+    }
+
+    fn isolate(&mut self, node: usize) {
+        self.cut = (0..NODES).flat_map(|other| [(node, other), (other, node)]).collect();
+    }
+
+    fn reply(&self, request: u64) -> Option<Reply<'static>> {
+        let mut replies = self.nodes.iter().flat_map(|node| &node.sink.replies);
+        replies.find(|(sequence, _)| *sequence == request).map(|(_, reply)| reply.clone())
+    }
+
+    fn error(&self, request: u64) -> String {
+        match self.reply(request) {
+            Some(Reply::Error(text)) => text.to_string(),
+            other => panic!("no error: {other:?}"),
+        }
+    }
+
+    /// The reply when all has settled.
+    fn answer(&mut self, node: usize, key: &str, verb: Verb<'_>) -> Reply<'static> {
+        let request = self.ask(node, key, verb);
+        self.settle();
+        self.reply(request).unwrap()
+    }
+
+    /// A restart after a crash that loses what was not synced.
+    fn crash(&mut self, node: usize) {
+        let test = &mut self.nodes[node];
+        test.sink.log.truncate(test.local.synced.0 as usize);
+        test.model = model(node, test.actor);
+        for record in &test.sink.log {
+            let mut r = Reader(record);
+            assert_eq!(r.u8().unwrap(), RECORD_KIND);
+            assert_eq!(keyspace_of_record(&r).unwrap(), GROUP.keyspace);
+            test.model.replay(&mut r).unwrap();
+        }
+        let (synced, seed) = (test.local.synced, 1000 + node as u64);
+        test.local = Local::new(NodeId(node as u16), Incarnation(1), seed, Mutants::default());
+        (test.local.synced, test.local.written) = (synced, synced);
+    }
+
+    fn digest(&self, node: usize) -> u64 {
+        self.nodes[node].model.store(GROUP).unwrap().digest()
+    }
+
+    fn repaired(&self, node: usize) -> Vec<NodeId> {
+        let repaired = |event: &Event| match event {
+            Event::ReadRepaired { node, .. } => Some(*node),
+            _ => None,
+        };
+        self.nodes[node].sink.events.iter().filter_map(repaired).collect()
+    }
+}
+
+#[test]
+fn a_write_is_answered_when_w_replicas_have_it_on_disk() {
+    let mut world = World::new();
+    world.answer(0, "warm", set(b"up"));
+    let request = world.ask(0, "k", set(b"v"));
+    world.deliver_all();
+    assert_eq!(world.reply(request), None, "nobody has synced");
+    world.sync(0);
+    assert_eq!(world.reply(request), None, "only the own copy");
+    world.sync(1);
+    world.deliver_all();
+    assert_eq!(world.reply(request), Some(Reply::Ok));
+    assert_eq!(world.answer(2, "k", Verb::Get), bulk("v"));
+}
+
+#[test]
+fn an_ack_that_comes_twice_counts_once() {
+    let mut world = World::new();
+    let all = With { w: Some(3), r: None };
+    let request = world.with(0, "k", set(b"v"), all);
+    world.cut = BTreeSet::from([(0, 2)]);
+    world.sync(0);
+    world.deliver_all();
+    world.sync(1);
+    let ack = world.wire.pop().unwrap();
+    world.deliver(ack.clone());
+    world.deliver(ack);
+    assert_eq!(world.reply(request), None);
+}
+
+#[test]
+fn a_write_short_of_w_is_partial_and_stays() {
+    let mut world = World::new();
+    world.isolate(0);
+    let request = world.ask(0, "k", set(b"v"));
+    world.settle();
+    world.pass(1000);
+    assert!(world.error(request).starts_with("PARTIAL acked=1 need=2 n=3"));
+    world.cut.clear();
+    assert_eq!(world.answer(0, "k", Verb::Get), bulk("v"));
+}
+
+#[test]
+fn a_lost_write_is_sent_again_until_the_deadline() {
+    let mut world = World::new();
+    world.isolate(0);
+    let request = world.ask(0, "k", set(b"v"));
+    world.settle();
+    world.cut.clear();
+    world.pass(200);
+    world.settle();
+    assert_eq!(world.reply(request), Some(Reply::Ok));
+    assert_eq!(world.digest(0), world.digest(2));
+}
+
+#[test]
+fn the_four_rows_with_a_replica_that_missed_the_write() {
+    for (w, r, fresh) in [(2, 2, true), (1, 3, true), (1, 1, false)] {
+        let mut world = World::new();
+        world.isolate(2);
+        let request = world.with(0, "k", set(b"v"), With { w: Some(w), r: None });
+        world.settle();
+        assert_eq!(world.reply(request), Some(Reply::Ok));
+        world.cut.clear();
+        let read = world.with(2, "k", Verb::Get, With { w: None, r: Some(r) });
+        world.settle();
+        let expected = if fresh { bulk("v") } else { Reply::Nil };
+        assert_eq!(world.reply(read), Some(expected), "W={w} R={r}");
+    }
+    let mut world = World::new();
+    world.isolate(2);
+    let request = world.with(0, "k", set(b"v"), With { w: Some(3), r: None });
+    world.settle();
+    world.pass(1000);
+    assert!(world.error(request).starts_with("PARTIAL acked=2 need=3"));
+}
+
+#[test]
+fn a_read_repairs_the_replica_that_was_stale() {
+    let mut world = World::new();
+    world.isolate(2);
+    world.answer(0, "k", set(b"v"));
+    world.pass(2000);
+    world.cut.clear();
+    assert_ne!(world.digest(0), world.digest(2));
+    assert_eq!(world.answer(1, "k", Verb::Get), bulk("v"));
+    assert_eq!(world.repaired(1), [NodeId(2)]);
+    assert_eq!(world.digest(0), world.digest(2));
+}
+
+#[test]
+fn a_coordinator_repairs_itself_too() {
+    let mut world = World::new();
+    world.isolate(2);
+    world.answer(0, "k", set(b"v"));
+    world.pass(2000);
+    world.cut.clear();
+    assert_eq!(world.answer(2, "k", Verb::Get), bulk("v"));
+    assert_eq!(world.repaired(2), [NodeId(2)]);
+    assert_eq!(world.digest(0), world.digest(2));
+}
+
+#[test]
+fn a_read_short_of_r_says_how_many_answered() {
+    let mut world = World::new();
+    world.isolate(0);
+    let request = world.ask(0, "k", Verb::Get);
+    world.settle();
+    world.pass(1000);
+    assert!(world.error(request).starts_with("NOREPLICAS answered=1 need=2 n=3"));
+}
+
+#[test]
+fn a_later_write_wins_over_one_whose_clock_was_ahead() {
+    let mut world = World::new();
+    world.nodes[0].skew_ms = 60_000;
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    assert_eq!(world.answer(0, "k", set(b"early")), Reply::Ok);
+    world.pass(2000);
+    world.cut.clear();
+    assert_eq!(world.answer(1, "k", set(b"late")), Reply::Ok);
+    for node in 0..NODES {
+        assert_eq!(world.answer(node, "k", Verb::Get), bulk("late"));
+    }
+}
+
+#[test]
+fn increments_of_all_coordinators_add_up() {
+    let mut world = World::new();
+    let requests: Vec<u64> =
+        (0..30).map(|i| world.ask(i % NODES, "n", Verb::Increment(1 + i as i64))).collect();
+    world.settle();
+    for request in requests {
+        assert!(matches!(world.reply(request), Some(Reply::Integer(_))));
+    }
+    for node in 0..NODES {
+        assert_eq!(world.answer(node, "n", Verb::Get), bulk("465"));
+    }
+    assert_eq!(world.digest(0), world.digest(1));
+}
+
+#[test]
+fn an_increment_is_on_disk_before_anybody_hears_of_it() {
+    let mut world = World::new();
+    world.answer(0, "n", Verb::Increment(1));
+    world.ask(0, "n", Verb::Increment(10));
+    // The answers to its read come; the log is not synced.
+    world.deliver_all();
+    world.deliver_all();
+    let peek = world.ask(1, "n", Verb::Get);
+    world.deliver_all();
+    world.deliver_all();
+    assert_eq!(world.reply(peek), Some(bulk("1")));
+    world.crash(0);
+    assert_eq!(world.answer(0, "n", Verb::Increment(100)), Reply::Integer(101));
+    assert_eq!(world.answer(1, "n", Verb::Get), bulk("101"));
+}
+
+#[test]
+fn an_increment_on_a_base_that_lost_is_made_again_on_the_newer_one() {
+    let mut world = World::new();
+    world.answer(0, "n", set(b"10"));
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    let request = world.ask(0, "n", Verb::Increment(1));
+    world.answer(1, "n", set(b"500"));
+    world.cut.clear();
+    world.pass(200);
+    world.settle();
+    let total = world.answer(2, "n", Verb::Get);
+    let reply = world.reply(request).unwrap();
+    assert!(
+        (reply == Reply::Integer(501) && total == bulk("501"))
+            || (reply == Reply::Integer(11) && total == bulk("500")),
+        "{reply:?} {total:?}"
+    );
+}
+
+#[test]
+fn a_connection_reads_what_it_has_written_just_before() {
+    let mut world = World::new();
+    let first = world.ask(0, "k", set(b"1"));
+    let read = world.ask(0, "k", Verb::Get);
+    let second = world.ask(0, "k", set(b"2"));
+    let third = world.ask(0, "k", set(b"3"));
+    let last = world.ask(0, "k", Verb::Get);
+    world.settle();
+    for write in [first, second, third] {
+        assert_eq!(world.reply(write), Some(Reply::Ok));
+    }
+    assert_eq!(world.reply(read), Some(bulk("1")));
+    assert_eq!(world.reply(last), Some(bulk("3")));
+}
+
+#[test]
+fn a_deleted_key_stays_deleted_where_a_replica_missed_it() {
+    let mut world = World::new();
+    world.answer(0, "k", set(b"v"));
+    world.isolate(2);
+    assert_eq!(world.answer(0, "k", Verb::Delete), Reply::Integer(1));
+    assert_eq!(world.answer(1, "k", Verb::Delete), Reply::Integer(0));
+    world.pass(2000);
+    world.cut.clear();
+    assert_eq!(world.answer(2, "k", Verb::Get), Reply::Nil);
+    assert_eq!(world.answer(2, "k", Verb::Exists), Reply::Integer(0));
+    assert_eq!(world.digest(1), world.digest(2));
+}
+
+#[test]
+fn a_key_expires_everywhere_and_can_be_counted_anew() {
+    let mut world = World::new();
+    world.answer(0, "n", set(b"41"));
+    let expire = Verb::Expire(Deadline::In(500), ExpireCondition::Always);
+    assert_eq!(world.answer(1, "n", expire), Reply::Integer(1));
+    assert_eq!(world.answer(2, "n", Verb::Get), bulk("41"));
+    world.pass(600);
+    assert_eq!(world.answer(2, "n", Verb::Get), Reply::Nil);
+    assert_eq!(world.answer(0, "n", Verb::Increment(1)), Reply::Integer(1));
+    assert_eq!(world.answer(2, "n", Verb::Increment(1)), Reply::Integer(2));
+}
