@@ -9,6 +9,7 @@ use super::quorum_read::QuorumRead;
 use super::quorum_write::QuorumWrite;
 use crate::command::verb::{Condition, Expiry, With};
 use crate::command::{KeyCommand, Reply, Verb};
+use crate::random::Random;
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::version::Stamp;
 use crate::{GroupId, NodeId};
@@ -177,7 +178,11 @@ impl Leaderless {
     /// The number of a new operation, or of an old one's new attempt.
     pub(super) fn number(&mut self, turn: &mut Turn<'_>) -> u64 {
         let number = match self.newest_operation {
-            None => turn.local.random.next(),
+            // Also another one where a driver starts a process with the seed of the one before.
+            None => {
+                let moment = turn.now.wall_ms.rotate_left(24) ^ self.ceiling.newest().0;
+                Random::new(turn.local.random.next() ^ moment).next()
+            }
             Some(newest) => newest.wrapping_add(1),
         };
         self.newest_operation = Some(number);
