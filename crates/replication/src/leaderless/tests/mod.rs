@@ -69,6 +69,7 @@ struct World {
     cut: BTreeSet<(usize, usize)>,
     requests: u64,
     random: Random,
+    mutants: Mutants,
 }
 
 fn options() -> keyspace::Leaderless {
@@ -101,7 +102,8 @@ impl World {
         let now = Time { monotonic_us: 1, wall_ms: 1_000_000 };
         let nodes = (0..NODES).map(node).collect();
         let (wire, cut) = (Vec::new(), BTreeSet::new());
-        World { nodes, now, wire, cut, requests: 0, random: Random::new(5) }
+        let (random, mutants) = (Random::new(5), Mutants::default());
+        World { nodes, now, wire, cut, requests: 0, random, mutants }
     }
 
     fn turn<T>(&mut self, node: usize, act: impl FnOnce(&mut Leaderless, &mut Turn<'_>) -> T) -> T {
@@ -209,7 +211,7 @@ impl World {
             test.model.replay(&mut r).unwrap();
         }
         let (synced, seed) = (test.local.synced, self.random.next());
-        test.local = Local::new(NodeId(node as u16), Incarnation(1), seed, Mutants::default());
+        test.local = Local::new(NodeId(node as u16), Incarnation(1), seed, self.mutants);
         (test.local.synced, test.local.written) = (synced, synced);
     }
 
