@@ -181,16 +181,16 @@ fn show(status: &Status) -> String {
     out
 }
 
-/// One row a group; the many groups of a leaderless keyspace, which have no leader, share one.
+/// One row a group; the many groups of a leaderless keyspace, which nobody leads, share one.
 fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
     let number = |number: Option<u64>| number.map_or(String::from("-"), |n| n.to_string());
     let head =
         |partition: String| vec![show_prefix(&keyspace.prefix), keyspace.model.clone(), partition];
-    if keyspace.groups.iter().all(|group| group.leader.is_none() && group.epoch.is_none())
-        && keyspace.groups.len() > 1
-    {
-        let mut row = head(format!("{} of them here", keyspace.groups.len()));
-        row.extend(["everywhere", "none", "", "", "", "replica", ""].map(String::from));
+    if keyspace.model == "leaderless" {
+        let here = keyspace.groups.iter().filter(|group| group.role.is_some()).count();
+        let mut row = head(format!("all {}", keyspace.groups.len()));
+        row.extend(["everywhere", "nobody", "-", "-", "-"].map(String::from));
+        row.extend([format!("replica of {here}"), String::new()]);
         return vec![row];
     }
     let rows = keyspace.groups.iter().map(|group| {
@@ -223,9 +223,12 @@ mod tests {
             "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
                 {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
                  "applied":42,"role":"leader","lag":{"eu-2":{"entries":3,"ms":9}}}]},
+              {"prefix":"session:","model":"leaderless","groups":[
+                {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;
         let shown = show(&serde_json::from_str(text).unwrap());
-        for word in ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"] {
+        let words = ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"];
+        for word in words.iter().chain(&["all 2", "replica of 1"]) {
             assert!(shown.contains(word), "`{word}` is not in:\n{shown}");
         }
     }
