@@ -6,7 +6,7 @@ mod serve;
 mod status;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// One Redis-compatible database with three replication models.
@@ -46,6 +46,11 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a text; whoever has stopped reading, as `head` does, does not want the rest.
+fn say(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Lines are not wrapped, so that names and paths in errors can be searched for and copied.

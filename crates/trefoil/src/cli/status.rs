@@ -1,5 +1,6 @@
 //! `trefoil status`: a cluster as one of its nodes sees it. Also the small client that `dev` uses.
 
+use crate::cli::say;
 use comfy_table::{Table, presets};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use serde::Deserialize;
@@ -96,12 +97,12 @@ pub fn run(options: &Options) -> miette::Result<()> {
         .into_diagnostic()
         .wrap_err_with(|| format!("no node answers at {address}"))?;
     if options.json {
-        println!("{text}");
+        say(&format!("{text}\n"));
         return Ok(());
     }
     let status: Status = serde_json::from_str(&text)
         .map_err(|error| miette!("the answer of {address} makes no sense: {error}"))?;
-    print!("{}", show(&status));
+    say(&show(&status));
     Ok(())
 }
 
