@@ -45,9 +45,7 @@ impl<'a> Reply<'a> {
             Reply::Integer(number) => Reply::Integer(number),
             Reply::Bulk(bytes) => Reply::Bulk(Cow::Owned(bytes.into_owned())),
             Reply::Nil => Reply::Nil,
-            Reply::Array(parts) => {
-                Reply::Array(parts.into_iter().map(Reply::into_owned).collect())
-            }
+            Reply::Array(parts) => Reply::Array(parts.into_iter().map(Reply::into_owned).collect()),
             Reply::Error(Cow::Borrowed(text)) => Reply::Error(Cow::Owned(text.into())),
             Reply::Error(Cow::Owned(text)) => Reply::Error(Cow::Owned(text)),
         }

@@ -1,6 +1,8 @@
 //! Keyspaces: a key prefix, its model and the model's options. The longest matching prefix wins;
 //! the empty prefix always exists.
 
+pub mod slot;
+
 use crate::{DatacenterId, GroupId, KeyspaceId, NodeId};
 use alloc::string::String;
 use alloc::vec::Vec;
