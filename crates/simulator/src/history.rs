@@ -170,7 +170,7 @@ impl History {
     }
 
     /// The operations on one key.
-    pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Operation> {
+    pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Operation> + Clone {
         self.operations.iter().filter(move |operation| operation.key == key)
     }
 }

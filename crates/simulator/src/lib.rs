@@ -6,10 +6,17 @@
 //! story that somebody wrote.
 
 pub mod checkers;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod convergence;
 pub mod disk;
+pub mod faults;
 pub mod history;
+pub mod judge;
 pub mod network;
 pub mod observe;
+pub mod options;
+pub mod run;
 pub mod trace;
+pub mod workload;

@@ -20,10 +20,8 @@ pub fn check<'a>(
             }
         }
     }
-    let value: i64 = end
-        .unwrap_or("0")
-        .parse()
-        .map_err(|_| format!("{key}: the counter reads {end:?}"))?;
+    let value: i64 =
+        end.unwrap_or("0").parse().map_err(|_| format!("{key}: the counter reads {end:?}"))?;
     if value < acknowledged {
         return Err(format!("{key}: {acknowledged} were acknowledged, the counter says {value}"));
     }

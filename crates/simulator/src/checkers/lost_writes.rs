@@ -31,7 +31,10 @@ pub fn check<'a>(
             ));
         }
         if !operation.may_have_happened() && survives {
-            return Err(format!("{key}: {value} was refused ({:?}) and took effect", operation.outcome));
+            return Err(format!(
+                "{key}: {value} was refused ({:?}) and took effect",
+                operation.outcome
+            ));
         }
     }
     match survivors.difference(&written).next() {
@@ -111,8 +114,9 @@ mod tests {
             written.insert(String::from(value), vec![write]);
         }
         let lists: BTreeSet<String> = written.keys().cloned().collect();
-        let survivors =
-            |values: &[&str]| -> BTreeSet<String> { values.iter().map(|v| v.to_string()).collect() };
+        let survivors = |values: &[&str]| -> BTreeSet<String> {
+            values.iter().map(|v| v.to_string()).collect()
+        };
         let verdict = |values: &[&str]| loss_is_a_suffix(&written, &lists, &survivors(values));
         assert!(verdict(&["~a;", "~b;", "~c;", "~d;"]).is_ok());
         assert!(verdict(&["~a;", "~d;"]).is_ok());

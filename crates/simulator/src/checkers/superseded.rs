@@ -14,9 +14,8 @@ pub fn check<'a>(
     let writes = operations.clone().filter(|o| o.is_done() && o.action.is_write());
     let Some(end) = end else {
         // Nothing is there: some delete must have won over every acknowledged write.
-        let deleted = operations.clone().any(|o| {
-            matches!(o.action, Action::Delete) && o.may_have_happened()
-        });
+        let deleted =
+            operations.clone().any(|o| matches!(o.action, Action::Delete) && o.may_have_happened());
         return match writes.last() {
             Some(write) if !deleted => Err(format!(
                 "{key}: {:?} was acknowledged at {} us, and nothing is there",
@@ -34,7 +33,8 @@ pub fn check<'a>(
     for later in writes {
         // Writing a value and reading it both prove that the datacenter had it.
         let seen = operations.clone().find(|o| {
-            let shows = (o.is_done() && o.action.value() == Some(end)) || o.read() == Some(Some(end));
+            let shows =
+                (o.is_done() && o.action.value() == Some(end)) || o.read() == Some(Some(end));
             shows && o.datacenter == later.datacenter && o.returned_us < later.invoked_us
         });
         if let (Some(seen), true) = (seen, later.action.value() != Some(end)) {

@@ -25,10 +25,9 @@ pub fn check<'a>(key: &str, operations: impl Iterator<Item = &'a Operation>) -> 
     operations.sort_by_key(|operation| operation.invoked_us);
     match search(&operations, None) {
         Search::Found | Search::GaveUp => Ok(()),
-        Search::Impossible => Err(format!(
-            "{key}: not linearizable, and it fails with {}",
-            first_bad(&operations)
-        )),
+        Search::Impossible => {
+            Err(format!("{key}: not linearizable, and it fails with {}", first_bad(&operations)))
+        }
     }
 }
 

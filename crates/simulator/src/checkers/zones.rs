@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn good_histories_pass() {
-        let sequential = [set("a", 1, 2), get(Some("a"), 3, 4), set("b", 5, 6), get(Some("b"), 7, 8)];
+        let sequential =
+            [set("a", 1, 2), get(Some("a"), 3, 4), set("b", 5, 6), get(Some("b"), 7, 8)];
         check("k", sequential.iter()).unwrap();
         let concurrent = [
             set("a", 1, 10),

@@ -10,6 +10,7 @@ mod sink;
 mod turn;
 
 pub use server::{Server, State};
+pub use sink::GARBLED;
 
 use crate::disk::Pace;
 use crate::network::{Network, Weather};
@@ -199,12 +200,8 @@ impl Cluster {
     /// A new connection of a client to a node.
     pub fn connect(&mut self, node: NodeId) -> ClientId {
         let connection = ClientId(self.connections.len() as u64 + 1);
-        let wire = Wire {
-            node,
-            next_sequence: 0,
-            arrives_us: self.now_us,
-            replies_us: self.now_us,
-        };
+        let wire =
+            Wire { node, next_sequence: 0, arrives_us: self.now_us, replies_us: self.now_us };
         self.connections.insert(connection, wire);
         connection
     }

@@ -7,6 +7,9 @@ use replication::keyspace::Durability;
 use replication::{Effects, Event, Message, NodeId, Position, Reply, RequestId};
 use std::collections::BTreeMap;
 
+/// Counts messages that are not the same after encoding and decoding: a finding.
+pub const GARBLED: &str = "garbled message";
+
 /// Takes a node's effects during a turn.
 pub(super) struct Sink<'a> {
     disk: &'a mut Disk,
@@ -25,8 +28,6 @@ pub(super) struct Output {
     pub replies: Vec<(RequestId, Reply<'static>)>,
     /// Events, for the trace.
     pub events: Vec<Event>,
-    /// Messages, for the trace.
-    pub messages: Vec<(NodeId, String)>,
 }
 
 impl<'a> Sink<'a> {
@@ -62,6 +63,9 @@ impl Effects for Sink<'_> {
         frame.extend_from_slice(&[0; 4]);
         message.encode(frame);
         let length = (frame.len() - start - 4) as u32;
+        if Message::decode(frame.get(start + 4..).unwrap_or(&[])).as_ref() != Ok(message) {
+            self.observations.count(GARBLED);
+        }
         if let Some(place) = frame.get_mut(start..start + 4) {
             place.copy_from_slice(&length.to_le_bytes());
         }
@@ -77,14 +81,14 @@ impl Effects for Sink<'_> {
     }
 }
 
-/// The messages of a frame, in order; `None` in place of one that does not decode.
-pub(super) fn messages(frame: &[u8]) -> impl Iterator<Item = Option<Message<'_>>> {
+/// The messages of a frame, in order.
+pub(super) fn messages(frame: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = frame;
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk::<4>()?;
         let length = u32::from_le_bytes(*length) as usize;
         let message = after.get(..length)?;
         rest = after.get(length..).unwrap_or(&[]);
-        Some(Message::decode(message).ok())
+        Message::decode(message).ok()
     })
 }
