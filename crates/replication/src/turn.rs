@@ -76,6 +76,8 @@ pub struct Local {
     pub written: Position,
     /// How far the log is on disk.
     pub synced: Position,
+    /// The newest heartbeat round that this node has started.
+    pub round: u64,
     /// The last write of each connection.
     pub last_writes: BTreeMap<ClientId, LastWrite>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
@@ -97,6 +99,7 @@ impl Local {
             mutants,
             written: Position(0),
             synced: Position(0),
+            round: 0,
             last_writes: BTreeMap::new(),
             part_answers: VecDeque::new(),
             scratch: Vec::new(),

@@ -1,10 +1,17 @@
 //! Arguments to commands, replies, and the words of errors. No framing: how they travel to a
 //! client is the driver's business.
 
+pub mod error;
+pub mod glob;
+pub mod number;
+pub mod parse;
 pub mod reply;
+pub mod table;
 pub mod verb;
 
+pub use parse::parse;
 pub use reply::Reply;
+pub use table::{CommandInfo, Scope, all, find};
 pub use verb::{Action, Command, KeyCommand, Verb};
 
 /// A piece of the buffer that the arguments point into.

@@ -192,6 +192,8 @@ pub enum ExpireCondition {
     IfLater,
     /// LT: only to an earlier one.
     IfEarlier,
+    /// XX LT: only where there is one, and only to an earlier one. (XX GT is the same as GT.)
+    IfSomeAndEarlier,
 }
 
 /// What a command must know to be honest about its answer.
@@ -230,6 +232,8 @@ impl Verb<'_> {
                 Needs::Coordination
             }
             Verb::Append(_) | Verb::SetRange(..) => Needs::Register,
+            // KEEPTTL: the new record carries the old one's deadline.
+            Verb::Set { expiry: Expiry::Keep, .. } => Needs::Register,
             _ => Needs::Nothing,
         }
     }

@@ -1,0 +1,71 @@
+//! Commands that mean all keys of the cluster, and WAIT.
+
+use super::{argument, command, integer, syntax};
+use crate::command::verb::{Action, Command, Scan};
+use crate::command::{Arguments, CommandInfo, Reply, error, number};
+
+type Parsed<'a> = Result<Command<'a>, Reply<'static>>;
+type Info = &'static CommandInfo;
+
+/// About how many keys a SCAN looks at when it does not say.
+const SCAN_COUNT: u64 = 10;
+
+pub(in crate::command) fn dbsize(_: Info, _: Arguments<'_>) -> Parsed<'_> {
+    Ok(command(Action::Size))
+}
+
+pub(in crate::command) fn randomkey(_: Info, _: Arguments<'_>) -> Parsed<'_> {
+    Ok(command(Action::RandomKey))
+}
+
+pub(in crate::command) fn keys(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    Ok(command(Action::Keys { pattern: argument(arguments, 1) }))
+}
+
+pub(in crate::command) fn flush(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    match (arguments.len(), argument(arguments, 1)) {
+        (1, _) => Ok(command(Action::Flush)),
+        (2, how) if how.eq_ignore_ascii_case(b"async") || how.eq_ignore_ascii_case(b"sync") => {
+            Ok(command(Action::Flush))
+        }
+        _ => syntax(),
+    }
+}
+
+pub(in crate::command) fn scan<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<'a> {
+    let Some(cursor) = number::unsigned(argument(arguments, 1)) else {
+        return Err(error::fixed(error::CURSOR));
+    };
+    let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT, kind: None };
+    let mut place = 2;
+    while let Some(option) = arguments.get(place) {
+        let Some(value) = arguments.get(place + 1) else {
+            return syntax();
+        };
+        if option.eq_ignore_ascii_case(b"count") {
+            match u64::try_from(integer(value)?) {
+                Ok(count) if count > 0 => scan.count = count,
+                _ => return syntax(),
+            }
+        } else if option.eq_ignore_ascii_case(b"match") {
+            scan.pattern = Some(value);
+        } else if option.eq_ignore_ascii_case(b"type") {
+            scan.kind = Some(value);
+        } else {
+            return syntax();
+        }
+        place += 2;
+    }
+    Ok(command(Action::Scan(scan)))
+}
+
+pub(in crate::command) fn wait(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    let replicas = u64::try_from(integer(argument(arguments, 1))?).unwrap_or(0);
+    let Some(timeout) = number::integer(argument(arguments, 2)) else {
+        return Err(error::fixed("ERR timeout is not an integer or out of range"));
+    };
+    match u64::try_from(timeout) {
+        Ok(timeout_ms) => Ok(command(Action::Wait { replicas, timeout_ms })),
+        Err(_) => Err(error::fixed("ERR timeout is negative")),
+    }
+}

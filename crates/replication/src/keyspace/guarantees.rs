@@ -1,0 +1,1 @@
+//! What follows from a keyspace's options.
