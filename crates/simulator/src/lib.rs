@@ -18,5 +18,6 @@ pub mod network;
 pub mod observe;
 pub mod options;
 pub mod run;
+pub mod script;
 pub mod trace;
 pub mod workload;

@@ -65,6 +65,8 @@ pub struct Observations {
     pub counts: BTreeMap<&'static str, u64>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
+    /// All events but commits, in order, with the nodes that they happened to.
+    pub events: Vec<(NodeId, Event)>,
 }
 
 impl Observations {
@@ -88,13 +90,16 @@ impl Observations {
             }
             Event::Truncated { .. } => self.count("truncation"),
             Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
-            Event::VoterAdmitted { group, .. } => {
+            Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");
-                self.admitted.push((*group, node));
+                self.admitted.push((*group, *member));
             }
             Event::ConflictResolved { .. } => self.count("conflict resolved"),
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
+        }
+        if !matches!(event, Event::Committed { .. }) {
+            self.events.push((node, event.clone()));
         }
     }
 
