@@ -253,8 +253,9 @@ impl Stage {
             }
             Expected::Event(name, node) => {
                 let node = node.as_ref().map(|node| self.one(node)).transpose()?;
+                let seen = self.seen;
                 let events = &self.cluster()?.observations.events;
-                let found = events.iter().enumerate().skip(self.seen).find(|(_, (at, event))| {
+                let found = events.iter().enumerate().skip(seen).find(|(_, (at, event))| {
                     name_of(event) == *name && node.is_none_or(|node| node == *at)
                 });
                 let Some(place) = found.map(|(place, _)| place) else {
