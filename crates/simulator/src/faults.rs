@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Timer};
 use crate::options::Families;
 use crate::workload::datacenter;
-use replication::NodeId;
+use replication::{GroupId, NodeId};
 use std::collections::BTreeMap;
 
 /// From one fault to the next.
@@ -219,12 +219,16 @@ impl Faults {
     }
 
     /// A disk is lost only where nothing is lost with it: everybody is up, connected and has the
-    /// same state, and whoever was wiped before counts again.
+    /// same state, and whoever was wiped before counts again. Without a leader nobody tells when
+    /// that is, so there it happens once.
     fn wipe(&mut self, node: NodeId, cluster: &mut Cluster) {
+        let groups = leader_groups(cluster, node);
         let admitted = |id: NodeId| {
             cluster.observations.admitted.iter().filter(|(_, member)| *member == id).count()
         };
-        let recovered = self.wiped.is_none_or(|(before, count)| admitted(before) > count);
+        let recovered = self.wiped.is_none_or(|(before, count)| {
+            groups > 0 && admitted(before) >= count + leader_groups(cluster, before)
+        });
         let whole = cluster.network.is_whole() && cluster.nodes().iter().all(|n| cluster.is_up(*n));
         if !recovered || !whole || !crate::convergence::all_equal(cluster) {
             return;
@@ -234,6 +238,13 @@ impl Faults {
         cluster.wipe(node);
         self.end(End::Restart(node), DOWN_US, cluster);
     }
+}
+
+/// How many groups with a leader a node is in.
+fn leader_groups(cluster: &Cluster, node: NodeId) -> usize {
+    let mut groups = replication::replicas::groups(&cluster.plan().cluster, node);
+    groups.retain(|(group, _)| group.datacenter != GroupId::EVERYWHERE);
+    groups.len()
 }
 
 fn set_slow(cluster: &mut Cluster, node: NodeId, factor: u64) {

@@ -93,12 +93,13 @@ impl Options {
     /// What a seed stands for with a model.
     pub fn of(seed: u64, model: ModelName, mutants: Mutants) -> Options {
         let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ model as u64);
-        let families = families(model, &mut random);
+        let mut families = families(model, &mut random);
         let cluster = match model {
             ModelName::LeaderFollower => leader_follower(&mut random),
             ModelName::MultiLeader => multi_leader(&mut random),
             ModelName::Leaderless => leaderless(&mut random),
         };
+        families.wipes &= survives_a_wipe(&cluster);
         let plan = Plan {
             cluster,
             timing: timing(&mut random),
@@ -160,9 +161,22 @@ fn families(model: ModelName, random: &mut Random) -> Families {
         one_way: random.chance(40),
         slow_disks: random.chance(30),
         clocks: random.chance(50),
-        wipes: model != ModelName::Leaderless && random.chance(25),
+        wipes: random.chance(25),
         leader_hunt: model != ModelName::Leaderless && random.chance(40),
     }
+}
+
+/// Whether the cluster goes on without an operator when one disk is empty: an election among the
+/// others must be possible.
+fn survives_a_wipe(cluster: &Cluster) -> bool {
+    cluster.keyspaces.iter().all(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(LeaderFollower { group, .. })
+        | Model::MultiLeader(MultiLeader { group, .. }) => {
+            let quorum = Quorum::of(group);
+            quorum.election < quorum.replicas && quorum.commit < quorum.replicas
+        }
+        Model::Leaderless(_) => true,
+    })
 }
 
 /// Members named `eu-1`, `eu-2`, ... `us-1`, ..., which is also their order.
