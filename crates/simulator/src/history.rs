@@ -174,3 +174,33 @@ impl History {
         self.operations.iter().filter(move |operation| operation.key == key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::wgl::tests::operation;
+
+    #[test]
+    fn only_what_says_so_is_indefinite() {
+        let outcome = |action: Action, error: &'static str| {
+            let mut operation = operation(action, Outcome::Pending, 1, u64::MAX);
+            operation.complete(&Reply::error(error), 2);
+            operation.outcome
+        };
+        let set = || Action::Set(String::from("~a;"));
+        assert!(matches!(outcome(set(), "UNKNOWN no acks"), Outcome::Unknown(_)));
+        assert!(matches!(outcome(set(), "PARTIAL acked=1 need=2"), Outcome::Unknown(_)));
+        assert!(matches!(outcome(set(), "TRYAGAIN no leader"), Outcome::Refused(_)));
+    }
+
+    #[test]
+    fn an_abandoned_write_is_unknown_and_an_abandoned_read_is_nothing() {
+        let outcome = |action: Action| {
+            let mut operation = operation(action, Outcome::Pending, 1, u64::MAX);
+            operation.abandon("gone", 2);
+            operation.outcome
+        };
+        assert!(matches!(outcome(Action::Delete), Outcome::Unknown(_)));
+        assert!(matches!(outcome(Action::Get), Outcome::Refused(_)));
+    }
+}

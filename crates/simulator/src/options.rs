@@ -321,3 +321,43 @@ fn pace(random: &mut Random) -> Pace {
     let sync = random.range(200, 6_000);
     Pace { write_us: (20, 200), sync_us: (sync / 2, sync * 2) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_always_stands_for_the_same() {
+        for model in ModelName::ALL {
+            let text = |seed| Options::of(seed, model, Mutants::default()).to_string();
+            assert_eq!(text(7), text(7));
+            assert_ne!(text(7), text(8));
+        }
+    }
+
+    #[test]
+    fn a_wipe_leaves_enough_nodes_for_an_election() {
+        for seed in 0..500 {
+            let options = Options::of(seed, ModelName::LeaderFollower, Mutants::default());
+            if let (true, Some(quorum)) = (options.families.wipes, options.quorum()) {
+                assert!(quorum.election < quorum.replicas, "{quorum:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_modes_and_rows_are_among_the_first_seeds() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 1..=200 {
+            let options = Options::of(seed, ModelName::LeaderFollower, Mutants::default());
+            seen.extend(options.quorum().map(|q| (q.replicas, q.acks, q.election)));
+            let options = Options::of(seed, ModelName::Leaderless, Mutants::default());
+            seen.extend(options.leaderless());
+        }
+        // (N, A, E), then (n, w, r).
+        let wanted = [(3, 1, 2), (3, 1, 3), (3, 2, 2), (3, 3, 2), (5, 3, 3), (5, 2, 4), (5, 4, 3)];
+        for row in wanted.into_iter().chain([(3, 2, 2), (3, 3, 1), (3, 1, 3), (3, 1, 1)]) {
+            assert!(seen.contains(&row), "{row:?} is not in {seen:?}");
+        }
+    }
+}

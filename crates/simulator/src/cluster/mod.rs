@@ -107,6 +107,8 @@ pub struct Cluster {
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     connections: BTreeMap<ClientId, Wire>,
+    /// Connections are numbered, and no number is used twice.
+    last_connection: ClientId,
 }
 
 /// A client's connection, as the client sees it.
@@ -138,6 +140,7 @@ impl Cluster {
             queue: BTreeMap::new(),
             sequence: 0,
             connections: BTreeMap::new(),
+            last_connection: ClientId(0),
         };
         for node in cluster.nodes() {
             cluster.start(node);
@@ -199,7 +202,8 @@ impl Cluster {
 
     /// A new connection of a client to a node.
     pub fn connect(&mut self, node: NodeId) -> ClientId {
-        let connection = ClientId(self.connections.len() as u64 + 1);
+        self.last_connection.0 += 1;
+        let connection = self.last_connection;
         let wire =
             Wire { node, next_sequence: 0, arrives_us: self.now_us, replies_us: self.now_us };
         self.connections.insert(connection, wire);
@@ -237,7 +241,8 @@ impl Cluster {
             }
             Happening::PeerLost { at, peer } => self.deliver(at, turn::Arrival::PeerLost(peer)),
             Happening::Request { node, connection, sequence, words } => {
-                if !self.is_up(node) {
+                // The connection may have been to an earlier process.
+                if !self.is_up(node) || !self.connections.contains_key(&connection) {
                     return Some(Outside::Broken(connection));
                 }
                 self.deliver(node, turn::Arrival::Request { connection, sequence, words });
@@ -255,9 +260,11 @@ impl Cluster {
 }
 
 /// The input of a single step, for the trace.
-fn describe(input: &Input<'_>) -> String {
+fn describe(input: &Input<'_>, members: &[keyspace::Member]) -> String {
+    let name =
+        |node: &NodeId| members.get(usize::from(node.0)).map_or("?", |member| member.name.as_str());
     let text = match input {
-        Input::Message { from, message, .. } => format!("<- {from} {message:?}"),
+        Input::Message { from, message, .. } => format!("<- {} {message:?}", name(from)),
         Input::Requests(requests) => requests
             .iter()
             .map(|(request, arguments)| {
@@ -266,7 +273,7 @@ fn describe(input: &Input<'_>) -> String {
             })
             .collect(),
         Input::Disconnected(client) => format!("client {} has gone", client.0),
-        Input::PeerLost(peer) => format!("connection to {peer} lost"),
+        Input::PeerLost(peer) => format!("connection to {} lost", name(peer)),
         Input::Durable { written, synced } => {
             format!("log written to {}, synced to {}", written.0, synced.0)
         }

@@ -76,6 +76,7 @@ impl Cluster {
     pub(super) fn turn(&mut self, id: NodeId, process_number: u64) {
         let start_us = self.now_us;
         let name = self.name(id).to_string();
+        let members = &self.plan.cluster.members;
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
         let Some(process) = &mut server.process else { return };
         if server.process_number != process_number || process.turn_at != Some(start_us) {
@@ -86,7 +87,7 @@ impl Cluster {
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, start_us, id);
         for arrival in std::mem::take(&mut process.inbox) {
             arrival.each_input(&mut |input| {
-                self.trace.line(at_us, || format!("{name} {}", describe(&input)));
+                self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
                 process.node.step(server.clock.time(at_us), input, &mut sink);
                 at_us += self.random.range(INPUT_US.0, INPUT_US.1);
             });
@@ -123,7 +124,8 @@ impl Cluster {
             self.trace.line(at_us, || format!("{name} EVENT {event:?}"));
         }
         for (to, frame) in &output.frames {
-            self.trace.line(at_us, || format!("{name} -> {to} {} bytes", frame.len()));
+            let peer = self.name(*to).to_string();
+            self.trace.line(at_us, || format!("{name} -> {peer} {} bytes", frame.len()));
         }
         for (request, reply) in &output.replies {
             let (client, sequence) = (request.client.0, request.sequence);
