@@ -159,7 +159,7 @@ pub mod tests {
     pub fn operation(action: Action, outcome: Outcome, invoked: u64, returned: u64) -> Operation {
         Operation {
             client: 0,
-            connection: invoked * 1000 + returned,
+            connection: (invoked * 1000).wrapping_add(returned),
             node: NodeId(0),
             datacenter: DatacenterId(0),
             key: String::from("k"),

@@ -282,3 +282,72 @@ fn describe(input: &Input<'_>, members: &[keyspace::Member]) -> String {
     };
     crate::trace::shorten(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{ModelName, Options};
+
+    fn cluster() -> Cluster {
+        let options = Options::of(3, ModelName::LeaderFollower, Mutants::default());
+        Cluster::new(options.plan, 3, Trace::new(true))
+    }
+
+    /// Everything that concerns the user until a moment.
+    fn pass(cluster: &mut Cluster, until_us: u64) -> Vec<Outside> {
+        std::iter::from_fn(|| cluster.next(until_us)).collect()
+    }
+
+    #[test]
+    fn time_stops_where_it_is_told_to_and_timers_come_in_order() {
+        let mut cluster = cluster();
+        cluster.set_timer(20_000, Timer::Phase(2));
+        cluster.set_timer(10_000, Timer::Phase(1));
+        let seen: Vec<String> =
+            pass(&mut cluster, 15_000).iter().map(|outside| format!("{outside:?}")).collect();
+        assert_eq!(seen, ["Timer(Phase(1))"]);
+        assert_eq!(cluster.now_us, 15_000);
+    }
+
+    #[test]
+    fn a_crash_breaks_the_connections_to_the_node_and_no_others() {
+        let mut cluster = cluster();
+        let (first, second) = (cluster.connect(NodeId(0)), cluster.connect(NodeId(1)));
+        assert_ne!(first, second);
+        cluster.crash(NodeId(0), true);
+        assert_ne!(cluster.connect(NodeId(1)), second, "no number is used twice");
+        let broken: Vec<ClientId> = pass(&mut cluster, 10)
+            .into_iter()
+            .filter_map(|outside| match outside {
+                Outside::Broken(connection) => Some(connection),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(broken, [first]);
+    }
+
+    #[test]
+    fn a_command_to_a_node_that_is_down_breaks_its_connection() {
+        let mut cluster = cluster();
+        cluster.crash(NodeId(0), true);
+        let connection = cluster.connect(NodeId(0));
+        cluster.request(connection, vec![String::from("PING")]);
+        let outside = pass(&mut cluster, 10_000);
+        assert!(outside.iter().any(|o| matches!(o, Outside::Broken(c) if *c == connection)));
+    }
+
+    #[test]
+    fn a_wiped_disk_is_another_incarnation() {
+        let mut cluster = cluster();
+        pass(&mut cluster, 50_000);
+        let incarnation = |cluster: &Cluster| {
+            cluster.server(NodeId(0)).and_then(Server::node).map(|node| node.incarnation())
+        };
+        let before = incarnation(&cluster);
+        assert!(before.is_some());
+        cluster.crash(NodeId(0), true);
+        cluster.wipe(NodeId(0));
+        cluster.start(NodeId(0));
+        assert_ne!(incarnation(&cluster), before);
+    }
+}
