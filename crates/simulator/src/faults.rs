@@ -12,6 +12,9 @@ const PAUSE_US: (u64, u64) = (60_000, 600_000);
 const HUNT_PAUSE_US: (u64, u64) = (5_000, 120_000);
 /// How long a node stays down.
 const DOWN_US: (u64, u64) = (20_000, 800_000);
+/// The same for a process that is started again at once, as a supervisor does: it comes back into
+/// the very election that it left.
+const BLINK_US: (u64, u64) = (500, 20_000);
 /// How long the network stays split.
 const SPLIT_US: (u64, u64) = (50_000, 1_500_000);
 /// How long a disk stays slow.
@@ -147,9 +150,10 @@ impl Faults {
             Fault::Crash => self.crash(node, cluster),
             Fault::CrashAll => {
                 cluster.observations.count("crash of all");
+                let down = if cluster.random.chance(50) { BLINK_US } else { DOWN_US };
                 for node in cluster.nodes() {
                     cluster.crash(node, true);
-                    self.end(End::Restart(node), DOWN_US, cluster);
+                    self.end(End::Restart(node), down, cluster);
                 }
             }
             Fault::Isolate => self.cut(&[node], true, true, cluster),
@@ -180,7 +184,8 @@ impl Faults {
                 cluster.lose_peer(peer, node, after_us);
             }
         }
-        self.end(End::Restart(node), DOWN_US, cluster);
+        let down = if cluster.random.chance(30) { BLINK_US } else { DOWN_US };
+        self.end(End::Restart(node), down, cluster);
     }
 
     /// Halves, any two parts, or the datacenters are cut from each other.
