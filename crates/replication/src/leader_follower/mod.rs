@@ -402,7 +402,7 @@ impl Group {
     }
 
     fn forget_matched(&mut self) {
-        self.follower = follower::Follower { commit: 0, ..Default::default() };
+        self.follower = follower::Follower::default();
         self.installing = None;
     }
 }

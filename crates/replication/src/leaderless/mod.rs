@@ -150,6 +150,11 @@ impl Leaderless {
         }
     }
 
+    /// Names this replica's writes: known only once the log is read.
+    pub fn set_actor(&mut self, actor: u64) {
+        self.actor = actor;
+    }
+
     /// Whether this node replicates the group: only then can it coordinate for it.
     pub fn holds(&self, group: GroupId) -> bool {
         self.held.contains_key(&group)

@@ -216,7 +216,9 @@ impl Leaderless {
         group: GroupId,
         place: Place,
     ) {
-        let Some(held) = self.held.get(&group).filter(|_| self.ready) else { return };
+        // A replica that is not ready answers, too: whoever fetches asks all others, and knows in
+        // the end what any of them does. So a group whose replicas are all new becomes ready.
+        let Some(held) = self.held.get(&group) else { return };
         let (first, last) = (held.store.first_slot(), held.store.last_slot());
         let (mut records, mut bytes, mut gate) = (Vec::new(), 0usize, Gate::default());
         let mut next =

@@ -71,9 +71,6 @@ impl Roles {
             keep_from = keep_from.min(group.first_needed().unwrap_or(keep_from));
             group.begin_checkpoint(turn);
         }
-        for leaderless in self.leaderless.values_mut() {
-            leaderless.begin_checkpoint(turn);
-        }
         let groups = self.placement.keys().filter(|id| {
             self.groups.contains_key(id)
                 || self.leaderless.get(&id.keyspace).is_some_and(|held| held.holds(**id))
@@ -91,6 +88,12 @@ impl Roles {
             self.checkpoint.last_piece = None;
             turn.effects.truncate(self.checkpoint.keep_from);
         }
+    }
+
+    /// The last slot of a group.
+    pub(super) fn last_slot_of(&self, id: GroupId) -> u16 {
+        let keyspace = self.cluster.keyspace(id.keyspace);
+        keyspace.map_or(0, |keyspace| keyspace.slots_of(id.partition).1)
     }
 
     fn first_slot_of(&self, id: GroupId) -> u16 {

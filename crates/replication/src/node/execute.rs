@@ -4,7 +4,7 @@ use super::Roles;
 use super::part::Part;
 use super::requests::Work;
 use crate::command::glob;
-use crate::keyspace::{Model, SLOTS};
+use crate::keyspace::{Model, Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
@@ -44,12 +44,10 @@ impl Roles {
             Work::Key(command, _) => group.execute(turn, requester, command),
             Work::SetMany(pairs) => group.set_many(turn, requester, *pairs),
             Work::Part(Part::Flush) => group.flush(turn, requester),
-            Work::Part(Part::Wait { id, replicas, timeout_ms }) => {
-                match group.has(*id) {
-                    true => group.hold_wait(turn, requester, id.index, *replicas, *timeout_ms),
-                    false => turn.answer(requester, Reply::Integer(0), None),
-                }
-            }
+            Work::Part(Part::Wait { id, replicas, timeout_ms }) => match group.has(*id) {
+                true => group.hold_wait(turn, requester, id.index, *replicas, *timeout_ms),
+                false => turn.answer(requester, Reply::Integer(0), None),
+            },
             Work::Part(part) => {
                 let now_ms = group.time_ms(turn);
                 let reply = look(turn, &group.state.store, part, now_ms, after);
@@ -141,6 +139,16 @@ impl Roles {
     pub(super) fn is_leaderless(&self, id: GroupId) -> bool {
         let keyspace = self.cluster.keyspace(id.keyspace);
         keyspace.is_some_and(|keyspace| matches!(keyspace.model, Model::Leaderless(_)))
+    }
+
+    /// Whether any member may answer a group's reads.
+    pub(super) fn reads_anywhere(&self, id: GroupId) -> bool {
+        let keyspace = self.cluster.keyspace(id.keyspace);
+        keyspace.is_some_and(|keyspace| match &keyspace.model {
+            Model::LeaderFollower(options) => options.group.reads == Reads::Follower,
+            Model::MultiLeader(options) => options.group.reads == Reads::Follower,
+            Model::Leaderless(_) => true,
+        })
     }
 }
 

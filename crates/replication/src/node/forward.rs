@@ -206,9 +206,8 @@ impl Roles {
 
     /// Carries a command out here or sends it; false if there is nobody who could.
     fn deliver_one(&mut self, turn: &mut Turn<'_>, group: GroupId, command: &Waiting) -> bool {
-        let done = with_work(&command.encoded, |work| {
-            self.try_here(turn, command.requester, group, work)
-        });
+        let done =
+            with_work(&command.encoded, |work| self.try_here(turn, command.requester, group, work));
         if done == Some(true) {
             return true;
         }
@@ -249,12 +248,7 @@ impl Roles {
     }
 
     /// A command that another node has forwarded to this one.
-    pub(super) fn on_forward(
-        &mut self,
-        turn: &mut Turn<'_>,
-        forwarded: Forwarded,
-        command: &[u8],
-    ) {
+    pub(super) fn on_forward(&mut self, turn: &mut Turn<'_>, forwarded: Forwarded, command: &[u8]) {
         let Forwarded { node: from, session, sequence, attempt, token, group } = forwarded;
         let seen = self.forwards.seen.entry(from).or_insert((session, 0));
         if seen.0 != session {
@@ -271,9 +265,9 @@ impl Roles {
                 .unwrap_or(false);
         if !done {
             self.forwards.refused.insert((from, group), attempt);
-            let leader = self.leader_of(turn, group).map(|node| {
-                (node, self.leaders.get(&group).map_or(0, |(_, epoch)| *epoch))
-            });
+            let leader = self
+                .leader_of(turn, group)
+                .map(|node| (node, self.leaders.get(&group).map_or(0, |(_, epoch)| *epoch)));
             let message = Message::NotHere { to: session, token, group, attempt, leader };
             turn.send(from, AnyMessage::Node(message));
         }

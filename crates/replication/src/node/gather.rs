@@ -2,7 +2,7 @@
 
 use super::Roles;
 use crate::turn::{LastWrite, Requester, Turn};
-use crate::{Reply, ClientId};
+use crate::{ClientId, Reply};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec;
@@ -41,13 +41,7 @@ struct Gather {
 
 impl Gathers {
     /// A command whose parts are about to go out.
-    pub fn open(
-        &mut self,
-        requester: Requester,
-        kind: Kind,
-        parts: usize,
-        writes: bool,
-    ) -> u64 {
+    pub fn open(&mut self, requester: Requester, kind: Kind, parts: usize, writes: bool) -> u64 {
         self.next += 1;
         let gather = Gather {
             requester,

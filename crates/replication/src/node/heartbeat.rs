@@ -32,9 +32,10 @@ impl Roles {
         turn.local.round += 1;
         let me = turn.local.me;
         self.beat(turn, |roles, node| {
-            roles.groups.values().any(|group| {
-                group.leads() && node != me && group.members.contains(&node)
-            })
+            roles
+                .groups
+                .values()
+                .any(|group| group.leads() && node != me && group.members.contains(&node))
         });
     }
 
@@ -86,8 +87,14 @@ impl Roles {
             Message::Forward { to, from: session, sequence, attempt, token, group, command } => {
                 if to == self.session {
                     let node = from;
-                    let forwarded =
-                        super::forward::Forwarded { node, session, sequence, attempt, token, group };
+                    let forwarded = super::forward::Forwarded {
+                        node,
+                        session,
+                        sequence,
+                        attempt,
+                        token,
+                        group,
+                    };
                     self.on_forward(turn, forwarded, &command);
                 }
             }

@@ -155,7 +155,7 @@ impl Roles {
             }
             Message::MultiLeader(_) => {}
             Message::Leaderless(message) => {
-                if let Some(leaderless) = self.leaderless.get_mut(&message.keyspace()) {
+                if let Some(leaderless) = self.leaderless.get_mut(&message.group().keyspace) {
                     leaderless.on_message(turn, from, incarnation, message);
                 }
             }

@@ -21,6 +21,9 @@ use alloc::vec::Vec;
 /// Bits of a number that count within one process; the process's number is above them.
 const BOOT_SHIFT: u32 = 40;
 
+/// Bits of an actor that name the disk; the node is above them.
+const ACTOR_SHIFT: u32 = 48;
+
 impl Node {
     /// Starts a node from the records that its log holds, in order; an empty log makes a new node.
     /// Appends what must be durable before anything else is said.
@@ -45,11 +48,17 @@ impl Node {
         for group in roles.groups.values() {
             local.clock.observe(group.newest_stamp());
         }
+        let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
         turn.append(&identity.encode(), Durability::Fsync);
-        roles.checkpoint = Checkpoint { identity: Some(identity), ..Checkpoint::default() };
+        roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
-            leaderless.open(&mut turn, empty);
+            leaderless.set_actor(actor);
+            if empty {
+                // Whether others knew an earlier disk of this node or not: it fetches what they
+                // hold before it answers a read.
+                leaderless.set_ready(&mut turn, false);
+            }
         }
         roles.heartbeat_due_us = now.monotonic_us;
         Ok(Node { local, roles })
@@ -121,9 +130,10 @@ impl Roles {
     fn join_leaderless(&mut self, setup: &Setup) {
         for keyspace in &self.cluster.keyspaces {
             let Model::Leaderless(options) = &keyspace.model else { continue };
-            let mine = self.placement.iter().filter(|(id, nodes)| {
-                id.keyspace == keyspace.id && nodes.contains(&setup.me)
-            });
+            let mine = self
+                .placement
+                .iter()
+                .filter(|(id, nodes)| id.keyspace == keyspace.id && nodes.contains(&setup.me));
             let partitions: Vec<leaderless::Partition> = mine
                 .map(|(id, nodes)| {
                     let (first_slot, last_slot) = keyspace.slots_of(id.partition);
@@ -133,7 +143,7 @@ impl Roles {
                 .collect();
             if !partitions.is_empty() {
                 let seed = self.cluster.secret;
-                let leaderless = Leaderless::new(options, partitions, setup.me, seed);
+                let leaderless = Leaderless::new(options, partitions, setup.me, 0, seed);
                 self.leaderless.insert(keyspace.id, leaderless);
             }
         }

@@ -277,6 +277,13 @@ enum Line {
     TooLong,
 }
 
+impl Line {
+    /// Text is no number, but a long one is told apart, as in Redis.
+    fn not_a_number(line: &[u8]) -> Line {
+        if line.len() > LENGTH_LINE_BYTES_MAX { Line::TooLong } else { Line::Invalid }
+    }
+}
+
 /// Reads `-?[0-9]+\r\n`, without leading zeros, from a place on.
 fn length_line(bytes: &[u8], from: usize) -> Line {
     let line = bytes.get(from..).unwrap_or(&[]);
@@ -292,7 +299,7 @@ fn length_line(bytes: &[u8], from: usize) -> Line {
                 let digit = i64::from(byte - b'0');
                 match value.checked_mul(10).and_then(|tens| tens.checked_add(digit)) {
                     Some(sum) => value = sum,
-                    None => return Line::Invalid,
+                    None => return Line::not_a_number(line),
                 }
             }
             b'-' if place == 0 => negative = true,
@@ -306,9 +313,7 @@ fn length_line(bytes: &[u8], from: usize) -> Line {
                     Some(_) => Line::Invalid,
                 };
             }
-            // Text is no number, but a long one is told apart, as in Redis.
-            _ if line.len() > LENGTH_LINE_BYTES_MAX => return Line::TooLong,
-            _ => return Line::Invalid,
+            _ => return Line::not_a_number(line),
         }
     }
     Line::Incomplete

@@ -29,7 +29,6 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
             for name in names.iter() {
                 match table::find(name) {
                     Some(command) => info(command, out, protocol),
-                    None if protocol == Protocol::Resp2 => out.extend_from_slice(b"*-1\r\n"),
                     None => encode::nil(out, protocol),
                 }
             }
@@ -43,7 +42,7 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
             encode::map(out, found.len(), protocol);
             found.iter().for_each(|command| docs(command, out, protocol));
         }
-        (b"GETKEYS", 3..) => keys(names, out),
+        (b"GETKEYS", 4..) => keys(names, out),
         (b"COUNT" | b"LIST" | b"GETKEYS", _) => {
             wrong_count(out, &format!("command|{}", text(Some(subcommand))));
         }
