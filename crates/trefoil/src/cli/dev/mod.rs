@@ -42,7 +42,7 @@ pub struct Options {
     /// The first client port; the others follow, the peer ports begin 100 higher. [default: 7001]
     #[arg(long)]
     port: Option<u16>,
-    /// A file with the [[keyspace]] tables. [default: one example of each model]
+    /// A file with the `[[keyspace]]` tables. [default: one example of each model]
     #[arg(long)]
     config: Option<PathBuf>,
     /// Start a node again that is down, in the cluster that runs in `--data DIR`.
