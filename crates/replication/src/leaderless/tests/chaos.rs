@@ -19,7 +19,8 @@ enum What {
     Get,
 }
 
-const SEEDS: u64 = 2000;
+/// Runs of the random test.
+const SEEDS: u64 = 60;
 const KEYS: [&str; 4] = ["a", "b", "n", "m"];
 
 impl World {
