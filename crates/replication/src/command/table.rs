@@ -131,10 +131,20 @@ impl CommandInfo {
 
 /// Finds a command by its name, in whatever case. Allocates nothing.
 pub fn find(name: &[u8]) -> Option<&'static CommandInfo> {
-    let wanted = packed(name)?;
-    let place = TABLE.binary_search_by_key(&wanted, |info| packed_short(info.name.as_bytes()));
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let place = KEYS.binary_search(&packed(name)).ok()?;
     // A name that ends in zero bytes packs like one without them.
-    TABLE.get(place.ok()?).filter(|info| info.name.len() == name.len())
+    TABLE.get(place).filter(|info| info.name.len() == name.len())
+}
+
+/// Who answers a command; `None` where there is no such command. Quickest for GET and SET.
+#[inline]
+pub fn scope(name: &[u8]) -> Option<Scope> {
+    let frequent =
+        name.len() == 3 && (name.eq_ignore_ascii_case(b"get") || name.eq_ignore_ascii_case(b"set"));
+    if frequent { Some(Scope::Data) } else { Some(find(name)?.scope) }
 }
 
 /// All commands, sorted by name.
@@ -142,22 +152,31 @@ pub fn all() -> &'static [CommandInfo] {
     &TABLE
 }
 
-/// The longest name that fits into [`packed`].
+/// No command's name is longer.
 const NAME_BYTES_MAX: usize = 16;
 
-/// A name in lower case as one number that sorts as the name does; none of the table's is longer.
-#[inline]
-fn packed(name: &[u8]) -> Option<u128> {
-    (name.len() <= NAME_BYTES_MAX).then(|| packed_short(name))
-}
-
-#[inline]
-fn packed_short(name: &[u8]) -> u128 {
-    let mut bytes = [0; NAME_BYTES_MAX];
-    for (to, from) in bytes.iter_mut().zip(name) {
-        *to = from.to_ascii_lowercase();
+/// The names of the table's commands, packed, in the same order.
+static KEYS: [u128; TABLE.len()] = {
+    let mut keys = [0; TABLE.len()];
+    let mut place = 0;
+    while place < keys.len() {
+        keys[place] = packed(TABLE[place].name.as_bytes());
+        place += 1;
     }
-    u128::from_be_bytes(bytes)
+    keys
+};
+
+/// A short name in lower case as one number, which sorts as the name does.
+#[inline]
+const fn packed(name: &[u8]) -> u128 {
+    let mut number = 0;
+    let mut place = 0;
+    while place < NAME_BYTES_MAX {
+        let byte = if place < name.len() { name[place].to_ascii_lowercase() } else { 0 };
+        number = number << 8 | byte as u128;
+        place += 1;
+    }
+    number
 }
 
 const fn base(name: &'static str, arity: i32, flags: &'static [&'static str]) -> CommandInfo {
@@ -219,72 +238,163 @@ const SET_FORMS: &[(&str, Needs)] =
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
 static TABLE: [CommandInfo; 56] = [
-    data("append", 3, WOF, string::append).one_key().needs(Needs::Register).about(Group::String, "Appends to a string."),
-    connection("auth", -2, CONN).about(Group::Connection, "There are no users yet: refused, as Redis refuses without a password."),
-    connection("client", -2, SLOW).about(Group::Connection, "`ID`, `INFO`, `LIST`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `REPLY`."),
+    data("append", 3, WOF, string::append)
+        .one_key()
+        .needs(Needs::Register)
+        .about(Group::String, "Appends to a string."),
+    connection("auth", -2, CONN).about(
+        Group::Connection,
+        "There are no users yet: refused, as Redis refuses without a password.",
+    ),
+    connection("client", -2, SLOW).about(
+        Group::Connection,
+        "`ID`, `INFO`, `LIST`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `REPLY`.",
+    ),
     server("command", -1, STALE).about(Group::Server, "The commands; `COUNT`, `DOCS`, `INFO`."),
-    server("config", -2, SLOW).about(Group::Server, "`GET` and `SET` of the settings that there are."),
-    data("dbsize", 1, RF, cluster::dbsize).whole_cluster().about(Group::Server, "How many keys there are."),
+    server("config", -2, SLOW)
+        .about(Group::Server, "`GET` and `SET` of the settings that there are."),
+    data("dbsize", 1, RF, cluster::dbsize)
+        .whole_cluster()
+        .about(Group::Server, "How many keys there are."),
     data("decr", 2, WOF, string::decr).one_key().about(Group::String, "Takes 1 from a counter."),
-    data("decrby", 3, WOF, string::decrby).one_key().about(Group::String, "Takes a whole number from a counter."),
-    data("del", -2, W, several::delete).each_key().about(Group::Generic, "Removes keys; replies how many there were."),
+    data("decrby", 3, WOF, string::decrby)
+        .one_key()
+        .about(Group::String, "Takes a whole number from a counter."),
+    data("del", -2, W, several::delete)
+        .each_key()
+        .about(Group::Generic, "Removes keys; replies how many there were."),
     connection("echo", 2, FAST).about(Group::Connection, "Replies its argument."),
-    data("exists", -2, RF, several::exists).each_key().about(Group::Generic, "How many of the keys exist."),
-    data("expire", -3, WF, key::expire).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire in so many seconds."),
-    data("expireat", -3, WF, key::expireat).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire at a moment, in seconds since 1970."),
-    data("expiretime", 2, RF, key::expiretime).one_key().about(Group::Generic, "When a key expires, in seconds since 1970."),
-    data("flushall", -1, W, cluster::flush).whole_cluster().about(Group::Server, "Removes all keys."),
-    data("flushdb", -1, W, cluster::flush).whole_cluster().about(Group::Server, "Removes all keys: there is one database."),
+    data("exists", -2, RF, several::exists)
+        .each_key()
+        .about(Group::Generic, "How many of the keys exist."),
+    data("expire", -3, WF, key::expire)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire in so many seconds."),
+    data("expireat", -3, WF, key::expireat)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire at a moment, in seconds since 1970."),
+    data("expiretime", 2, RF, key::expiretime)
+        .one_key()
+        .about(Group::Generic, "When a key expires, in seconds since 1970."),
+    data("flushall", -1, W, cluster::flush)
+        .whole_cluster()
+        .about(Group::Server, "Removes all keys."),
+    data("flushdb", -1, W, cluster::flush)
+        .whole_cluster()
+        .about(Group::Server, "Removes all keys: there is one database."),
     data("get", 2, RF, string::get).one_key().about(Group::String, "The value of a key."),
-    data("getdel", 2, WF, string::getdel).one_key().needs(Needs::Coordination).about(Group::String, "The value of a key, which is removed."),
-    data("getex", -2, WF, string::getex).one_key().about(Group::String, "The value of a key, whose deadline is set or taken away."),
+    data("getdel", 2, WF, string::getdel)
+        .one_key()
+        .needs(Needs::Coordination)
+        .about(Group::String, "The value of a key, which is removed."),
+    data("getex", -2, WF, string::getex)
+        .one_key()
+        .about(Group::String, "The value of a key, whose deadline is set or taken away."),
     data("getrange", 4, R, string::getrange).one_key().about(Group::String, "A part of a string."),
-    data("getset", 3, WOF, string::getset).one_key().needs(Needs::Coordination).about(Group::String, "Sets a key and replies the old value."),
-    connection("hello", -1, CONN).about(Group::Connection, "Which protocol to speak: RESP2 or RESP3."),
+    data("getset", 3, WOF, string::getset)
+        .one_key()
+        .needs(Needs::Coordination)
+        .about(Group::String, "Sets a key and replies the old value."),
+    connection("hello", -1, CONN)
+        .about(Group::Connection, "Which protocol to speak: RESP2 or RESP3."),
     data("incr", 2, WOF, string::incr).one_key().about(Group::String, "Adds 1 to a counter."),
-    data("incrby", 3, WOF, string::incrby).one_key().about(Group::String, "Adds a whole number to a counter."),
-    data("incrbyfloat", 3, WOF, string::incrbyfloat).one_key().about(Group::String, "Adds a fractional number to a counter."),
+    data("incrby", 3, WOF, string::incrby)
+        .one_key()
+        .about(Group::String, "Adds a whole number to a counter."),
+    data("incrbyfloat", 3, WOF, string::incrbyfloat)
+        .one_key()
+        .about(Group::String, "Adds a fractional number to a counter."),
     server("info", -1, STALE).about(Group::Server, "What the node knows about itself."),
-    data("keys", 2, R, cluster::keys).whole_cluster().about(Group::Generic, "All keys that match a pattern."),
-    data("mget", -2, RF, several::mget).each_key().about(Group::String, "The values of several keys."),
-    data("mset", -3, WO, several::mset).keys_together().about(Group::String, "Sets several keys, all or none."),
-    data("persist", 2, WF, key::persist).one_key().about(Group::Generic, "Takes a key's deadline away."),
-    data("pexpire", -3, WF, key::pexpire).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire in so many milliseconds."),
-    data("pexpireat", -3, WF, key::pexpireat).one_key().forms(EXPIRE_FORMS).about(Group::Generic, "Lets a key expire at a moment, in milliseconds since 1970."),
-    data("pexpiretime", 2, RF, key::pexpiretime).one_key().about(Group::Generic, "When a key expires, in milliseconds since 1970."),
+    data("keys", 2, R, cluster::keys)
+        .whole_cluster()
+        .about(Group::Generic, "All keys that match a pattern."),
+    data("mget", -2, RF, several::mget)
+        .each_key()
+        .about(Group::String, "The values of several keys."),
+    data("mset", -3, WO, several::mset)
+        .keys_together()
+        .about(Group::String, "Sets several keys, all or none."),
+    data("persist", 2, WF, key::persist)
+        .one_key()
+        .about(Group::Generic, "Takes a key's deadline away."),
+    data("pexpire", -3, WF, key::pexpire)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire in so many milliseconds."),
+    data("pexpireat", -3, WF, key::pexpireat)
+        .one_key()
+        .forms(EXPIRE_FORMS)
+        .about(Group::Generic, "Lets a key expire at a moment, in milliseconds since 1970."),
+    data("pexpiretime", 2, RF, key::pexpiretime)
+        .one_key()
+        .about(Group::Generic, "When a key expires, in milliseconds since 1970."),
     connection("ping", -1, FASTONLY).about(Group::Connection, "Replies PONG, or its argument."),
-    data("psetex", 4, WO, string::psetex).one_key().about(Group::String, "Sets a key that expires in so many milliseconds."),
-    data("pttl", 2, RF, key::pttl).one_key().about(Group::Generic, "In how many milliseconds a key expires."),
+    data("psetex", 4, WO, string::psetex)
+        .one_key()
+        .about(Group::String, "Sets a key that expires in so many milliseconds."),
+    data("pttl", 2, RF, key::pttl)
+        .one_key()
+        .about(Group::Generic, "In how many milliseconds a key expires."),
     connection("quit", -1, CONN).about(Group::Connection, "Closes the connection."),
     data("randomkey", 1, R, cluster::randomkey).whole_cluster().about(Group::Generic, "Any key."),
-    connection("readonly", 1, FAST).about(Group::Connection, "Accepted for the sake of cluster clients: every node answers everything."),
-    connection("readwrite", 1, FAST).about(Group::Connection, "Accepted for the sake of cluster clients: every node answers everything."),
-    connection("reset", 1, CONN).about(Group::Connection, "Makes the connection as if it were new."),
+    connection("readonly", 1, FAST).about(
+        Group::Connection,
+        "Accepted for the sake of cluster clients: every node answers everything.",
+    ),
+    connection("readwrite", 1, FAST).about(
+        Group::Connection,
+        "Accepted for the sake of cluster clients: every node answers everything.",
+    ),
+    connection("reset", 1, CONN)
+        .about(Group::Connection, "Makes the connection as if it were new."),
     server("role", 1, ROLE).about(Group::Server, "What the node leads and follows."),
-    data("scan", -2, R, cluster::scan).whole_cluster().about(Group::Generic, "The keys, piece by piece."),
+    data("scan", -2, R, cluster::scan)
+        .whole_cluster()
+        .about(Group::Generic, "The keys, piece by piece."),
     connection("select", 2, FAST).about(Group::Connection, "There is only database 0."),
     data("set", -3, WO, string::set).one_key().forms(SET_FORMS).about(Group::String, "Sets a key."),
-    data("setex", 4, WO, string::setex).one_key().about(Group::String, "Sets a key that expires in so many seconds."),
-    data("setnx", 3, WOF, string::setnx).one_key().needs(Needs::Coordination).about(Group::String, "Sets a key that does not exist."),
-    data("setrange", 4, WO, string::setrange).one_key().needs(Needs::Register).about(Group::String, "Writes over a part of a string."),
+    data("setex", 4, WO, string::setex)
+        .one_key()
+        .about(Group::String, "Sets a key that expires in so many seconds."),
+    data("setnx", 3, WOF, string::setnx)
+        .one_key()
+        .needs(Needs::Coordination)
+        .about(Group::String, "Sets a key that does not exist."),
+    data("setrange", 4, WO, string::setrange)
+        .one_key()
+        .needs(Needs::Register)
+        .about(Group::String, "Writes over a part of a string."),
     data("strlen", 2, RF, string::strlen).one_key().about(Group::String, "How long a string is."),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
-    data("tf.with", -3, TFWITH, with::with).about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
+    data("tf.with", -3, TFWITH, with::with)
+        .about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
     server("time", 1, FAST).about(Group::Server, "The node's clock."),
-    data("ttl", 2, RF, key::ttl).one_key().about(Group::Generic, "In how many seconds a key expires."),
-    data("type", 2, RF, key::kind).one_key().about(Group::Generic, "What a key holds: `string` or `none`."),
-    data("unlink", -2, WF, several::delete).each_key().about(Group::Generic, "Removes keys; replies how many there were."),
-    data("wait", 3, NOSCRIPT, cluster::wait).about(Group::Generic, "Waits until so many followers have the connection's last write."),
+    data("ttl", 2, RF, key::ttl)
+        .one_key()
+        .about(Group::Generic, "In how many seconds a key expires."),
+    data("type", 2, RF, key::kind)
+        .one_key()
+        .about(Group::Generic, "What a key holds: `string` or `none`."),
+    data("unlink", -2, WF, several::delete)
+        .each_key()
+        .about(Group::Generic, "Removes keys; replies how many there were."),
+    data("wait", 3, NOSCRIPT, cluster::wait)
+        .about(Group::Generic, "Waits until so many followers have the connection's last write."),
 ];
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn every_command_is_found_in_any_case() {
         for info in all() {
             assert!(core::ptr::eq(find(info.name.as_bytes()).unwrap(), info));
+            assert_eq!(scope(info.name.as_bytes()), Some(info.scope));
             assert!(core::ptr::eq(find(info.name.to_uppercase().as_bytes()).unwrap(), info));
         }
         for name in [b"" as &[u8], b"ge", b"gett", b"get\0", b"seventeen letters"] {

@@ -129,6 +129,8 @@ fn same_slots(left: &[Increment], right: &[Increment]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::data::{Name, Write, mint};
     use crate::version::{Dot, Stamp};
@@ -221,8 +223,11 @@ mod tests {
                 expires_at_ms,
                 increments: slots
                     .into_iter()
-                    .map(|(actor, (count, integer, float))| {
-                        Increment { actor, count, integer, float }
+                    .map(|(actor, (count, integer, float))| Increment {
+                        actor,
+                        count,
+                        integer,
+                        float,
                     })
                     .collect(),
             },

@@ -1,7 +1,12 @@
 //! Keyspaces: a key prefix, its model and the model's options. The longest matching prefix wins;
 //! the empty prefix always exists.
 
+pub mod check;
+pub mod defaults;
+pub mod guarantees;
+pub mod protected;
 pub mod slot;
+pub mod words;
 
 use crate::{DatacenterId, GroupId, KeyspaceId, NodeId};
 use alloc::string::String;

@@ -1,1 +1,374 @@
-//! The bytes of a node's log.
+//! The bytes of a node's log: batches of records, one after another, in segments. No files here:
+//! the server writes the bytes to disk, the simulator keeps them in memory.
+//!
+//! A batch holds what was appended between two writes. All numbers are little-endian.
+//!
+//! | offset     | bytes | what                                                                   |
+//! |------------|-------|------------------------------------------------------------------------|
+//! | 0          | 4     | magic `TFLB`                                                           |
+//! | 4          | 2     | version, 1                                                             |
+//! | 6          | 2     | 0                                                                      |
+//! | 8          | 8     | length of the whole batch in bytes, header and checksum included       |
+//! | 16         | 8     | position of the first record                                           |
+//! | 24         | 8     | `durable`: a position known to be on disk when the batch was written   |
+//! | 32         | 4     | how many records, at least 1                                           |
+//! | 36         | 8     | `chain`: below, the batch before's checksum; above, the log's name     |
+//! | 44         | 4     | CRC32 (IEEE) of bytes 0..44                                            |
+//! | 48         |       | the records, each as its length (4 bytes) and its bytes                |
+//! | length - 4 | 4     | the batch's checksum: CRC32 of bytes 0..44 and 48..length - 4          |
+//!
+//! The chain of the very first batch is 0, and its checksum is the log's name from then on. As that
+//! batch holds the disk's random number, no client can make up a value that looks like a header
+//! of this log: such values lie about behind the log's end when segments are recycled.
+//!
+//! Bytes 44..48 stay out of the batch's checksum on purpose: the CRC of bytes that end with their
+//! own CRC is a constant, and then neither position nor chain would matter to it.
+//!
+//! A batch never spans two segments. Behind a segment's last batch there may be anything: zeros of
+//! a preallocated file, batches of the segment's former life, the torn end of an earlier crash.
+//! What follows must follow in position and chain, so none of that is taken for the log.
+//!
+//! **Torn end or corruption.** A crash may lose any part of what was not synced, and only that. So
+//! where the first bad batch is, the log ends, unless something behind it proves that the missing
+//! position had been on disk: a batch whose header is right, whose position is higher and whose
+//! `durable` is not below the missing position. Then synced bytes were lost, and cutting there
+//! would lose acknowledged writes silently: recovery refuses. Only headers with this log's name
+//! prove.
+//!
+//! What is not here: the newest batch, if its synced bytes were lost, cannot be told from a torn
+//! one; a later batch is needed to tell.
+
+use crate::Position;
+use crate::wire::{Malformed, Read, Reader, Writer};
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+const MAGIC: &[u8; 4] = b"TFLB";
+const VERSION: u16 = 1;
+/// Where the header's checksum stands.
+const HEADER_CRC_AT: usize = 44;
+const HEADER_BYTES: usize = 48;
+const CRC_BYTES: usize = 4;
+/// The length before a record.
+const RECORD_HEAD_BYTES: usize = 4;
+
+/// Gathers records into batches.
+#[derive(Clone, Debug)]
+pub struct LogWriter {
+    next: Position,
+    chain: u64,
+    /// The open batch, its header still blank; empty while it has no record.
+    open: Vec<u8>,
+    count: u32,
+}
+
+/// A batch that is ready to be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    /// Its first record.
+    pub first: Position,
+    /// Its last record.
+    pub last: Position,
+    /// Where its bytes are in the buffer that was given.
+    pub bytes: Range<usize>,
+}
+
+impl LogWriter {
+    /// A writer that goes on where recovery has ended; `Position(1)` and 0 for a new log.
+    pub fn new(next: Position, chain: u64) -> LogWriter {
+        LogWriter { next, chain, open: Vec::new(), count: 0 }
+    }
+
+    /// Adds a record to the open batch and returns its position.
+    pub fn append(&mut self, record: &[u8]) -> Position {
+        if self.open.is_empty() {
+            self.open.resize(HEADER_BYTES, 0);
+        }
+        Writer(&mut self.open).bytes(record);
+        self.count += 1;
+        let position = self.next;
+        self.next = Position(position.0 + 1);
+        position
+    }
+
+    /// Whether there are records that no sealed batch holds.
+    pub fn pending(&self) -> bool {
+        self.count > 0
+    }
+
+    /// How long the open batch would be, in bytes; 0 without records.
+    pub fn pending_bytes(&self) -> usize {
+        if self.pending() { self.open.len() + CRC_BYTES } else { 0 }
+    }
+
+    /// The newest record, be it sealed or not; `Position(0)` in an empty log.
+    pub fn last(&self) -> Position {
+        Position(self.next.0.saturating_sub(1))
+    }
+
+    /// What the next batch will be chained to: the log's name and the last batch's checksum.
+    pub fn chain(&self) -> u64 {
+        self.chain
+    }
+
+    /// Closes the open batch and adds its bytes to `out`. `durable` is the highest position that
+    /// is known to be on disk now. Nothing happens where there is no record.
+    pub fn seal(&mut self, durable: Position, out: &mut Vec<u8>) -> Option<Sealed> {
+        if !self.pending() {
+            return None;
+        }
+        let first = Position(self.next.0 - u64::from(self.count));
+        let header = Header {
+            length: self.pending_bytes() as u64,
+            first,
+            durable: durable.min(Position(first.0 - 1)),
+            count: self.count,
+            chain: self.chain,
+        };
+        let start = out.len();
+        header.encode(out);
+        let records = self.open.get(HEADER_BYTES..).unwrap_or(&[]);
+        let crc = checksum(out.get(start..).unwrap_or(&[]), records);
+        out.extend_from_slice(records);
+        out.extend_from_slice(&crc.to_le_bytes());
+        self.chain = link(self.chain, crc);
+        self.open.clear();
+        self.count = 0;
+        Some(Sealed { first, last: self.last(), bytes: start..out.len() })
+    }
+}
+
+/// What a log holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered<'a> {
+    /// The records in order.
+    pub records: Vec<(Position, &'a [u8])>,
+    /// Where the good log ends and the next batch belongs. What is behind it is to be overwritten
+    /// or dropped, and what is before it to be synced, before anything new is written or said.
+    pub end: End,
+    /// The position of the next record, for [`LogWriter::new`].
+    pub next: Position,
+    /// The log's name and the last batch's checksum, for [`LogWriter::new`].
+    pub chain: u64,
+}
+
+/// A place in a log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct End {
+    /// The segment's number among those that were given, from 0.
+    pub segment: usize,
+    /// Bytes from the segment's start.
+    pub offset: usize,
+}
+
+/// Why a log cannot be used: bytes that had been synced are no longer there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Corruption {
+    /// The damaged segment's number among those that were given, from 0.
+    pub segment: usize,
+    /// Where the first bad batch starts in it, in bytes.
+    pub offset: usize,
+    /// The first record that is missing; `Position(1)` where the log's start is.
+    pub missing: Position,
+    /// The highest position that is proven to have been on disk.
+    pub proven_durable: Position,
+    /// The batch there is whole, but of this version, which this program does not know.
+    pub unknown_version: Option<u16>,
+}
+
+/// Reads the records of a log from its segments, oldest first. The oldest ones may have been
+/// dropped: the first batch names the position and the chain that it starts with.
+pub fn recover<'a>(segments: &[&'a [u8]]) -> Result<Recovered<'a>, Corruption> {
+    let (next, end) = (Position(1), End::default());
+    let mut log = Recovered { records: Vec::new(), end, next, chain: 0 };
+    for (segment, bytes) in segments.iter().enumerate() {
+        let mut here = End { segment, offset: 0 };
+        while let Some((header, batch)) = continuation(bytes, here, &log)? {
+            if read_batch(&header, batch, &mut log).is_err() {
+                break;
+            }
+            here.offset += batch.len();
+            log.end = here;
+        }
+    }
+    let proven_durable = proof(segments, &log);
+    if proven_durable < log.next {
+        return Ok(log);
+    }
+    let End { segment, offset } = suspect(segments, log.end);
+    Err(Corruption { segment, offset, missing: log.next, proven_durable, unknown_version: None })
+}
+
+/// The header and the bytes of the batch at a place, if it is the next one of the log. Only at the
+/// start of all may a batch start wherever it says.
+fn continuation<'a>(
+    segment: &'a [u8],
+    place: End,
+    log: &Recovered<'_>,
+) -> Result<Option<(Header, &'a [u8])>, Corruption> {
+    let Some(bytes) = segment.get(place.offset..) else { return Ok(None) };
+    let Ok((version, header)) = Header::decode(bytes) else { return Ok(None) };
+    let follows = header.first == log.next && header.chain == log.chain;
+    if !follows && place != End::default() {
+        return Ok(None);
+    }
+    if version != VERSION {
+        let End { segment, offset } = place;
+        let (missing, proven_durable) = (header.first, header.durable);
+        let unknown_version = Some(version);
+        return Err(Corruption { segment, offset, missing, proven_durable, unknown_version });
+    }
+    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    Ok(bytes.get(..length).map(|batch| (header, batch)))
+}
+
+/// Adds a batch to the log if its checksum and its records are right; else changes nothing.
+fn read_batch<'a>(header: &Header, batch: &'a [u8], log: &mut Recovered<'a>) -> Read<()> {
+    let records_end = batch.len().checked_sub(CRC_BYTES).ok_or(Malformed)?;
+    let (body, crc) = batch.split_at_checked(records_end).ok_or(Malformed)?;
+    let (head, records) = body.split_at_checked(HEADER_BYTES).ok_or(Malformed)?;
+    let crc = Reader(crc).u32()?;
+    if checksum(head, records) != crc {
+        return Err(Malformed);
+    }
+    let mut reader = Reader(records);
+    let before = log.records.len();
+    let whole = (0..u64::from(header.count)).try_for_each(|number| {
+        log.records.push((Position(header.first.0 + number), reader.bytes()?));
+        Ok(())
+    });
+    if let Err(error) = whole.and_then(|()| reader.finish()) {
+        log.records.truncate(before);
+        return Err(error);
+    }
+    log.next = Position(header.first.0 + u64::from(header.count));
+    log.chain = link(header.chain, crc);
+    Ok(())
+}
+
+/// The highest `durable` of all batches of this log behind its end whose position is above the
+/// missing one. Where the log's name is unknown because its start is bad, any will do.
+fn proof(segments: &[&[u8]], log: &Recovered<'_>) -> Position {
+    let (end, missing, name) = (log.end, log.next, name_of(log.chain));
+    let mut highest = Position(0);
+    for (number, segment) in segments.iter().enumerate().skip(end.segment) {
+        let from = if number == end.segment { end.offset } else { 0 };
+        let mut bytes = segment.get(from..).unwrap_or(&[]);
+        while let Some(place) = bytes.windows(MAGIC.len()).position(|four| four == MAGIC) {
+            bytes = bytes.get(place..).unwrap_or(&[]);
+            if let Ok((VERSION, header)) = Header::decode(bytes)
+                && header.first > missing
+                && (name == 0 || name_of(header.chain) == name)
+            {
+                highest = highest.max(header.durable);
+            }
+            bytes = bytes.get(MAGIC.len()..).unwrap_or(&[]);
+        }
+    }
+    highest
+}
+
+/// Where the damage is: at the log's end, or, where only zeros follow it there, at the start of
+/// the next segment.
+fn suspect(segments: &[&[u8]], end: End) -> End {
+    let next = End { segment: end.segment + 1, offset: 0 };
+    let tail = segments.get(end.segment).and_then(|bytes| bytes.get(end.offset..)).unwrap_or(&[]);
+    let is_blank = tail.iter().all(|byte| *byte == 0);
+    if is_blank && next.segment < segments.len() { next } else { end }
+}
+
+/// The log's name in a chain; 0 in that of the very first batch.
+fn name_of(chain: u64) -> u64 {
+    chain >> u32::BITS
+}
+
+/// The chain behind a batch with this chain and this checksum.
+fn link(chain: u64, crc: u32) -> u64 {
+    let name = if name_of(chain) == 0 { u64::from(crc) } else { name_of(chain) };
+    name << u32::BITS | u64::from(crc)
+}
+
+/// The batch's checksum: over the header without its own checksum, and the records.
+fn checksum(head: &[u8], records: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head.get(..HEADER_CRC_AT).unwrap_or(head));
+    hasher.update(records);
+    hasher.finalize()
+}
+
+struct Header {
+    length: u64,
+    first: Position,
+    durable: Position,
+    count: u32,
+    chain: u64,
+}
+
+impl Header {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend_from_slice(MAGIC);
+        let mut w = Writer(bytes);
+        w.u16(VERSION);
+        w.u16(0);
+        w.u64(self.length);
+        w.u64(self.first.0);
+        w.u64(self.durable.0);
+        w.u32(self.count);
+        w.u64(self.chain);
+        let crc = crc32fast::hash(bytes.get(start..).unwrap_or(&[]));
+        bytes.extend_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Reads a header and its version; an error where it is not one that a writer has written.
+    fn decode(bytes: &[u8]) -> Read<(u16, Header)> {
+        let mut r = Reader(bytes.get(..HEADER_BYTES).ok_or(Malformed)?);
+        if r.take(MAGIC.len())? != MAGIC {
+            return Err(Malformed);
+        }
+        let (version, _) = (r.u16()?, r.u16()?);
+        let header = Header {
+            length: r.u64()?,
+            first: Position(r.u64()?),
+            durable: Position(r.u64()?),
+            count: r.u32()?,
+            chain: r.u64()?,
+        };
+        let head = bytes.get(..HEADER_CRC_AT).ok_or(Malformed)?;
+        let shortest = HEADER_BYTES + CRC_BYTES + RECORD_HEAD_BYTES;
+        let can_be = crc32fast::hash(head) == r.u32()?
+            && header.count > 0
+            && header.length >= shortest as u64
+            && header.durable < header.first
+            && header.first.0.checked_add(u64::from(header.count)).is_some();
+        if can_be { Ok((version, header)) } else { Err(Malformed) }
+    }
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Corruption { segment, offset, missing, proven_durable, unknown_version } = self;
+        if let Some(version) = unknown_version {
+            return write!(
+                f,
+                "the log's segment {segment} has at byte {offset} a batch of version {version}, \
+                 this program knows version {VERSION}: start the program that wrote it"
+            );
+        }
+        write!(
+            f,
+            "the log is damaged in segment {segment} at byte {offset}: record {} is missing or \
+             unreadable, but records up to {} had been on disk. Nothing was changed. Restore the \
+             segment from a copy; or move the data directory away and start the node with an empty \
+             one, then it is filled from its peers",
+            missing.0, proven_durable.0
+        )
+    }
+}
+
+impl core::error::Error for Corruption {}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

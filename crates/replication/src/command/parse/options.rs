@@ -64,9 +64,7 @@ impl Form {
         bytes: &[u8],
     ) -> Result<Deadline, Reply<'static>> {
         match self.deadline(info, bytes)? {
-            Deadline::In(ms) | Deadline::At(ms) if ms <= 0 => {
-                Err(error::invalid_expire(info.name))
-            }
+            Deadline::In(ms) | Deadline::At(ms) if ms <= 0 => Err(error::invalid_expire(info.name)),
             deadline => Ok(deadline),
         }
     }
@@ -145,9 +143,9 @@ pub(super) fn expire_condition(
     }
     match (none, some, later, earlier) {
         (true, false, false, false) => Ok(ExpireCondition::IfNone),
-        (true, ..) => Err(error::fixed(
-            "ERR NX and XX, GT or LT options at the same time are not compatible",
-        )),
+        (true, ..) => {
+            Err(error::fixed("ERR NX and XX, GT or LT options at the same time are not compatible"))
+        }
         (_, _, true, true) => {
             Err(error::fixed("ERR GT and LT options at the same time are not compatible"))
         }
