@@ -1,6 +1,8 @@
 //! Trefoil: the server and its command line.
 
+mod cli;
 mod clients;
+mod config;
 mod disk;
 mod event_loop;
 mod operator_log;
@@ -9,4 +11,8 @@ mod resp;
 mod server;
 mod session;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

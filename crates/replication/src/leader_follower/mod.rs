@@ -1,3 +1,408 @@
-//! The leader_follower model.
+//! Leader-follower replication.
+//!
+//! One node of a group, the *leader*, orders the writes into the *replication log*; *followers*
+//! copy it. Every leadership has an *epoch*, which stands on every message and entry. An entry is
+//! *acknowledged* when A replicas durably have it, and *committed* when C have; a candidate needs
+//! E votes (`quorum.rs` has the arithmetic). The protocol is Raft's (Ongaro and Ousterhout 2014)
+//! with A apart from C, and with these rules sharpened:
+//!
+//! - A follower acknowledges an (epoch, index) up to which it has *matched this leader in this
+//!   epoch*, never the end of its log. What it owed in an older epoch dies with it.
+//! - A follower cuts only where its entry's epoch differs from the leader's, never at or below
+//!   what it has matched in this epoch, and never to a commit index.
+//! - Copies are counted only for entries of the leader's own epoch (Raft, figure 8); until the
+//!   empty entry that opens the epoch is committed, the leader answers nobody.
+//! - A follower applies up to min(commit index, matched in this epoch, durable here).
+//! - A write is visible at the leader from min(A, C) copies on. A read is evaluated once; its
+//!   reply is held until what it saw is visible, and until a heartbeat round that was started
+//!   after it has confirmed that this node still leads.
+//!
+//! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
+//! the followers, `follower.rs` takes it, `acks.rs` counts the copies and lets the reply go.
+//! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
+//! the log does not reach; `recovery.rs` reads the node's log after a restart.
+//!
+//! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
+//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels.
 
+pub mod acks;
+pub mod election;
+pub mod entry;
+pub mod execute;
+pub mod follower;
+pub mod leader;
+pub mod log_record;
 pub mod message;
+pub mod recovery;
+pub mod replication_log;
+pub mod snapshot;
+pub mod state;
+pub mod voters;
+
+use crate::keyspace::{Durability, GroupOptions};
+use crate::node::{Limits, Timing};
+use crate::quorum::Quorum;
+use crate::turn::Turn;
+use crate::version::{EntryId, Stamp, VersionVector};
+use crate::{Event, GroupId, Incarnation, NodeId, Position};
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use election::Candidate;
+use leader::Leader;
+use message::{Body, Message};
+use replication_log::ReplicationLog;
+use state::State;
+use voters::Voters;
+
+/// What a group is made of.
+pub struct GroupSetup {
+    /// Its name.
+    pub id: GroupId,
+    /// The nodes that hold it, in preference order.
+    pub members: Vec<NodeId>,
+    /// How it replicates.
+    pub options: GroupOptions,
+    /// Its share of the slots, first and last.
+    pub slots: (u16, u16),
+    /// Seeds the hash tables.
+    pub seed: u64,
+    /// Whether changes are merged with what is there, or overwrite it.
+    pub merges: bool,
+    /// Intervals and timeouts.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// One group, as one of its members knows it.
+pub struct Group {
+    /// The group's name.
+    pub id: GroupId,
+    /// The nodes that hold it, in preference order.
+    pub members: Vec<NodeId>,
+    /// How it replicates.
+    pub options: GroupOptions,
+    /// N, A, E and C.
+    pub quorum: Quorum,
+    /// The records.
+    pub state: State,
+    /// What the committed state covers of other groups' entries, and of this one's own.
+    pub covered: VersionVector,
+    /// The same for the whole log, the uncommitted tail included; kept by a leader.
+    pub covered_by_log: VersionVector,
+    /// Entries that were cut because a newer leader's log differs, kept aside.
+    pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
+    timing: Timing,
+    limits: Limits,
+    voters: Voters,
+    log: ReplicationLog,
+    role: Role,
+    epoch: u64,
+    epoch_position: Position,
+    voted_for: Option<NodeId>,
+    leader: Option<NodeId>,
+    heard_leader_us: u64,
+    election_deadline_us: u64,
+    tick_due_us: u64,
+    commit: u64,
+    /// The newest stamp in the log: the group's time is never before it.
+    newest_stamp: Stamp,
+    follower: follower::Follower,
+    installing: Option<snapshot::Installing>,
+    recovering: Option<recovery::PendingSnapshot>,
+    anchored: bool,
+}
+
+/// What a node is in its group.
+enum Role {
+    /// Copies the leader's log, or waits for a leader.
+    Follower,
+    /// Would lead.
+    Candidate(Candidate),
+    /// Orders the writes.
+    Leader(Box<Leader>),
+}
+
+impl Group {
+    /// A group that this node knows nothing about yet.
+    pub fn new(setup: GroupSetup) -> Group {
+        let (first, last) = setup.slots;
+        Group {
+            id: setup.id,
+            members: setup.members,
+            quorum: Quorum::of(&setup.options),
+            options: setup.options,
+            state: State::new(first, last, setup.seed, setup.merges),
+            covered: VersionVector::default(),
+            covered_by_log: VersionVector::default(),
+            cut_entries: BTreeMap::new(),
+            timing: setup.timing,
+            limits: setup.limits,
+            voters: Voters::default(),
+            log: ReplicationLog::default(),
+            role: Role::Follower,
+            epoch: 0,
+            epoch_position: Position(0),
+            voted_for: None,
+            leader: None,
+            heard_leader_us: 0,
+            election_deadline_us: 0,
+            tick_due_us: 0,
+            commit: 0,
+            newest_stamp: Stamp::ZERO,
+            follower: follower::Follower::default(),
+            installing: None,
+            recovering: None,
+            anchored: false,
+        }
+    }
+
+    /// A message from another member. What is old is refused and told; what is new is believed.
+    pub fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        message: Message<'_>,
+    ) {
+        if !self.members.contains(&from) || from == turn.local.me {
+            return;
+        }
+        let epoch = message.epoch;
+        match message.body {
+            Body::AskVoters => return self.on_ask_voters(turn, from, incarnation),
+            Body::Unborn { to } => return self.on_unborn(turn, from, incarnation, to),
+            Body::Voters { to, voters, born } => {
+                return self.on_voters(turn, from, to, &voters, born);
+            }
+            Body::PreVote { last } => {
+                return self.on_pre_vote(turn, from, incarnation, epoch, last);
+            }
+            Body::PreVoteAnswer { granted, current } => {
+                let answer = (granted, current);
+                return self.on_pre_vote_answer(turn, from, incarnation, epoch, answer);
+            }
+            _ => {}
+        }
+        if epoch < self.epoch {
+            if message.body != Body::EpochOver {
+                self.say_epoch(turn, from, Body::EpochOver);
+            }
+            return;
+        }
+        if epoch > self.epoch {
+            if matches!(message.body, Body::Vote { .. }) && self.hears_leader(turn) {
+                return;
+            }
+            self.adopt_epoch(turn, epoch, "a peer is in a newer epoch");
+        }
+        self.on_message_of_this_epoch(turn, from, incarnation, message.body);
+    }
+
+    fn on_message_of_this_epoch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        body: Body<'_>,
+    ) {
+        match body {
+            Body::Vote { last } => self.on_vote(turn, from, incarnation, last),
+            Body::VoteAnswer { granted } => self.on_vote_answer(turn, from, incarnation, granted),
+            Body::Append { previous, commit, entries } => {
+                self.on_append(turn, from, previous, commit, &entries);
+            }
+            Body::Matched { received, durable } => {
+                self.on_matched(turn, from, incarnation, received, durable);
+            }
+            Body::Mismatch { previous, hint } => {
+                self.on_mismatch(turn, from, incarnation, previous, hint);
+            }
+            Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
+            Body::SnapshotWanted { snapshot, next_slot } => {
+                self.on_snapshot_wanted(turn, from, snapshot, next_slot);
+            }
+            Body::AskVoters
+            | Body::Unborn { .. }
+            | Body::Voters { .. }
+            | Body::PreVote { .. }
+            | Body::PreVoteAnswer { .. }
+            | Body::EpochOver => {}
+        }
+    }
+
+    /// The node's log is kept further than before.
+    pub fn on_durable(&mut self, turn: &mut Turn<'_>) {
+        match &mut self.role {
+            Role::Leader(_) => self.count_copies(turn),
+            Role::Candidate(_) => self.count_votes(turn),
+            Role::Follower => self.follow_commit(turn),
+        }
+    }
+
+    /// A deadline may have come.
+    pub fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        let now_us = turn.now.monotonic_us;
+        if self.election_deadline_us == 0 {
+            self.reset_election_timer(turn);
+        }
+        if now_us >= self.tick_due_us {
+            self.tick_due_us = now_us + self.timing.heartbeat_interval_us;
+            self.seek_voters(turn);
+            self.lead_on(turn);
+        }
+        if now_us >= self.election_deadline_us {
+            self.on_election_timeout(turn);
+        }
+        self.expire_held(turn);
+    }
+
+    /// Nothing more this turn: says once what has gathered.
+    pub fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        match &self.role {
+            Role::Leader(_) => self.send_appends(turn),
+            Role::Candidate(_) => {}
+            Role::Follower => self.send_matched(turn),
+        }
+    }
+
+    /// When the group wants a tick at the latest.
+    pub fn next_deadline(&self) -> u64 {
+        let held = match &self.role {
+            Role::Leader(leader) => leader.next_deadline(),
+            _ => u64::MAX,
+        };
+        let ticks = match &self.role {
+            Role::Leader(_) => self.tick_due_us,
+            _ if !self.voters.is_born() => self.tick_due_us,
+            _ => u64::MAX,
+        };
+        let election = match &self.role {
+            Role::Leader(_) => u64::MAX,
+            _ => self.election_deadline_us,
+        };
+        held.min(ticks).min(election)
+    }
+
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Up to where the log is known to be committed.
+    pub fn commit(&self) -> u64 {
+        self.commit
+    }
+
+    /// The newest entry of the log.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// The id of an entry that the log still has.
+    pub fn id_at(&self, index: u64) -> Option<EntryId> {
+        self.log.id_at(index)
+    }
+
+    /// What this node is in the group, in a word.
+    pub fn role_name(&self, me: NodeId, incarnation: Incarnation) -> &'static str {
+        match &self.role {
+            Role::Leader(_) => "leader",
+            Role::Candidate(_) => "candidate",
+            Role::Follower if self.voters.counts(me, incarnation) => "follower",
+            Role::Follower => "learner",
+        }
+    }
+
+    /// At a leader: each follower, and how many entries it lacks.
+    pub fn lag(&self) -> Vec<(NodeId, u64)> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let last = self.log.last_index();
+        let lag = |progress: &leader::Progress| last.saturating_sub(progress.durable);
+        leader.progress.iter().map(|(node, progress)| (*node, lag(progress))).collect()
+    }
+
+    /// The entries above an index, up to the commit index: id and bytes; `None` if the log does
+    /// not reach back so far.
+    pub fn committed_after(&self, index: u64) -> Option<impl Iterator<Item = (u64, &[u8])>> {
+        if index < self.log.start().index {
+            return None;
+        }
+        let entries = index + 1..=self.commit;
+        Some(entries.filter_map(|i| self.log.get(i).map(|kept| (i, &*kept.body))))
+    }
+
+    /// The group's time in milliseconds since 1970: never before the newest entry's.
+    pub fn time_ms(&self, turn: &Turn<'_>) -> u64 {
+        turn.now.wall_ms.max(self.newest_stamp.wall_ms())
+    }
+
+    fn message<'a>(&self, body: Body<'a>) -> crate::Message<'a> {
+        let message = Message { group: self.id, epoch: self.epoch, body };
+        crate::Message::LeaderFollower(message)
+    }
+
+    /// Says something that depends on no epoch.
+    fn say(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
+        turn.send(to, self.message(body));
+    }
+
+    /// Says something in this epoch: not before the epoch is on disk.
+    fn say_epoch(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
+        turn.send_when_durable(self.epoch_position, Durability::Fsync, to, self.message(body));
+    }
+
+    fn broadcast(&self, turn: &mut Turn<'_>, body: &Body<'static>) {
+        for to in self.others(turn.local.me) {
+            self.say(turn, to, body.clone());
+        }
+    }
+
+    fn others(&self, me: NodeId) -> Vec<NodeId> {
+        self.members.iter().copied().filter(|node| *node != me).collect()
+    }
+
+    /// Appends a record of this group to the node's log.
+    fn log_record(
+        &self,
+        turn: &mut Turn<'_>,
+        body: log_record::Body<'_>,
+        durability: Durability,
+    ) -> Position {
+        let mut bytes = core::mem::take(&mut turn.local.scratch);
+        log_record::LogRecord { group: self.id, body }.encode(&mut bytes);
+        let position = turn.append(&bytes, durability);
+        turn.local.scratch = bytes;
+        position
+    }
+
+    /// This node leads no longer: whoever still waits is told that the outcome is open.
+    fn step_down(&mut self, turn: &mut Turn<'_>, reason: Cow<'static, str>) {
+        let role = core::mem::replace(&mut self.role, Role::Follower);
+        let Role::Leader(leader) = role else { return };
+        self.leader = None;
+        self.state.undo();
+        self.covered_by_log = self.covered.clone();
+        self.reset_election_timer(turn);
+        leader.revoke(turn, self.quorum.acks, &reason);
+        turn.event(Event::SteppedDown { group: self.id, epoch: self.epoch, reason });
+    }
+
+    fn forget_matched(&mut self) {
+        self.follower = follower::Follower::default();
+        self.installing = None;
+    }
+}

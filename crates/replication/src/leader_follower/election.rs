@@ -1,0 +1,202 @@
+//! Elections: randomised timeouts, pre-vote, durable votes; the most up-to-date log wins.
+//!
+//! Raft (Ongaro and Ousterhout 2014, §5.2 and §5.4) with pre-vote (Ongaro 2014, §9.6): a node
+//! that was cut off asks first, and disturbs nobody when it comes back. A vote is on disk before
+//! it is said. Logs are compared by (last epoch, last index), the unsynced tail included, never
+//! by clock or priority. E votes win: quorum.rs says why that loses nothing that is committed.
+//!
+//! Left out: leadership transfer, leases.
+
+use super::log_record;
+use super::message::Body;
+use super::{Group, Role};
+use crate::keyspace::Durability;
+use crate::mutant::Mutant;
+use crate::turn::Turn;
+use crate::version::EntryId;
+use crate::{Incarnation, NodeId, Position};
+use alloc::borrow::Cow;
+use alloc::collections::BTreeSet;
+
+/// A node that would lead.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Whether it only asks who would vote for it.
+    asking: bool,
+    votes: BTreeSet<NodeId>,
+    /// From when on its own vote is on disk.
+    vote_position: Position,
+}
+
+impl Group {
+    /// A new random moment at which this node stops waiting for a leader.
+    pub(super) fn reset_election_timer(&mut self, turn: &mut Turn<'_>) {
+        let timeout = self.timing.election_timeout_us;
+        let random = turn.local.random.range(timeout, 2 * timeout);
+        self.election_deadline_us = turn.now.monotonic_us + random;
+    }
+
+    /// No leader for too long: asks the others whether they would vote for this node.
+    pub(super) fn on_election_timeout(&mut self, turn: &mut Turn<'_>) {
+        self.reset_election_timer(turn);
+        if !self.is_voter(turn) || matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        let votes = BTreeSet::from([turn.local.me]);
+        self.leader = None;
+        self.role = Role::Candidate(Candidate { asking: true, votes, vote_position: Position(0) });
+        let last = self.log.last();
+        let (group, epoch) = (self.id, self.epoch + 1);
+        for to in self.others(turn.local.me) {
+            let message = super::message::Message { group, epoch, body: Body::PreVote { last } };
+            turn.send(to, crate::Message::LeaderFollower(message));
+        }
+        self.count_votes(turn);
+    }
+
+    pub(super) fn on_pre_vote(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        epoch: u64,
+        last: EntryId,
+    ) {
+        let granted = epoch > self.epoch
+            && self.counts(turn, from, incarnation)
+            && self.is_voter(turn)
+            && !self.hears_leader(turn)
+            && last >= self.log.last();
+        let body = Body::PreVoteAnswer { granted, current: self.epoch };
+        let message = super::message::Message { group: self.id, epoch, body };
+        turn.send(from, crate::Message::LeaderFollower(message));
+    }
+
+    pub(super) fn on_pre_vote_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        epoch: u64,
+        (granted, current): (bool, u64),
+    ) {
+        if current > self.epoch {
+            return self.adopt_epoch(turn, current, "a peer is in a newer epoch");
+        }
+        let counts = self.counts(turn, from, incarnation);
+        if let Role::Candidate(candidate) = &mut self.role
+            && candidate.asking
+            && granted
+            && counts
+            && epoch == self.epoch + 1
+        {
+            candidate.votes.insert(from);
+            self.count_votes(turn);
+        }
+    }
+
+    /// Enough would vote for this node: the real election, in a new epoch.
+    fn start_election(&mut self, turn: &mut Turn<'_>) {
+        self.epoch += 1;
+        self.voted_for = Some(turn.local.me);
+        self.forget_matched();
+        let vote_position = self.write_vote(turn);
+        let votes = BTreeSet::new();
+        self.role = Role::Candidate(Candidate { asking: false, votes, vote_position });
+        let body = Body::Vote { last: self.log.last() };
+        for to in self.others(turn.local.me) {
+            let message = self.message(body.clone());
+            turn.send_when_durable(vote_position, Durability::Fsync, to, message);
+        }
+    }
+
+    /// Whether a vote's asker may get an answer at all: not while this node hears a leader, so
+    /// that a node that comes back cannot depose it.
+    pub(super) fn hears_leader(&self, turn: &Turn<'_>) -> bool {
+        let since_us = turn.now.monotonic_us.saturating_sub(self.heard_leader_us);
+        matches!(self.role, Role::Leader(_))
+            || (self.leader.is_some() && since_us < self.timing.election_timeout_us)
+    }
+
+    pub(super) fn on_vote(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        last: EntryId,
+    ) {
+        if !self.is_voter(turn) || !self.counts(turn, from, incarnation) {
+            return;
+        }
+        let free = self.voted_for.is_none_or(|node| node == from);
+        let granted = free && self.leader.is_none() && last >= self.log.last();
+        let mut position = self.epoch_position;
+        if granted && self.voted_for.is_none() {
+            self.voted_for = Some(from);
+            self.reset_election_timer(turn);
+            if !turn.local.mutants.is(Mutant::VoteNotDurable) {
+                position = self.write_vote(turn);
+            }
+        }
+        if turn.local.mutants.is(Mutant::VoteNotDurable) {
+            position = Position(0);
+        }
+        let message = self.message(Body::VoteAnswer { granted });
+        turn.send_when_durable(position, Durability::Fsync, from, message);
+    }
+
+    pub(super) fn on_vote_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        granted: bool,
+    ) {
+        let counts = self.counts(turn, from, incarnation);
+        if let Role::Candidate(candidate) = &mut self.role
+            && !candidate.asking
+            && granted
+            && counts
+        {
+            candidate.votes.insert(from);
+            self.count_votes(turn);
+        }
+    }
+
+    /// Goes on where enough votes are there; this node's own counts once it is on disk.
+    pub(super) fn count_votes(&mut self, turn: &mut Turn<'_>) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if !candidate.asking && turn.local.synced >= candidate.vote_position {
+            candidate.votes.insert(turn.local.me);
+        }
+        if candidate.votes.len() < self.quorum.election {
+            return;
+        }
+        if candidate.asking { self.start_election(turn) } else { self.become_leader(turn) }
+    }
+
+    /// Somebody is in a higher epoch: whatever this node was, it is a follower now.
+    pub(super) fn adopt_epoch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        epoch: u64,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
+        if let Role::Leader(_) = &self.role {
+            self.step_down(turn, reason.into());
+        }
+        self.role = Role::Follower;
+        self.leader = None;
+        self.epoch = epoch;
+        self.voted_for = None;
+        self.forget_matched();
+        self.write_vote(turn);
+    }
+
+    /// Writes the epoch and the vote down; nothing is said in the epoch before that is durable.
+    fn write_vote(&mut self, turn: &mut Turn<'_>) -> Position {
+        let body = log_record::Body::Vote { epoch: self.epoch, voted_for: self.voted_for };
+        self.epoch_position = self.log_record(turn, body, Durability::Fsync);
+        self.epoch_position
+    }
+}

@@ -1,0 +1,128 @@
+//! An entry of the replication log: numbered (epoch, index), encoded once, and kept, sent and
+//! logged as the same bytes.
+
+use crate::storage::record::Record;
+use crate::version::{Dot, EntryId, Stamp, VersionVector};
+use crate::wire::{Malformed, Read, Reader, Writer};
+use crate::{Incarnation, NodeId};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+/// An entry, as its leader wrote it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry<'a> {
+    /// The epoch of the leader that appended it, and its place in the log.
+    pub id: EntryId,
+    /// When it was appended, by the hybrid clock; the newest one is the group's time.
+    pub stamp: Stamp,
+    /// Where it comes from, if this group's log is one of several that exchange entries.
+    pub origin: Option<Origin>,
+    /// What it does.
+    pub payload: Payload<'a>,
+}
+
+/// The name of a write among groups that exchange their entries.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Origin {
+    /// The group that made it, and its number there.
+    pub dot: Dot,
+    /// Everything that group had seen before it.
+    pub dependencies: VersionVector,
+}
+
+/// What an entry does.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Payload<'a> {
+    /// Nothing: the first entry of every epoch.
+    Empty,
+    /// Sets or removes keys, all at once.
+    Changes(Vec<Change<'a>>),
+    /// Removes all keys.
+    Clear,
+    /// From its commit on, this incarnation of a member counts.
+    Voter(NodeId, Incarnation),
+    /// Everything that the vector covers has been taken in by other entries.
+    Covers(VersionVector),
+}
+
+/// One key's change: a whole record.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change<'a> {
+    /// The key.
+    pub key: Cow<'a, [u8]>,
+    /// What is kept from now on; `None` removes the key.
+    pub record: Option<Record>,
+}
+
+impl<'a> Entry<'a> {
+    /// The entry's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(128);
+        let mut w = Writer(&mut bytes);
+        w.entry_id(self.id);
+        w.u64(self.stamp.0);
+        w.bool(self.origin.is_some());
+        if let Some(origin) = &self.origin {
+            w.dot(origin.dot);
+            w.vector(&origin.dependencies);
+        }
+        match &self.payload {
+            Payload::Empty => w.u8(0),
+            Payload::Changes(changes) => {
+                w.u8(1);
+                w.u32(changes.len() as u32);
+                for change in changes {
+                    w.bytes(&change.key);
+                    w.bool(change.record.is_some());
+                    if let Some(record) = &change.record {
+                        w.record(record);
+                    }
+                }
+            }
+            Payload::Clear => w.u8(2),
+            Payload::Voter(node, incarnation) => {
+                w.u8(3);
+                w.u16(node.0);
+                w.u64(incarnation.0);
+            }
+            Payload::Covers(vector) => {
+                w.u8(4);
+                w.vector(vector);
+            }
+        }
+        bytes
+    }
+
+    /// Only the id, which opens the bytes.
+    pub fn id_of(bytes: &[u8]) -> Read<EntryId> {
+        Reader(bytes).entry_id()
+    }
+
+    /// Reads an entry; the bytes must hold nothing else.
+    pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
+        let mut r = Reader(bytes);
+        let (id, stamp) = (r.entry_id()?, Stamp(r.u64()?));
+        let origin = match r.bool()? {
+            true => Some(Origin { dot: r.dot()?, dependencies: r.vector()? }),
+            false => None,
+        };
+        let payload = match r.u8()? {
+            0 => Payload::Empty,
+            1 => {
+                let mut changes = Vec::new();
+                for _ in 0..r.u32()? {
+                    let key = Cow::Borrowed(r.bytes()?);
+                    let record = if r.bool()? { Some(r.record()?) } else { None };
+                    changes.push(Change { key, record });
+                }
+                Payload::Changes(changes)
+            }
+            2 => Payload::Clear,
+            3 => Payload::Voter(r.node()?, r.incarnation()?),
+            4 => Payload::Covers(r.vector()?),
+            _ => return Err(Malformed),
+        };
+        r.finish()?;
+        Ok(Entry { id, stamp, origin, payload })
+    }
+}

@@ -1,0 +1,131 @@
+//! Commands at the leader: evaluated once, against its state, into an entry and a reply.
+
+use super::Group;
+use super::entry::{Change, Payload};
+use crate::command::{Arguments, KeyCommand, Reply};
+use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
+use crate::keyspace::Reads;
+use crate::turn::{Requester, Turn};
+use crate::version::Dot;
+use alloc::borrow::Cow;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Too much is uncommitted.
+pub const NO_ROOM: &str =
+    "TRYAGAIN too many writes of this keyspace wait for their copies; nothing was written";
+
+/// Keys that one tick removes because their deadline has passed.
+const EXPIRED_KEYS_PER_TICK_MAX: usize = 64;
+
+impl Group {
+    /// Carries out a command on one key. This node leads.
+    pub fn execute(&mut self, turn: &mut Turn<'_>, requester: Requester, command: &KeyCommand<'_>) {
+        let now_ms = self.time_ms(turn);
+        let room = self.has_room();
+        if room {
+            self.expire(turn, command.key, now_ms);
+        }
+        let record = self.state.store.get(command.key);
+        let index = self.state.newest_index(record);
+        let Evaluation { reply, write } = data::evaluate(command, record, now_ms);
+        if write == Write::Nothing {
+            if self.may_read_at_once(index) {
+                return turn.answer(requester, reply, None);
+            }
+            let reply = reply.into_owned();
+            return self.hold_read(turn, requester, index, reply);
+        }
+        if !room {
+            return turn.refuse(requester, NO_ROOM);
+        }
+        let reply = reply.into_owned();
+        let name = self.next_name(turn);
+        let record = data::overwrite(write, record, name);
+        let change = Change { key: Cow::Borrowed(command.key), record };
+        let id = self.append_stamped(turn, name.stamp, None, Payload::Changes(vec![change]));
+        self.hold_write(turn, requester, id, reply);
+    }
+
+    /// The name that the next entry gives to what it writes.
+    fn next_name(&self, turn: &mut Turn<'_>) -> Name {
+        let id = self.next_id();
+        Name { stamp: turn.stamp(), dot: Dot { actor: id.epoch, counter: id.index } }
+    }
+
+    /// MSET: all pairs in one entry. This node leads.
+    pub fn set_many(&mut self, turn: &mut Turn<'_>, requester: Requester, pairs: Arguments<'_>) {
+        if !self.has_room() {
+            return turn.refuse(requester, NO_ROOM);
+        }
+        let name = self.next_name(turn);
+        let mut changes: Vec<Change<'_>> = Vec::with_capacity(pairs.len() / 2);
+        for place in (0..pairs.len()).step_by(2) {
+            let (Some(key), Some(value)) = (pairs.get(place), pairs.get(place + 1)) else { break };
+            let expires_at_ms = ExpiresAt::Never;
+            let write = Write::Set { value: Cow::Borrowed(value), expires_at_ms };
+            let record = data::overwrite(write, None, name);
+            changes.push(Change { key: Cow::Borrowed(key), record });
+        }
+        let id = self.append_stamped(turn, name.stamp, None, Payload::Changes(changes));
+        self.hold_write(turn, requester, id, Reply::Ok);
+    }
+
+    /// FLUSHALL's part: one entry removes everything. This node leads.
+    pub fn flush(&mut self, turn: &mut Turn<'_>, requester: Requester) {
+        if !self.has_room() {
+            return turn.refuse(requester, NO_ROOM);
+        }
+        let id = self.append(turn, None, Payload::Clear);
+        self.hold_write(turn, requester, id, Reply::Ok);
+    }
+
+    /// Answers what looked at many keys: held until everything that it may have seen is visible.
+    pub fn answer_range(&mut self, turn: &mut Turn<'_>, requester: Requester, reply: Reply<'_>) {
+        let index = self.log.last_index();
+        self.hold_read(turn, requester, index, reply.into_owned());
+    }
+
+    /// Whether this node may answer the keyspace's reads although it does not lead.
+    pub fn follower_reads(&self) -> bool {
+        self.options.reads == Reads::Follower && !self.leads()
+    }
+
+    /// Answers a read from what this follower knows to be committed; it may be stale.
+    pub fn read_here(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        command: &KeyCommand<'_>,
+    ) {
+        // Only the leader expires: a follower shows a key until its removal is committed.
+        let now_ms = 0;
+        let record = self.state.store.get(command.key);
+        let evaluation = data::evaluate(command, record, now_ms);
+        turn.answer(requester, evaluation.reply, None);
+    }
+
+    /// Appends the removal of a key whose deadline has passed: nobody can see it come back.
+    fn expire(&mut self, turn: &mut Turn<'_>, key: &[u8], now_ms: u64) {
+        let passed = |at: &u64| *at <= now_ms;
+        let record = self.state.store.get(key);
+        if record.and_then(|record| record.expires_at_ms).as_ref().is_some_and(passed) {
+            let change = Change { key: Cow::Borrowed(key), record: None };
+            self.append(turn, None, Payload::Changes(vec![change]));
+        }
+    }
+
+    /// Removes some of the keys whose deadline has passed.
+    pub fn expire_due(&mut self, turn: &mut Turn<'_>) {
+        if !self.is_serving() {
+            return;
+        }
+        let now_ms = self.time_ms(turn);
+        for key in self.state.store.due(now_ms, EXPIRED_KEYS_PER_TICK_MAX) {
+            if !self.has_room() {
+                return;
+            }
+            self.expire(turn, &key, now_ms);
+        }
+    }
+}

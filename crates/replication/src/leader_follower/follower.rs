@@ -1,0 +1,239 @@
+//! A follower copies the leader's log, and says how far it has it.
+
+use super::entry::{Entry, Payload};
+use super::log_record;
+use super::message::Body;
+use super::{Group, Role};
+use crate::mutant::Mutant;
+use crate::turn::Turn;
+use crate::version::EntryId;
+use crate::wire::Reader;
+use crate::{Event, NodeId, Position};
+use alloc::borrow::Cow;
+use alloc::sync::Arc;
+
+/// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
+const CUT_ENTRIES_BYTES_MAX: usize = 64 << 20;
+
+/// What a follower knows about the leader of its epoch.
+#[derive(Debug, Default)]
+pub struct Follower {
+    /// Up to where this log is the leader's, as shown by its messages of this epoch.
+    matched: u64,
+    /// The leader's commit index.
+    pub(super) commit: u64,
+    /// The last thing said: received, durable.
+    said: (u64, u64),
+    /// Whether the leader waits for a word although nothing is new.
+    owes_answer: bool,
+}
+
+impl Group {
+    /// This node follows: somebody leads in this epoch.
+    pub(super) fn follow(&mut self, turn: &mut Turn<'_>, leader: NodeId) {
+        if !matches!(self.role, Role::Follower) {
+            self.role = Role::Follower;
+        }
+        self.leader = Some(leader);
+        self.heard_leader_us = turn.now.monotonic_us;
+        self.reset_election_timer(turn);
+    }
+
+    /// A heartbeat of a leader. Returns the epoch to answer with, if there is one to tell.
+    pub fn on_heartbeat(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        epoch: u64,
+        commit: u64,
+    ) -> Option<u64> {
+        if !self.members.contains(&from) || !self.members.contains(&turn.local.me) {
+            return None;
+        }
+        if epoch > self.epoch {
+            self.adopt_epoch(turn, epoch, "a peer leads a newer epoch");
+        }
+        if epoch == self.epoch && !self.leads() {
+            self.follow(turn, from);
+            self.follower.commit = self.follower.commit.max(commit);
+            self.follow_commit(turn);
+        }
+        (turn.local.synced >= self.epoch_position).then_some(self.epoch)
+    }
+
+    pub(super) fn on_append(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        previous: EntryId,
+        commit: u64,
+        entries: &[u8],
+    ) {
+        if self.leads() {
+            return;
+        }
+        let first_word = self.leader.is_none();
+        self.follow(turn, from);
+        if first_word && turn.local.mutants.is(Mutant::TruncateToCommit) {
+            self.cut(turn, self.commit);
+        }
+        if let Some(hint) = self.mismatch(previous) {
+            return self.say_epoch(turn, from, Body::Mismatch { previous, hint });
+        }
+        let Some(matched) = self.take_entries(turn, previous, entries) else {
+            return turn.event(Event::Alarm(Cow::Borrowed("malformed entries from the leader")));
+        };
+        let new = matched > self.follower.matched;
+        self.follower.matched = self.follower.matched.max(matched);
+        self.follower.commit = self.follower.commit.max(commit);
+        self.follower.owes_answer |= !new;
+        self.follow_commit(turn);
+    }
+
+    /// Where the logs may agree, if they do not at `previous`. What is committed here agrees with
+    /// every leader.
+    fn mismatch(&self, previous: EntryId) -> Option<u64> {
+        if previous.index <= self.commit.max(self.log.start().index) {
+            return None;
+        }
+        match self.log.id_at(previous.index) {
+            Some(id) if id == previous => None,
+            Some(_) => Some(self.log.before_epoch_at(previous.index).max(self.commit)),
+            None => Some(self.log.last_index()),
+        }
+    }
+
+    /// Takes the entries that are new; returns up to where this log is now the leader's.
+    fn take_entries(
+        &mut self,
+        turn: &mut Turn<'_>,
+        previous: EntryId,
+        entries: &[u8],
+    ) -> Option<u64> {
+        let mut r = Reader(entries);
+        let mut index = previous.index;
+        while !r.is_empty() {
+            let body = r.bytes().ok()?;
+            let entry = Entry::decode(body).ok()?;
+            index += 1;
+            if entry.id.index != index || entry.id.epoch > self.epoch {
+                return None;
+            }
+            if index <= self.commit.max(self.log.start().index) {
+                continue;
+            }
+            match self.log.id_at(index) {
+                Some(id) if id == entry.id => continue,
+                Some(_) if index <= self.follower.matched => return None,
+                Some(_) => self.cut(turn, index - 1),
+                None => {}
+            }
+            self.keep(turn, &entry, body);
+        }
+        Some(index)
+    }
+
+    /// Appends an entry to the log, in memory and in the node's.
+    pub(super) fn keep(&mut self, turn: &mut Turn<'_>, entry: &Entry<'_>, body: &[u8]) {
+        let record = log_record::Body::Entry(Cow::Borrowed(body));
+        let position = self.log_record(turn, record, self.options.durability);
+        self.log.append(entry.id.epoch, position, Arc::from(body));
+        self.newest_stamp = self.newest_stamp.max(entry.stamp);
+        turn.local.clock.observe(entry.stamp);
+    }
+
+    /// Cuts the log after an index; what is cut is kept aside.
+    pub(super) fn cut(&mut self, turn: &mut Turn<'_>, last_kept: u64) {
+        let before = self.log.last_index();
+        while let Some((id, kept)) = self.log.pop_above(last_kept) {
+            self.cut_entries.insert(id, kept.body);
+        }
+        if self.log.last_index() == before {
+            return;
+        }
+        self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
+        let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
+        turn.event(Event::Truncated { group: self.id, last_kept, cut });
+        let mut bytes: usize = self.cut_entries.values().map(|body| body.len()).sum();
+        while bytes > CUT_ENTRIES_BYTES_MAX {
+            let Some((_, body)) = self.cut_entries.pop_first() else { break };
+            bytes -= body.len();
+            let text = "the oldest entries that were cut are forgotten: there are too many";
+            turn.event(Event::Alarm(Cow::Borrowed(text)));
+        }
+    }
+
+    /// Applies what is committed, matched in this epoch and durable here.
+    pub(super) fn follow_commit(&mut self, turn: &mut Turn<'_>) {
+        let durable = self.log.durable_index(turn.local.durable(self.options.durability));
+        let target = self.follower.commit.min(self.follower.matched).min(durable);
+        if target > self.commit {
+            self.apply_up_to(turn, target);
+            let entry = self.log.id_at(target).unwrap_or_default();
+            turn.event(Event::Committed { group: self.id, entry });
+        }
+    }
+
+    /// Applies the entries up to an index, which are committed.
+    fn apply_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
+        while self.commit < target {
+            let index = self.commit + 1;
+            let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { break };
+            if let Ok(entry) = Entry::decode(&body) {
+                // The leader has told about conflicts when it appended the entry.
+                self.state.apply(&entry, false);
+                self.on_entry_committed(turn, &entry);
+            }
+            self.commit = index;
+        }
+        self.state.commit(self.commit);
+        self.log.prune(self.commit, self.limits.log_bytes_max);
+    }
+
+    /// What a committed entry means beyond the records.
+    pub(super) fn on_entry_committed(&mut self, turn: &mut Turn<'_>, entry: &Entry<'_>) {
+        if let Some(origin) = &entry.origin {
+            self.covered.advance(origin.dot);
+        }
+        match &entry.payload {
+            Payload::Voter(node, incarnation) => {
+                self.on_voter_committed(turn, *node, *incarnation);
+            }
+            Payload::Covers(vector) => self.covered.merge(vector),
+            Payload::Empty | Payload::Changes(_) | Payload::Clear => {}
+        }
+    }
+
+    /// Says how far this log is the leader's: once a turn, and only if that is new or asked for.
+    pub(super) fn send_matched(&mut self, turn: &mut Turn<'_>) {
+        let Some(leader) = self.leader else { return };
+        if self.follower.matched == 0 || turn.local.synced < self.epoch_position {
+            return;
+        }
+        let received = self.follower.matched;
+        let durable = match turn.local.mutants.is(Mutant::AckBeforeDurable) {
+            true => received,
+            false => {
+                let kept = turn.local.durable(self.options.durability);
+                self.log.durable_index(kept).min(received)
+            }
+        };
+        let (_, said_durable) = self.follower.said;
+        if durable > said_durable || self.follower.owes_answer {
+            self.follower.said = (received, durable);
+            self.follower.owes_answer = false;
+            self.say(turn, leader, Body::Matched { received, durable });
+        }
+    }
+
+    /// The position of the first record that is needed for entries above the commit index.
+    pub fn first_needed(&self) -> Option<Position> {
+        self.log.position_after(self.commit)
+    }
+
+    /// Takes over a state that is the leader's up to an index, as matched in this epoch.
+    pub(super) fn match_up_to(&mut self, index: u64) {
+        self.follower.matched = self.follower.matched.max(index);
+        self.follower.owes_answer = true;
+    }
+}

@@ -1,0 +1,160 @@
+//! What a leader-follower group writes into its node's log.
+
+use super::message::{Image, VoterSet, decode_voters, encode_voters};
+use crate::version::{EntryId, VersionVector};
+use crate::wire::{Malformed, Read, Reader, Writer};
+use crate::{GroupId, NodeId};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+/// The first byte of all these records.
+pub const RECORD_KIND: u8 = 1;
+
+/// A record of one group.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LogRecord<'a> {
+    /// The group.
+    pub group: GroupId,
+    /// What happened.
+    pub body: Body<'a>,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body<'a> {
+    /// An entry was appended; its bytes.
+    Entry(Cow<'a, [u8]>),
+    /// The group's log ends here: what came after was cut.
+    Cut {
+        /// The last index that stays.
+        last_kept: u64,
+    },
+    /// This node is in a new epoch, and may have voted in it.
+    Vote {
+        /// The epoch.
+        epoch: u64,
+        /// For whom.
+        voted_for: Option<NodeId>,
+    },
+    /// The first voters, as far as this node knows; `born` when all are known to have them.
+    Voters {
+        /// Who.
+        voters: VoterSet,
+        /// Whether all of them have written it down.
+        born: bool,
+    },
+    /// The start of a checkpoint: what is known of the group besides its records and entries.
+    Checkpoint {
+        /// The epoch.
+        epoch: u64,
+        /// The vote in it.
+        voted_for: Option<NodeId>,
+        /// The voters, and whether all have them.
+        voters: VoterSet,
+        /// See [`Body::Voters`].
+        born: bool,
+        /// Entries above this one are still in the log; the images that follow contain the rest.
+        floor: EntryId,
+        /// What the state covers of other groups' entries.
+        covered: VersionVector,
+    },
+    /// The records of some slots, as of some index.
+    Image(Image<'a>),
+    /// An entry that was cut, kept aside.
+    CutEntry(Cow<'a, [u8]>),
+    /// What follows up to [`Body::SnapshotEnd`] replaces the group's state and log, all or nothing.
+    SnapshotBegin {
+        /// The group's log goes on after this entry.
+        floor: EntryId,
+        /// The voters.
+        voters: VoterSet,
+        /// What the state covers of other groups' entries.
+        covered: VersionVector,
+    },
+    /// The snapshot is complete.
+    SnapshotEnd,
+}
+
+impl<'a> LogRecord<'a> {
+    /// Writes the record, its kind first, in place of what the buffer held.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        let mut w = Writer(bytes);
+        w.u8(RECORD_KIND);
+        w.group(self.group);
+        match &self.body {
+            Body::Entry(body) => {
+                w.u8(0);
+                w.bytes(body);
+            }
+            Body::Cut { last_kept } => {
+                w.u8(1);
+                w.u64(*last_kept);
+            }
+            Body::Vote { epoch, voted_for } => {
+                w.u8(2);
+                w.u64(*epoch);
+                w.option_node(*voted_for);
+            }
+            Body::Voters { voters, born } => {
+                w.u8(3);
+                encode_voters(&mut w, voters);
+                w.bool(*born);
+            }
+            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered } => {
+                w.u8(4);
+                w.u64(*epoch);
+                w.option_node(*voted_for);
+                encode_voters(&mut w, voters);
+                w.bool(*born);
+                w.entry_id(*floor);
+                w.vector(covered);
+            }
+            Body::Image(image) => {
+                w.u8(5);
+                image.encode(&mut w);
+            }
+            Body::CutEntry(body) => {
+                w.u8(6);
+                w.bytes(body);
+            }
+            Body::SnapshotBegin { floor, voters, covered } => {
+                w.u8(7);
+                w.entry_id(*floor);
+                encode_voters(&mut w, voters);
+                w.vector(covered);
+            }
+            Body::SnapshotEnd => w.u8(8),
+        }
+    }
+
+    /// Reads a record after its kind.
+    pub fn decode(r: &mut Reader<'a>) -> Read<LogRecord<'a>> {
+        let group = r.group()?;
+        let body = match r.u8()? {
+            0 => Body::Entry(Cow::Borrowed(r.bytes()?)),
+            1 => Body::Cut { last_kept: r.u64()? },
+            2 => Body::Vote { epoch: r.u64()?, voted_for: r.option_node()? },
+            3 => Body::Voters { voters: decode_voters(r)?, born: r.bool()? },
+            4 => Body::Checkpoint {
+                epoch: r.u64()?,
+                voted_for: r.option_node()?,
+                voters: decode_voters(r)?,
+                born: r.bool()?,
+                floor: r.entry_id()?,
+                covered: r.vector()?,
+            },
+            5 => Body::Image(Image::decode(r)?),
+            6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
+            7 => Body::SnapshotBegin {
+                floor: r.entry_id()?,
+                voters: decode_voters(r)?,
+                covered: r.vector()?,
+            },
+            8 => Body::SnapshotEnd,
+            _ => return Err(Malformed),
+        };
+        r.finish()?;
+        Ok(LogRecord { group, body })
+    }
+}

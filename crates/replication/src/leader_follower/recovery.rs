@@ -1,0 +1,139 @@
+//! After a restart: the group as the node's log has it.
+//!
+//! Records come in the order in which they were written. Entries are only kept; what is committed
+//! among them is known from images (which hold committed state only), and the rest when a leader
+//! tells. A log whose beginning was dropped after a checkpoint starts with entries that are
+//! followed by the checkpoint they belong to.
+
+use super::Group;
+use super::entry::Entry;
+use super::log_record::{Body, LogRecord};
+use super::message::{Image, VoterSet};
+use super::replication_log::ReplicationLog;
+use crate::Position;
+use crate::version::{EntryId, VersionVector};
+use crate::wire::{Malformed, Read};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A snapshot whose records are being read; without its end it never happened.
+pub struct PendingSnapshot {
+    floor: EntryId,
+    voters: VoterSet,
+    covered: VersionVector,
+    images: Vec<Image<'static>>,
+}
+
+impl Group {
+    /// Takes a record of this group from the node's log.
+    pub fn replay(&mut self, position: Position, record: LogRecord<'_>) -> Read<()> {
+        if let (Some(pending), Body::Image(image)) = (&mut self.recovering, &record.body) {
+            pending.images.push(image.clone().into_owned());
+            return Ok(());
+        }
+        match record.body {
+            Body::Entry(body) => self.replay_entry(position, &body)?,
+            Body::Cut { last_kept } => {
+                while let Some((id, kept)) = self.log.pop_above(last_kept) {
+                    self.cut_entries.insert(id, kept.body);
+                }
+            }
+            Body::Vote { epoch, voted_for } => {
+                self.epoch = epoch;
+                self.voted_for = voted_for;
+            }
+            Body::Voters { voters, born } => self.voters.restore(&voters, born),
+            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered } => {
+                self.epoch = epoch;
+                self.voted_for = voted_for;
+                self.voters.restore(&voters, born);
+                self.covered.merge(&covered);
+                self.anchor(floor, position);
+            }
+            Body::Image(image) => {
+                let newest = self.state.install(&image)?;
+                self.newest_stamp = self.newest_stamp.max(newest);
+                self.commit = self.commit.max(image.applied);
+            }
+            Body::CutEntry(body) => {
+                self.cut_entries.insert(Entry::id_of(&body)?, Arc::from(&*body));
+            }
+            Body::SnapshotBegin { floor, voters, covered } => {
+                let images = Vec::new();
+                self.recovering = Some(PendingSnapshot { floor, voters, covered, images });
+            }
+            Body::SnapshotEnd => self.replay_snapshot(position)?,
+        }
+        Ok(())
+    }
+
+    fn replay_entry(&mut self, position: Position, body: &[u8]) -> Read<()> {
+        let entry = Entry::decode(body)?;
+        if !self.anchored {
+            let start = EntryId { epoch: 0, index: entry.id.index.saturating_sub(1) };
+            self.log = ReplicationLog::starting_after(start, Position(0));
+            self.anchored = true;
+        }
+        if entry.id.index != self.log.last_index() + 1 {
+            return Err(Malformed);
+        }
+        self.newest_stamp = self.newest_stamp.max(entry.stamp);
+        self.epoch = self.epoch.max(entry.id.epoch);
+        self.log.append(entry.id.epoch, position, Arc::from(body));
+        Ok(())
+    }
+
+    /// A checkpoint names the entry before which everything is in images: the log goes back to it
+    /// where it goes back to anything.
+    fn anchor(&mut self, floor: EntryId, position: Position) {
+        if !self.anchored || self.log.last_index() < floor.index {
+            self.log = ReplicationLog::starting_after(floor, position);
+        }
+        self.anchored = true;
+        self.commit = self.commit.max(floor.index);
+    }
+
+    fn replay_snapshot(&mut self, position: Position) -> Read<()> {
+        let Some(pending) = self.recovering.take() else { return Err(Malformed) };
+        while let Some((id, kept)) = self.log.pop_above(self.commit) {
+            self.cut_entries.insert(id, kept.body);
+        }
+        self.state.reset();
+        for image in &pending.images {
+            let newest = self.state.install(image)?;
+            self.newest_stamp = self.newest_stamp.max(newest);
+        }
+        self.log = ReplicationLog::starting_after(pending.floor, position);
+        self.anchored = true;
+        self.commit = pending.floor.index;
+        self.covered = pending.covered;
+        self.voters.restore(&pending.voters, true);
+        Ok(())
+    }
+
+    /// All records are read: applies what is known to be committed.
+    pub fn finish_recovery(&mut self) -> Read<()> {
+        self.recovering = None;
+        self.commit = self.commit.min(self.log.last_index()).max(self.log.start().index);
+        for index in self.log.start().index + 1..=self.commit {
+            let Some(kept) = self.log.get(index) else { return Err(Malformed) };
+            let entry = Entry::decode(&kept.body)?;
+            self.state.apply(&entry, false);
+            if let Some(origin) = &entry.origin {
+                self.covered.advance(origin.dot);
+            }
+            match entry.payload {
+                super::entry::Payload::Voter(node, disk) => self.voters.admit(node, disk),
+                super::entry::Payload::Covers(vector) => self.covered.merge(&vector),
+                _ => {}
+            }
+        }
+        self.state.commit(self.commit);
+        Ok(())
+    }
+
+    /// The newest stamp in the group's log, for the node's clock.
+    pub fn newest_stamp(&self) -> crate::version::Stamp {
+        self.newest_stamp
+    }
+}

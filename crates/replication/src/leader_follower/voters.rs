@@ -1,0 +1,192 @@
+//! Who counts: the voters of a group, each with the disk that he was admitted with.
+//!
+//! A new incarnation (a new, wiped or replaced disk) counts for no ack, commit or vote until an
+//! entry that names it is committed by C of the *other* voters. The first voters are written at
+//! creation: a group starts when all N nodes have told each other that they never had it, and
+//! each has durably written the set. A node with an empty disk that meets a peer whose set names
+//! another incarnation of it is new: a learner.
+//!
+//! Left out: where fewer than E known disks are left, only an operator could go on
+//! (`TF.RECOVER`); and a disk wiped in the very middle of a group's creation leaves the group
+//! uncreated until the others are wiped, too.
+
+use super::Group;
+use super::log_record;
+use super::message::{Body, VoterSet};
+use crate::keyspace::Durability;
+use crate::mutant::Mutant;
+use crate::turn::Turn;
+use crate::{Event, Incarnation, NodeId, Position};
+use alloc::collections::{BTreeMap, BTreeSet};
+
+/// What a node knows about a group's voters.
+#[derive(Debug, Default)]
+pub struct Voters {
+    /// The voters, once known; empty before.
+    set: BTreeMap<NodeId, Incarnation>,
+    /// Whether all of them are known to have written the first set down.
+    born: bool,
+    /// From when on the node's log holds the set.
+    position: Position,
+    /// Who has told this disk that he never had the group.
+    unborn: BTreeMap<NodeId, Incarnation>,
+    /// Who has told this disk that he has written the same set down.
+    prepared: BTreeSet<NodeId>,
+}
+
+impl Voters {
+    /// Whether the member counts with this disk.
+    pub fn counts(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.born && self.set.get(&node) == Some(&incarnation)
+    }
+
+    /// Whether the first voters have all written the set down.
+    pub fn is_born(&self) -> bool {
+        self.born
+    }
+
+    /// The voters in order.
+    pub fn list(&self) -> VoterSet {
+        self.set.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
+    }
+
+    /// Takes the voters over from the log.
+    pub fn restore(&mut self, voters: &VoterSet, born: bool) {
+        self.set = voters.iter().copied().collect();
+        self.born = born;
+    }
+
+    /// From now on, this disk of a member counts.
+    pub fn admit(&mut self, node: NodeId, incarnation: Incarnation) {
+        if !self.set.is_empty() {
+            self.set.insert(node, incarnation);
+        }
+    }
+}
+
+impl Group {
+    /// Whether this node may vote and lead.
+    pub fn is_voter(&self, turn: &Turn<'_>) -> bool {
+        self.counts(turn, turn.local.me, turn.local.incarnation)
+            && turn.local.synced >= self.voters.position
+    }
+
+    /// Whether what a member says with this disk counts.
+    pub fn counts(&self, turn: &Turn<'_>, node: NodeId, incarnation: Incarnation) -> bool {
+        self.voters.counts(node, incarnation)
+            || (turn.local.mutants.is(Mutant::WipedNodeCounts) && self.voters.is_born())
+    }
+
+    /// An entry that admits a member's new disk is committed.
+    pub(super) fn on_voter_committed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        node: NodeId,
+        incarnation: Incarnation,
+    ) {
+        self.voters.admit(node, incarnation);
+        turn.event(Event::VoterAdmitted { group: self.id, node, incarnation });
+    }
+
+    /// Asks for the voters while they are not known, and starts the group where nobody else is
+    /// needed for it.
+    pub(super) fn seek_voters(&mut self, turn: &mut Turn<'_>) {
+        if self.voters.born {
+            return;
+        }
+        self.broadcast(turn, &Body::AskVoters);
+        self.prepare_voters(turn);
+        self.finish_birth(turn);
+    }
+
+    pub(super) fn on_ask_voters(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+    ) {
+        if self.voters.set.is_empty() {
+            return self.say(turn, from, Body::Unborn { to: incarnation });
+        }
+        let (voters, born) = (self.voters.list(), self.voters.born);
+        let body = Body::Voters { to: incarnation, voters, born };
+        let message = self.message(body);
+        turn.send_when_durable(self.voters.position, Durability::Fsync, from, message);
+    }
+
+    pub(super) fn on_unborn(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        to: Incarnation,
+    ) {
+        if to == turn.local.incarnation && self.voters.set.is_empty() {
+            self.voters.unborn.insert(from, incarnation);
+            self.prepare_voters(turn);
+        }
+    }
+
+    pub(super) fn on_voters(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        to: Incarnation,
+        told: &VoterSet,
+        born: bool,
+    ) {
+        if to != turn.local.incarnation || self.voters.born {
+            return;
+        }
+        let set: BTreeMap<NodeId, Incarnation> = told.iter().copied().collect();
+        if self.voters.set.is_empty() && (born || set.get(&turn.local.me) == Some(&to)) {
+            self.write_voters(turn, set.clone(), born);
+        }
+        if self.voters.set != set {
+            return;
+        }
+        self.voters.prepared.insert(from);
+        if born && !self.voters.born {
+            self.write_voters(turn, set, true);
+        }
+        self.finish_birth(turn);
+    }
+
+    /// All others never had the group: they and this node are its first voters.
+    fn prepare_voters(&mut self, turn: &mut Turn<'_>) {
+        let others = self.members.len() - 1;
+        if !self.voters.set.is_empty() || self.voters.unborn.len() < others {
+            return;
+        }
+        let mut set = core::mem::take(&mut self.voters.unborn);
+        set.insert(turn.local.me, turn.local.incarnation);
+        self.write_voters(turn, set, false);
+    }
+
+    /// All others have written the same set down: the group can start.
+    fn finish_birth(&mut self, turn: &mut Turn<'_>) {
+        let prepared = !self.voters.set.is_empty()
+            && self.voters.prepared.len() == self.members.len() - 1
+            && turn.local.synced >= self.voters.position;
+        if prepared && !self.voters.born {
+            let set = self.voters.set.clone();
+            self.write_voters(turn, set, true);
+        }
+    }
+
+    fn write_voters(
+        &mut self,
+        turn: &mut Turn<'_>,
+        set: BTreeMap<NodeId, Incarnation>,
+        born: bool,
+    ) {
+        self.voters.set = set;
+        self.voters.born = born;
+        let voters = self.voters.list();
+        let body = log_record::Body::Voters { voters, born };
+        self.voters.position = self.log_record(turn, body, Durability::Fsync);
+        if born {
+            self.reset_election_timer(turn);
+        }
+    }
+}
