@@ -46,6 +46,10 @@ pub struct DatacenterId(pub u8);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Incarnation(pub u64);
 
+/// One run of a node's process: forwarded commands and their answers never reach another run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Session(pub u64);
+
 /// A keyspace's number: a hash of its prefix, so that it survives additions to the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct KeyspaceId(pub u32);

@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::version::{EntryId, HybridClock, Stamp};
 use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
-    Time,
+    Session, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -22,8 +22,8 @@ pub enum Requester {
     Peer {
         /// The forwarder.
         node: NodeId,
-        /// Its disk, so that an answer never reaches a successor on a new disk.
-        incarnation: Incarnation,
+        /// Its process, so that an answer never reaches a later one.
+        session: Session,
         /// Returned with the answer.
         token: u64,
     },
@@ -82,6 +82,10 @@ pub struct Local {
     pub last_writes: BTreeMap<ClientId, LastWrite>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
     pub part_answers: VecDeque<PartAnswer>,
+    /// Bytes of records appended so far by this process.
+    pub appended_bytes: u64,
+    /// The position of the newest record.
+    pub last_position: Position,
     /// A buffer to encode records in, kept to spare allocations.
     pub scratch: Vec<u8>,
     owed_synced: VecDeque<Owed>,
@@ -102,6 +106,8 @@ impl Local {
             round: 0,
             last_writes: BTreeMap::new(),
             part_answers: VecDeque::new(),
+            appended_bytes: 0,
+            last_position: Position(0),
             scratch: Vec::new(),
             owed_synced: VecDeque::new(),
             owed_written: VecDeque::new(),
@@ -137,8 +143,8 @@ impl Turn<'_> {
                 }
                 self.effects.reply(request, &reply);
             }
-            Requester::Peer { node, incarnation, token } => {
-                let message = NodeMessage::Answer { to: incarnation, token, reply, last_write };
+            Requester::Peer { node, session, token } => {
+                let message = NodeMessage::Answer { to: session, token, reply, last_write };
                 self.effects.send(node, &Message::Node(message));
             }
             Requester::Part { gather, part } => {
@@ -189,7 +195,10 @@ impl Turn<'_> {
 
     /// Appends a record to the node's log.
     pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        self.effects.append(record, durability)
+        let position = self.effects.append(record, durability);
+        self.local.appended_bytes += record.len() as u64;
+        self.local.last_position = position;
+        position
     }
 
     /// A stamp larger than every one that this node has seen.

@@ -1,1 +1,23 @@
 //! A whole cluster in one thread, from one number.
+//!
+//! Nodes are the real [`replication::Node`]; network, disks, clocks, clients and faults are
+//! simulated ([`cluster`], [`network`], [`disk`], [`clock`], [`workload`], [`faults`]). What the
+//! clients saw is a [`history`]; the [`checkers`] judge it. [`run`] plays one seed, [`script`] a
+//! story that somebody wrote.
+
+pub mod checkers;
+pub mod cli;
+pub mod clock;
+pub mod cluster;
+pub mod convergence;
+pub mod disk;
+pub mod faults;
+pub mod history;
+pub mod judge;
+pub mod network;
+pub mod observe;
+pub mod options;
+pub mod run;
+pub mod script;
+pub mod trace;
+pub mod workload;

@@ -1,3 +1,18 @@
 //! Trefoil: the server and its command line.
 
-fn main() {}
+mod cli;
+mod clients;
+mod config;
+mod disk;
+mod event_loop;
+mod operator_log;
+mod peers;
+mod resp;
+mod server;
+mod session;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

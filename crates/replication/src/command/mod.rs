@@ -11,7 +11,7 @@ pub mod verb;
 
 pub use parse::parse;
 pub use reply::Reply;
-pub use table::{CommandInfo, Scope, all, find};
+pub use table::{CommandInfo, Scope, all, find, scope};
 pub use verb::{Action, Command, KeyCommand, Verb};
 
 /// A piece of the buffer that the arguments point into.

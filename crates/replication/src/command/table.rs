@@ -131,10 +131,20 @@ impl CommandInfo {
 
 /// Finds a command by its name, in whatever case. Allocates nothing.
 pub fn find(name: &[u8]) -> Option<&'static CommandInfo> {
-    let wanted = packed(name)?;
-    let place = TABLE.binary_search_by_key(&wanted, |info| packed_short(info.name.as_bytes()));
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let place = KEYS.binary_search(&packed(name)).ok()?;
     // A name that ends in zero bytes packs like one without them.
-    TABLE.get(place.ok()?).filter(|info| info.name.len() == name.len())
+    TABLE.get(place).filter(|info| info.name.len() == name.len())
+}
+
+/// Who answers a command; `None` where there is no such command. Quickest for GET and SET.
+#[inline]
+pub fn scope(name: &[u8]) -> Option<Scope> {
+    let frequent =
+        name.len() == 3 && (name.eq_ignore_ascii_case(b"get") || name.eq_ignore_ascii_case(b"set"));
+    if frequent { Some(Scope::Data) } else { Some(find(name)?.scope) }
 }
 
 /// All commands, sorted by name.
@@ -142,22 +152,31 @@ pub fn all() -> &'static [CommandInfo] {
     &TABLE
 }
 
-/// The longest name that fits into [`packed`].
+/// No command's name is longer.
 const NAME_BYTES_MAX: usize = 16;
 
-/// A name in lower case as one number that sorts as the name does; none of the table's is longer.
-#[inline]
-fn packed(name: &[u8]) -> Option<u128> {
-    (name.len() <= NAME_BYTES_MAX).then(|| packed_short(name))
-}
-
-#[inline]
-fn packed_short(name: &[u8]) -> u128 {
-    let mut bytes = [0; NAME_BYTES_MAX];
-    for (to, from) in bytes.iter_mut().zip(name) {
-        *to = from.to_ascii_lowercase();
+/// The names of the table's commands, packed, in the same order.
+static KEYS: [u128; TABLE.len()] = {
+    let mut keys = [0; TABLE.len()];
+    let mut place = 0;
+    while place < keys.len() {
+        keys[place] = packed(TABLE[place].name.as_bytes());
+        place += 1;
     }
-    u128::from_be_bytes(bytes)
+    keys
+};
+
+/// A short name in lower case as one number, which sorts as the name does.
+#[inline]
+const fn packed(name: &[u8]) -> u128 {
+    let mut number = 0;
+    let mut place = 0;
+    while place < NAME_BYTES_MAX {
+        let byte = if place < name.len() { name[place].to_ascii_lowercase() } else { 0 };
+        number = number << 8 | byte as u128;
+        place += 1;
+    }
+    number
 }
 
 const fn base(name: &'static str, arity: i32, flags: &'static [&'static str]) -> CommandInfo {
@@ -367,12 +386,15 @@ static TABLE: [CommandInfo; 56] = [
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn every_command_is_found_in_any_case() {
         for info in all() {
             assert!(core::ptr::eq(find(info.name.as_bytes()).unwrap(), info));
+            assert_eq!(scope(info.name.as_bytes()), Some(info.scope));
             assert!(core::ptr::eq(find(info.name.to_uppercase().as_bytes()).unwrap(), info));
         }
         for name in [b"" as &[u8], b"ge", b"gett", b"get\0", b"seventeen letters"] {

@@ -129,6 +129,8 @@ fn same_slots(left: &[Increment], right: &[Increment]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::data::{Name, Write, mint};
     use crate::version::{Dot, Stamp};

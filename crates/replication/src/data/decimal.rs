@@ -113,6 +113,8 @@ fn exact(bytes: &[u8]) -> Option<i128> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn sum(left: &str, right: &str) -> String {

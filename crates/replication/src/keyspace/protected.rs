@@ -2,8 +2,8 @@
 //! are, how many copies there are, and which elections are possible.
 //!
 //! A node remembers their list beside its data, and nodes compare its digest when they meet. What
-//! may differ from node to node for a while (acks that leave the election quorum alone, W, R, reads,
-//! durability, timeouts) is not in it.
+//! may differ from node to node for a while (acks that leave the election quorum alone, W, R,
+//! reads, durability, timeouts) is not in it.
 
 use super::{Cluster, GroupOptions, Keyspace, Model};
 use crate::DatacenterId;

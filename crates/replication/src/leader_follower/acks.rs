@@ -83,8 +83,8 @@ impl Group {
     pub(super) fn count_copies(&mut self, turn: &mut Turn<'_>) {
         let committed = self.committed_by_copies(turn);
         let Role::Leader(leader) = &self.role else { return };
-        let own_epoch = committed >= leader.first_index
-            || turn.local.mutants.is(Mutant::CountOlderEpochs);
+        let own_epoch =
+            committed >= leader.first_index || turn.local.mutants.is(Mutant::CountOlderEpochs);
         if committed > self.commit && own_epoch {
             self.commit_up_to(turn, committed);
         }

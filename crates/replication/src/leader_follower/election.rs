@@ -44,8 +44,7 @@ impl Group {
         }
         let votes = BTreeSet::from([turn.local.me]);
         self.leader = None;
-        self.role =
-            Role::Candidate(Candidate { asking: true, votes, vote_position: Position(0) });
+        self.role = Role::Candidate(Candidate { asking: true, votes, vote_position: Position(0) });
         let last = self.log.last();
         let (group, epoch) = (self.id, self.epoch + 1);
         for to in self.others(turn.local.me) {

@@ -4,14 +4,13 @@ use super::entry::{Entry, Payload};
 use super::log_record;
 use super::message::Body;
 use super::{Group, Role};
-use crate::keyspace::Durability;
 use crate::mutant::Mutant;
 use crate::turn::Turn;
 use crate::version::EntryId;
 use crate::wire::Reader;
 use crate::{Event, NodeId, Position};
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 /// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
 const CUT_ENTRIES_BYTES_MAX: usize = 64 << 20;
@@ -138,7 +137,7 @@ impl Group {
     pub(super) fn keep(&mut self, turn: &mut Turn<'_>, entry: &Entry<'_>, body: &[u8]) {
         let record = log_record::Body::Entry(Cow::Borrowed(body));
         let position = self.log_record(turn, record, self.options.durability);
-        self.log.append(entry.id.epoch, position, Box::from(body));
+        self.log.append(entry.id.epoch, position, Arc::from(body));
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
         turn.local.clock.observe(entry.stamp);
     }
@@ -179,8 +178,8 @@ impl Group {
     fn apply_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
         while self.commit < target {
             let index = self.commit + 1;
-            let Some(kept) = self.log.get(index) else { break };
-            if let Ok(entry) = Entry::decode(&kept.body) {
+            let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { break };
+            if let Ok(entry) = Entry::decode(&body) {
                 // The leader has told about conflicts when it appended the entry.
                 self.state.apply(&entry, false);
                 self.on_entry_committed(turn, &entry);

@@ -13,6 +13,7 @@ use crate::{Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Messages on their way to one follower before the leader waits for its word.
@@ -164,7 +165,7 @@ impl Group {
         let body = entry.encode();
         let record = log_record::Body::Entry(Cow::Borrowed(&body));
         let position = self.log_record(turn, record, self.options.durability);
-        self.log.append(id.epoch, position, body.into_boxed_slice());
+        self.log.append(id.epoch, position, Arc::from(body));
         self.newest_stamp = self.newest_stamp.max(stamp);
         if let Some(origin) = &entry.origin {
             self.covered_by_log.advance(origin.dot);

@@ -245,9 +245,7 @@ impl<'a> Message<'a> {
         let body = match r.u8()? {
             0 => Body::AskVoters,
             1 => Body::Unborn { to: r.incarnation()? },
-            2 => {
-                Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? }
-            }
+            2 => Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? },
             3 => Body::PreVote { last: r.entry_id()? },
             4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()? },
             5 => Body::Vote { last: r.entry_id()? },

@@ -48,6 +48,7 @@ use crate::{Event, GroupId, Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
@@ -93,7 +94,7 @@ pub struct Group {
     /// The same for the whole log, the uncommitted tail included; kept by a leader.
     pub covered_by_log: VersionVector,
     /// Entries that were cut because a newer leader's log differs, kept aside.
-    pub cut_entries: BTreeMap<EntryId, Box<[u8]>>,
+    pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
     timing: Timing,
     limits: Limits,
     voters: Voters,
@@ -311,6 +312,29 @@ impl Group {
         self.log.last()
     }
 
+    /// The id of an entry that the log still has.
+    pub fn id_at(&self, index: u64) -> Option<EntryId> {
+        self.log.id_at(index)
+    }
+
+    /// What this node is in the group, in a word.
+    pub fn role_name(&self, me: NodeId, incarnation: Incarnation) -> &'static str {
+        match &self.role {
+            Role::Leader(_) => "leader",
+            Role::Candidate(_) => "candidate",
+            Role::Follower if self.voters.counts(me, incarnation) => "follower",
+            Role::Follower => "learner",
+        }
+    }
+
+    /// At a leader: each follower, and how many entries it lacks.
+    pub fn lag(&self) -> Vec<(NodeId, u64)> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let last = self.log.last_index();
+        let lag = |progress: &leader::Progress| last.saturating_sub(progress.durable);
+        leader.progress.iter().map(|(node, progress)| (*node, lag(progress))).collect()
+    }
+
     /// The entries above an index, up to the commit index: id and bytes; `None` if the log does
     /// not reach back so far.
     pub fn committed_after(&self, index: u64) -> Option<impl Iterator<Item = (u64, &[u8])>> {
@@ -378,7 +402,7 @@ impl Group {
     }
 
     fn forget_matched(&mut self) {
-        self.follower = follower::Follower { commit: 0, ..Default::default() };
+        self.follower = follower::Follower::default();
         self.installing = None;
     }
 }

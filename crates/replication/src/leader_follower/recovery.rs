@@ -13,7 +13,7 @@ use super::replication_log::ReplicationLog;
 use crate::Position;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read};
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A snapshot whose records are being read; without its end it never happened.
@@ -56,7 +56,7 @@ impl Group {
                 self.commit = self.commit.max(image.applied);
             }
             Body::CutEntry(body) => {
-                self.cut_entries.insert(Entry::id_of(&body)?, Box::from(&*body));
+                self.cut_entries.insert(Entry::id_of(&body)?, Arc::from(&*body));
             }
             Body::SnapshotBegin { floor, voters, covered } => {
                 let images = Vec::new();
@@ -79,7 +79,7 @@ impl Group {
         }
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
         self.epoch = self.epoch.max(entry.id.epoch);
-        self.log.append(entry.id.epoch, position, Box::from(body));
+        self.log.append(entry.id.epoch, position, Arc::from(body));
         Ok(())
     }
 

@@ -6,8 +6,8 @@
 
 use crate::Position;
 use crate::version::EntryId;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 /// One entry in memory.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Kept {
     /// Where the node's own log has it.
     pub position: Position,
     /// Its bytes, as `Entry::encode` made them.
-    pub body: Box<[u8]>,
+    pub body: Arc<[u8]>,
 }
 
 /// The entries of a group from some index on.
@@ -82,7 +82,7 @@ impl ReplicationLog {
     }
 
     /// Appends the entry that follows the last one.
-    pub fn append(&mut self, epoch: u64, position: Position, body: Box<[u8]>) {
+    pub fn append(&mut self, epoch: u64, position: Position, body: Arc<[u8]>) {
         self.bytes += body.len();
         self.entries.push_back(Kept { epoch, position, body });
     }
@@ -154,7 +154,7 @@ mod tests {
     fn log_of(epochs: &[u64]) -> ReplicationLog {
         let mut log = ReplicationLog::default();
         for (place, epoch) in epochs.iter().enumerate() {
-            log.append(*epoch, Position(10 + place as u64), Box::from([0u8; 10]));
+            log.append(*epoch, Position(10 + place as u64), Arc::from([0u8; 10]));
         }
         log
     }
@@ -164,7 +164,7 @@ mod tests {
         let mut log = log_of(&[1, 1, 1]);
         assert_eq!(log.durable_index(Position(11)), 2);
         while log.pop_above(1).is_some() {}
-        log.append(2, Position(20), Box::from([0u8; 1]));
+        log.append(2, Position(20), Arc::from([0u8; 1]));
         assert_eq!(log.durable_index(Position(12)), 1, "the cut entry's sync does not count");
         assert_eq!(log.durable_index(Position(20)), 2);
     }

@@ -168,10 +168,8 @@ impl Group {
         self.log_record(turn, begin, Durability::Fsync);
         self.state.reset();
         for image in &installing.images {
-            let record = log_record::Body::Image(Image {
-                records: Cow::Borrowed(&image.records),
-                ..*image
-            });
+            let record =
+                log_record::Body::Image(Image { records: Cow::Borrowed(&image.records), ..*image });
             self.log_record(turn, record, Durability::Fsync);
             match self.state.install(image) {
                 Ok(newest) => self.newest_stamp = self.newest_stamp.max(newest),
@@ -188,11 +186,15 @@ impl Group {
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
-    /// Begins a checkpoint: writes down what is known besides records and entries. `None` while
-    /// the state cannot be imaged.
-    pub fn begin_checkpoint(&mut self, turn: &mut Turn<'_>) -> Option<()> {
-        let floor = self.log.id_at(self.commit)?;
-        self.state.image(self.state.store.last_slot(), 0, self.commit)?;
+    /// Whether an image of the state could be taken now.
+    pub fn can_be_imaged(&self) -> bool {
+        self.log.id_at(self.commit).is_some()
+            && self.state.image(self.state.store.last_slot(), 0, self.commit).is_some()
+    }
+
+    /// Begins a checkpoint: writes down what is known besides records and entries.
+    pub fn begin_checkpoint(&mut self, turn: &mut Turn<'_>) {
+        let Some(floor) = self.log.id_at(self.commit) else { return };
         let body = log_record::Body::Checkpoint {
             epoch: self.epoch,
             voted_for: self.voted_for,
@@ -206,7 +208,6 @@ impl Group {
             let record = log_record::Body::CutEntry(Cow::Borrowed(body));
             self.log_record(turn, record, Durability::Fsync);
         }
-        Some(())
     }
 
     /// Writes the image of the slots from `first_slot` on; returns the next slot to go on with,

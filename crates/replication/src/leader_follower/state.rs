@@ -67,7 +67,9 @@ impl State {
                     }
                     let new = match &change.record {
                         Some(record) if self.merges => {
-                            self.merge(entry, &change.key, record, &mut conflicts)
+                            let merged = self.merge(entry, &change.key, record, &mut conflicts);
+                            let Some(merged) = merged else { continue };
+                            Some(merged)
                         }
                         Some(record) => Some(record.clone()),
                         None if undoable => Some(Record::tombstone(name_of(entry))),
@@ -82,6 +84,7 @@ impl State {
         conflicts
     }
 
+    /// What an incoming record and the kept one come to; `None` if the kept one stays as it is.
     fn merge(
         &self,
         entry: &Entry<'_>,
@@ -95,11 +98,10 @@ impl State {
                 || kept.dot.actor == origin.dot.actor
                 || origin.dependencies.covers(kept.dot)
         });
-        let merged = last_write_wins::merge(kept, incoming);
-        if (!seen && incoming.dot != kept.dot) || merged.lost {
+        if !seen && incoming.dot != kept.dot {
             conflicts.push(key.to_vec());
         }
-        Some(merged.record)
+        last_write_wins::merge(kept, incoming).outcome.replacement(incoming.clone())
     }
 
     fn set(&mut self, index: u64, key: &[u8], new: Option<Record>, undoable: bool) {
@@ -146,7 +148,7 @@ impl State {
         while let Some(pre_image) = self.undo.pop_front_if(|p| p.index <= index) {
             let Old::Record(key, _) = &pre_image.old else { continue };
             let removed = |record: &Record| {
-                !self.merges && record.is_tombstone() && record.dot.counter == pre_image.index
+                !self.merges && !record.is_live(0) && record.dot.counter == pre_image.index
             };
             if self.store.get(key).is_some_and(removed) {
                 self.store.remove(key);
@@ -252,9 +254,7 @@ impl State {
             newest = newest.max(record.newest_stamp());
             self.store.put(key, record);
         }
-        self.ahead.retain(|(first, last, _)| {
-            *first < image.first_slot || *last > image.last_slot
-        });
+        self.ahead.retain(|(first, last, _)| *first < image.first_slot || *last > image.last_slot);
         self.ahead.push((image.first_slot, image.last_slot, image.applied));
         Ok(newest)
     }

@@ -3,7 +3,7 @@
 use crate::command::Reply;
 use crate::turn::LastWrite;
 use crate::wire::{Malformed, Read, Reader, Writer};
-use crate::{GroupId, Incarnation, NodeId};
+use crate::{GroupId, NodeId, Session};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
@@ -34,6 +34,8 @@ pub enum Message<'a> {
     /// From every node to every other at an interval, and from a leader to its followers when a
     /// read waits for a round: who is alive, and who leads what.
     Heartbeat {
+        /// The sender's process.
+        session: Session,
         /// Counts the sender's rounds.
         round: u64,
         /// A digest of the sender's keyspaces; nodes whose digests differ refuse each other.
@@ -51,9 +53,11 @@ pub enum Message<'a> {
     /// A client's command, sent once. Executed only if its sequence is larger than every one that
     /// came from this sender before: a repeated or overtaken one is dropped, never executed late.
     Forward {
-        /// The receiver's disk that the sender has in mind.
-        to: Incarnation,
-        /// Counts what the sender forwards to this receiver.
+        /// The receiver's process that the sender has in mind.
+        to: Session,
+        /// The sender's process.
+        from: Session,
+        /// Counts what the sender forwards.
         sequence: u64,
         /// Rises when the sender has taken note of a [`Message::NotHere`] for this group.
         attempt: u64,
@@ -66,8 +70,8 @@ pub enum Message<'a> {
     },
     /// The reply to a forwarded command.
     Answer {
-        /// The forwarder's disk.
-        to: Incarnation,
+        /// The forwarder's process.
+        to: Session,
         /// The forward's.
         token: u64,
         /// What to tell the client.
@@ -78,8 +82,8 @@ pub enum Message<'a> {
     /// The forwarded command was not executed and will not be, nor will any other of this group
     /// and attempt: the receiver cannot take it.
     NotHere {
-        /// The forwarder's disk.
-        to: Incarnation,
+        /// The forwarder's process.
+        to: Session,
         /// The forward's.
         token: u64,
         /// The group.
@@ -118,8 +122,9 @@ impl<'a> Message<'a> {
     /// Writes the message.
     pub fn encode(&self, w: &mut Writer<'_>) {
         match self {
-            Message::Heartbeat { round, keyspaces, led } => {
+            Message::Heartbeat { session, round, keyspaces, led } => {
                 w.u8(0);
+                w.u64(session.0);
                 w.u64(*round);
                 w.u64(*keyspaces);
                 w.u32(led.len() as u32);
@@ -138,9 +143,10 @@ impl<'a> Message<'a> {
                     w.u64(confirmed.epoch);
                 }
             }
-            Message::Forward { to, sequence, attempt, token, group, command } => {
+            Message::Forward { to, from, sequence, attempt, token, group, command } => {
                 w.u8(2);
                 w.u64(to.0);
+                w.u64(from.0);
                 w.u64(*sequence);
                 w.u64(*attempt);
                 w.u64(*token);
@@ -181,12 +187,12 @@ impl<'a> Message<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Message<'a>> {
         Ok(match r.u8()? {
             0 => {
-                let (round, keyspaces) = (r.u64()?, r.u64()?);
+                let (session, round, keyspaces) = (Session(r.u64()?), r.u64()?, r.u64()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
                     led.push(Led { group: r.group()?, epoch: r.u64()?, commit: r.u64()? });
                 }
-                Message::Heartbeat { round, keyspaces, led }
+                Message::Heartbeat { session, round, keyspaces, led }
             }
             1 => {
                 let round = r.u64()?;
@@ -197,7 +203,8 @@ impl<'a> Message<'a> {
                 Message::HeartbeatAnswer { round, confirmed }
             }
             2 => Message::Forward {
-                to: r.incarnation()?,
+                to: Session(r.u64()?),
+                from: Session(r.u64()?),
                 sequence: r.u64()?,
                 attempt: r.u64()?,
                 token: r.u64()?,
@@ -205,7 +212,7 @@ impl<'a> Message<'a> {
                 command: Cow::Borrowed(r.bytes()?),
             },
             3 => Message::Answer {
-                to: r.incarnation()?,
+                to: Session(r.u64()?),
                 token: r.u64()?,
                 reply: Reply::decode(r)?,
                 last_write: match r.u8()? {
@@ -216,7 +223,7 @@ impl<'a> Message<'a> {
                 },
             },
             4 => {
-                let (to, token, group) = (r.incarnation()?, r.u64()?, r.group()?);
+                let (to, token, group) = (Session(r.u64()?), r.u64()?, r.group()?);
                 let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);
                 Message::NotHere { to, token, group, attempt, leader: node.map(|n| (n, epoch)) }
             }

@@ -1,126 +1,226 @@
 //! The node: gives each input to the model that the key's prefix picked.
+//!
+//! `requests.rs` takes a command apart and finds the group that it is for; `execute.rs` carries
+//! it out here if this node can, `forward.rs` hands it to the node that can. `gather.rs` puts the
+//! parts of MGET, SCAN and the like together again. `heartbeat.rs` says who is alive and who leads.
+//! `open.rs` and `checkpoint.rs` are the two ends of the log's life.
 
+pub mod checkpoint;
+pub mod execute;
+pub mod forward;
+pub mod gather;
+pub mod heartbeat;
+pub mod log_record;
 pub mod message;
+pub mod open;
+pub mod part;
+pub mod requests;
+pub mod setup;
+pub mod status;
+
+pub use setup::{Limits, OpenError, Setup, Timing};
 
 use crate::keyspace::Cluster;
-use crate::mutant::Mutants;
-use crate::{Effects, Incarnation, Input, NodeId, Position, Time};
-
-/// What a node is made of.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The cluster's description.
-    pub cluster: Cluster,
-    /// Which of its members this is.
-    pub me: NodeId,
-    /// The disk's number if the log turns out to be empty.
-    pub new_incarnation: Incarnation,
-    /// The seed of all chance inside the node.
-    pub seed: u64,
-    /// Intervals and timeouts.
-    pub timing: Timing,
-    /// Bounds of queues and windows.
-    pub limits: Limits,
-    /// Planted bugs, if any.
-    pub mutants: Mutants,
-}
-
-/// Intervals and timeouts, in microseconds of the monotonic clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// How often a node speaks to every other node, and a leader to its followers.
-    pub heartbeat_interval_us: u64,
-    /// A follower that has heard no leader for a time between this and twice this starts an
-    /// election; a leader that has not heard C replicas for so long steps down.
-    pub election_timeout_us: u64,
-    /// How long a command waits for its group to have a leader.
-    pub leader_wait_us: u64,
-    /// How long a forwarded command waits for its answer, beyond the keyspace's own timeout.
-    pub forward_timeout_us: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Timing {
-            heartbeat_interval_us: 100_000,
-            election_timeout_us: 600_000,
-            leader_wait_us: 5_000_000,
-            forward_timeout_us: 5_000_000,
-        }
-    }
-}
-
-/// Bounds of queues and windows. What is over them gets a clear error.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a group's log that are kept in memory for followers that lag behind; beyond it
-    /// they get a snapshot.
-    pub log_bytes_max: usize,
-    /// Entries that a leader may have uncommitted before writes get `-TRYAGAIN`.
-    pub uncommitted_entries_max: usize,
-    /// Bytes of entries in one message to a follower.
-    pub append_bytes_max: usize,
-    /// Bytes of records in one piece of a snapshot or checkpoint.
-    pub image_bytes_max: usize,
-    /// Records that the node's log may grow by before a checkpoint is taken.
-    pub checkpoint_bytes: u64,
-    /// Commands that may wait for a leader or for an answer, for each group.
-    pub waiting_commands_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            log_bytes_max: 64 << 20,
-            uncommitted_entries_max: 65_536,
-            append_bytes_max: 1 << 20,
-            image_bytes_max: 256 << 10,
-            checkpoint_bytes: 64 << 20,
-            waiting_commands_max: 65_536,
-        }
-    }
-}
-
-/// Why a node cannot start from its log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OpenError {
-    /// A record whose checksum is right does not make sense to this version.
-    Malformed(Position),
-    /// The log belongs to another node or cluster, or to other keyspaces; the text names what
-    /// differs and what to do.
-    Foreign(alloc::string::String),
-}
+use crate::leader_follower::Group;
+use crate::leaderless::Leaderless;
+use crate::storage::record::Record;
+use crate::turn::{Local, Turn};
+use crate::{Effects, GroupId, Incarnation, Input, KeyspaceId, Message, NodeId, Session, Time};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 /// One node: all its groups and replicas, and the commands on their way through it.
 pub struct Node {
-    incarnation: Incarnation,
+    local: Local,
+    roles: Roles,
+}
+
+/// What a node is in the cluster, and what it knows of the others.
+pub struct Roles {
+    pub(crate) cluster: Cluster,
+    timing: Timing,
+    limits: Limits,
+    session: Session,
+    keyspaces_digest: u64,
+    datacenter: crate::DatacenterId,
+    /// The groups with a leader that this node is a member of.
+    groups: BTreeMap<GroupId, Group>,
+    /// The leaderless keyspaces that this node holds partitions of.
+    leaderless: BTreeMap<KeyspaceId, Leaderless>,
+    /// All groups of the cluster, with their nodes in preference order.
+    placement: BTreeMap<GroupId, Vec<NodeId>>,
+    peers: Vec<heartbeat::Peer>,
+    /// Who leads what, as far as heartbeats have told, and since which epoch.
+    leaders: BTreeMap<GroupId, (NodeId, u64)>,
+    forwards: forward::Forwards,
+    gathers: gather::Gathers,
+    checkpoint: checkpoint::Checkpoint,
+    heartbeat_due_us: u64,
 }
 
 impl Node {
-    /// Starts a node from the records that its log holds, in order; an empty log makes a new node.
-    /// Appends what must be durable before anything else is said.
-    pub fn open<'a>(
-        setup: Setup,
-        log: impl Iterator<Item = (Position, &'a [u8])>,
-        now: Time,
-        effects: &mut dyn Effects,
-    ) -> Result<Node, OpenError> {
-        let _ = (log.count(), now, effects);
-        Ok(Node { incarnation: setup.new_incarnation })
-    }
-
     /// Handles one input. Never blocks, never fails: what the world does wrong is a value.
     pub fn step(&mut self, now: Time, input: Input<'_>, effects: &mut dyn Effects) {
-        let _ = (now, input, effects);
+        let mut turn = Turn { now, effects, local: &mut self.local };
+        let (turn, roles) = (&mut turn, &mut self.roles);
+        match input {
+            Input::Requests(requests) => {
+                for (request, arguments) in requests.iter() {
+                    roles.on_request(turn, request, arguments);
+                }
+            }
+            Input::Disconnected(client) => {
+                turn.local.last_writes.remove(&client);
+            }
+            Input::Message { from, incarnation, message } => {
+                roles.on_message(turn, from, incarnation, message);
+            }
+            Input::PeerLost(node) => roles.on_peer_lost(turn, node),
+            Input::Durable { written, synced } => {
+                turn.local.written = turn.local.written.max(written);
+                turn.local.synced = turn.local.synced.max(synced);
+                turn.send_owed();
+                roles.on_durable(turn);
+            }
+            Input::Tick => roles.on_tick(turn),
+            Input::TurnEnd => roles.on_turn_end(turn),
+        }
+        roles.gather_parts(turn);
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock.
     pub fn next_deadline(&self) -> u64 {
-        u64::MAX
+        self.roles.next_deadline()
     }
 
     /// The disk's number: goes into every frame to a peer.
     pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
+        self.local.incarnation
+    }
+
+    /// This node's number.
+    pub fn id(&self) -> NodeId {
+        self.local.me
+    }
+
+    /// A digest of a group's records, for observers; `None` if this node does not hold the group
+    /// or has uncommitted changes in it.
+    pub fn digest(&self, group: GroupId) -> Option<u64> {
+        if let Some(group) = self.roles.groups.get(&group) {
+            return group.state.is_settled().then(|| group.state.store.digest());
+        }
+        let leaderless = self.roles.leaderless.get(&group.keyspace)?;
+        leaderless.store(group).map(|store| store.digest())
+    }
+
+    /// What this node holds for a key, for observers.
+    pub fn record(&self, key: &[u8]) -> Option<&Record> {
+        let (group, _) = self.roles.group_of(key)?;
+        if let Some(group) = self.roles.groups.get(&group) {
+            return group.state.store.get(key);
+        }
+        self.roles.leaderless.get(&group.keyspace)?.store(group)?.get(key)
+    }
+
+    /// A group with a leader that this node is a member of, for observers.
+    pub fn group(&self, group: GroupId) -> Option<&Group> {
+        self.roles.groups.get(&group)
+    }
+
+    /// The groups with a leader that this node is a member of.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.roles.groups.values()
+    }
+
+    /// All groups of the cluster, with their nodes in preference order.
+    pub fn placement(&self) -> &BTreeMap<GroupId, Vec<NodeId>> {
+        &self.roles.placement
+    }
+}
+
+impl Roles {
+    fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        message: Message<'_>,
+    ) {
+        match message {
+            Message::Node(message) => self.on_node_message(turn, from, incarnation, message),
+            Message::LeaderFollower(message) => {
+                if let Some(group) = self.groups.get_mut(&message.group) {
+                    group.on_message(turn, from, incarnation, message);
+                }
+            }
+            Message::MultiLeader(_) => {}
+            Message::Leaderless(message) => {
+                if let Some(leaderless) = self.leaderless.get_mut(&message.group().keyspace) {
+                    leaderless.on_message(turn, from, incarnation, message);
+                }
+            }
+        }
+    }
+
+    fn on_durable(&mut self, turn: &mut Turn<'_>) {
+        for group in self.groups.values_mut() {
+            group.on_durable(turn);
+        }
+        for leaderless in self.leaderless.values_mut() {
+            leaderless.on_durable(turn);
+        }
+        self.finish_checkpoint(turn);
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        for group in self.groups.values_mut() {
+            group.on_tick(turn);
+        }
+        for leaderless in self.leaderless.values_mut() {
+            leaderless.on_tick(turn);
+        }
+        if turn.now.monotonic_us >= self.heartbeat_due_us {
+            self.heartbeat_due_us = turn.now.monotonic_us + self.timing.heartbeat_interval_us;
+            self.send_heartbeats(turn);
+            for group in self.groups.values_mut() {
+                group.expire_due(turn);
+            }
+        }
+        self.expire_forwards(turn);
+    }
+
+    fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        self.deliver_waiting(turn);
+        self.step_checkpoint(turn);
+        let mut wants_round = false;
+        for group in self.groups.values_mut() {
+            wants_round |= group.take_wants_round();
+            group.on_turn_end(turn);
+        }
+        if wants_round {
+            self.start_round(turn);
+        }
+    }
+
+    fn on_peer_lost(&mut self, turn: &mut Turn<'_>, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(usize::from(node.0)) {
+            peer.lost = true;
+        }
+        for group in self.groups.values_mut() {
+            group.on_peer_lost(node);
+        }
+        for leaderless in self.leaderless.values_mut() {
+            leaderless.on_peer_lost(turn, node);
+        }
+        self.lose_forwards(turn, node);
+    }
+
+    fn next_deadline(&self) -> u64 {
+        let groups = self.groups.values().map(Group::next_deadline).min().unwrap_or(u64::MAX);
+        let leaderless = self.leaderless.values().map(Leaderless::next_deadline).min();
+        groups
+            .min(leaderless.unwrap_or(u64::MAX))
+            .min(self.heartbeat_due_us)
+            .min(self.forwards.next_deadline())
     }
 }

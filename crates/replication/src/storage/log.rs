@@ -12,12 +12,16 @@
 //! | 16         | 8     | position of the first record                                           |
 //! | 24         | 8     | `durable`: a position known to be on disk when the batch was written   |
 //! | 32         | 4     | how many records, at least 1                                           |
-//! | 36         | 4     | `chain`: the checksum of the batch before; 0 in the very first         |
-//! | 40         | 4     | CRC32 (IEEE) of bytes 0..40                                            |
-//! | 44         |       | the records, each as its length (4 bytes) and its bytes                |
-//! | length - 4 | 4     | the batch's checksum: CRC32 of bytes 0..40 and 44..length - 4          |
+//! | 36         | 8     | `chain`: below, the batch before's checksum; above, the log's name     |
+//! | 44         | 4     | CRC32 (IEEE) of bytes 0..44                                            |
+//! | 48         |       | the records, each as its length (4 bytes) and its bytes                |
+//! | length - 4 | 4     | the batch's checksum: CRC32 of bytes 0..44 and 48..length - 4          |
 //!
-//! Bytes 40..44 stay out of the batch's checksum on purpose: the CRC of bytes that end with their
+//! The chain of the very first batch is 0, and its checksum is the log's name from then on. As that
+//! batch holds the disk's random number, no client can make up a value that looks like a header
+//! of this log: such values lie about behind the log's end when segments are recycled.
+//!
+//! Bytes 44..48 stay out of the batch's checksum on purpose: the CRC of bytes that end with their
 //! own CRC is a constant, and then neither position nor chain would matter to it.
 //!
 //! A batch never spans two segments. Behind a segment's last batch there may be anything: zeros of
@@ -27,12 +31,12 @@
 //! **Torn end or corruption.** A crash may lose any part of what was not synced, and only that. So
 //! where the first bad batch is, the log ends, unless something behind it proves that the missing
 //! position had been on disk: a batch whose header is right, whose position is higher and whose
-//! `durable` is not below the missing position. Then synced bytes were lost, and cutting there would
-//! lose acknowledged writes silently: recovery refuses.
+//! `durable` is not below the missing position. Then synced bytes were lost, and cutting there
+//! would lose acknowledged writes silently: recovery refuses. Only headers with this log's name
+//! prove.
 //!
-//! What is not here: a batch at the very end whose synced bytes were lost cannot be told from a torn
-//! one; a later batch is needed to tell. And a value that looks like a header, in the torn end, is
-//! taken for a proof: then recovery refuses a log that it could have cut, which loses nothing.
+//! What is not here: the newest batch, if its synced bytes were lost, cannot be told from a torn
+//! one; a later batch is needed to tell.
 
 use crate::Position;
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -43,8 +47,8 @@ use core::ops::Range;
 const MAGIC: &[u8; 4] = b"TFLB";
 const VERSION: u16 = 1;
 /// Where the header's checksum stands.
-const HEADER_CRC_AT: usize = 40;
-const HEADER_BYTES: usize = 44;
+const HEADER_CRC_AT: usize = 44;
+const HEADER_BYTES: usize = 48;
 const CRC_BYTES: usize = 4;
 /// The length before a record.
 const RECORD_HEAD_BYTES: usize = 4;
@@ -53,7 +57,7 @@ const RECORD_HEAD_BYTES: usize = 4;
 #[derive(Clone, Debug)]
 pub struct LogWriter {
     next: Position,
-    chain: u32,
+    chain: u64,
     /// The open batch, its header still blank; empty while it has no record.
     open: Vec<u8>,
     count: u32,
@@ -72,7 +76,7 @@ pub struct Sealed {
 
 impl LogWriter {
     /// A writer that goes on where recovery has ended; `Position(1)` and 0 for a new log.
-    pub fn new(next: Position, chain: u32) -> LogWriter {
+    pub fn new(next: Position, chain: u64) -> LogWriter {
         LogWriter { next, chain, open: Vec::new(), count: 0 }
     }
 
@@ -103,8 +107,8 @@ impl LogWriter {
         Position(self.next.0.saturating_sub(1))
     }
 
-    /// The checksum of the newest sealed batch.
-    pub fn chain(&self) -> u32 {
+    /// What the next batch will be chained to: the log's name and the last batch's checksum.
+    pub fn chain(&self) -> u64 {
         self.chain
     }
 
@@ -125,9 +129,10 @@ impl LogWriter {
         let start = out.len();
         header.encode(out);
         let records = self.open.get(HEADER_BYTES..).unwrap_or(&[]);
-        self.chain = checksum(out.get(start..).unwrap_or(&[]), records);
+        let crc = checksum(out.get(start..).unwrap_or(&[]), records);
         out.extend_from_slice(records);
-        out.extend_from_slice(&self.chain.to_le_bytes());
+        out.extend_from_slice(&crc.to_le_bytes());
+        self.chain = link(self.chain, crc);
         self.open.clear();
         self.count = 0;
         Some(Sealed { first, last: self.last(), bytes: start..out.len() })
@@ -144,8 +149,8 @@ pub struct Recovered<'a> {
     pub end: End,
     /// The position of the next record, for [`LogWriter::new`].
     pub next: Position,
-    /// The checksum of the last batch, for [`LogWriter::new`].
-    pub chain: u32,
+    /// The log's name and the last batch's checksum, for [`LogWriter::new`].
+    pub chain: u64,
 }
 
 /// A place in a log.
@@ -187,7 +192,7 @@ pub fn recover<'a>(segments: &[&'a [u8]]) -> Result<Recovered<'a>, Corruption> {
             log.end = here;
         }
     }
-    let proven_durable = proof(segments, log.end, log.next);
+    let proven_durable = proof(segments, &log);
     if proven_durable < log.next {
         return Ok(log);
     }
@@ -238,12 +243,14 @@ fn read_batch<'a>(header: &Header, batch: &'a [u8], log: &mut Recovered<'a>) -> 
         return Err(error);
     }
     log.next = Position(header.first.0 + u64::from(header.count));
-    log.chain = crc;
+    log.chain = link(header.chain, crc);
     Ok(())
 }
 
-/// The highest `durable` of all batches behind the end whose position is above the missing one.
-fn proof(segments: &[&[u8]], end: End, missing: Position) -> Position {
+/// The highest `durable` of all batches of this log behind its end whose position is above the
+/// missing one. Where the log's name is unknown because its start is bad, any will do.
+fn proof(segments: &[&[u8]], log: &Recovered<'_>) -> Position {
+    let (end, missing, name) = (log.end, log.next, name_of(log.chain));
     let mut highest = Position(0);
     for (number, segment) in segments.iter().enumerate().skip(end.segment) {
         let from = if number == end.segment { end.offset } else { 0 };
@@ -252,6 +259,7 @@ fn proof(segments: &[&[u8]], end: End, missing: Position) -> Position {
             bytes = bytes.get(place..).unwrap_or(&[]);
             if let Ok((VERSION, header)) = Header::decode(bytes)
                 && header.first > missing
+                && (name == 0 || name_of(header.chain) == name)
             {
                 highest = highest.max(header.durable);
             }
@@ -270,6 +278,17 @@ fn suspect(segments: &[&[u8]], end: End) -> End {
     if is_blank && next.segment < segments.len() { next } else { end }
 }
 
+/// The log's name in a chain; 0 in that of the very first batch.
+fn name_of(chain: u64) -> u64 {
+    chain >> u32::BITS
+}
+
+/// The chain behind a batch with this chain and this checksum.
+fn link(chain: u64, crc: u32) -> u64 {
+    let name = if name_of(chain) == 0 { u64::from(crc) } else { name_of(chain) };
+    name << u32::BITS | u64::from(crc)
+}
+
 /// The batch's checksum: over the header without its own checksum, and the records.
 fn checksum(head: &[u8], records: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -283,7 +302,7 @@ struct Header {
     first: Position,
     durable: Position,
     count: u32,
-    chain: u32,
+    chain: u64,
 }
 
 impl Header {
@@ -297,7 +316,7 @@ impl Header {
         w.u64(self.first.0);
         w.u64(self.durable.0);
         w.u32(self.count);
-        w.u32(self.chain);
+        w.u64(self.chain);
         let crc = crc32fast::hash(bytes.get(start..).unwrap_or(&[]));
         bytes.extend_from_slice(&crc.to_le_bytes());
     }
@@ -314,7 +333,7 @@ impl Header {
             first: Position(r.u64()?),
             durable: Position(r.u64()?),
             count: r.u32()?,
-            chain: r.u32()?,
+            chain: r.u64()?,
         };
         let head = bytes.get(..HEADER_CRC_AT).ok_or(Malformed)?;
         let shortest = HEADER_BYTES + CRC_BYTES + RECORD_HEAD_BYTES;

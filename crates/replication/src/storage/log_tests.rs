@@ -150,6 +150,7 @@ fn the_checksum_depends_on_the_chain() {
         writer.chain()
     };
     assert_ne!(checksum_after(1), checksum_after(2));
+    assert_ne!(checksum_after(1 << 40), checksum_after(2 << 40));
 }
 
 #[test]
@@ -236,6 +237,22 @@ fn a_recycled_segment_shows_nothing_of_its_former_life() {
     let log = recover(&[&second, &first]).unwrap();
     assert_eq!(owned(&log), records[2..]);
     assert_eq!(log.end.segment, 0);
+}
+
+#[test]
+fn a_value_that_looks_like_a_header_proves_nothing() {
+    let (mut bytes, records, ends) = write(&[&[b"one"], &[b"two"]], true);
+    let (real, _, real_ends) = write(&[&[b"one"], &[b"two"], &[b"three"]], true);
+    let (first, durable, chain) = (Position(1000), Position(999), 77 << 32 | 5);
+    Header { length: 100, first, durable, count: 1, chain }.encode(&mut bytes);
+    bytes.extend([0; 100]);
+    let log = recover(&[&bytes]).unwrap();
+    assert_eq!((owned(&log), log.end.offset), (records, ends[1]));
+    // The log's own header at the same place does prove.
+    bytes[ends[0]] ^= 1;
+    bytes.truncate(ends[1] + 7);
+    bytes.extend(&real[real_ends[1]..]);
+    assert_eq!(recover(&[&bytes]).unwrap_err().missing, Position(2));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn each<'a>(arguments: Arguments<'a>, verb: EachVerb, single: Verb<'a>) -> Comma
 
 pub(in crate::command) fn mset<'a>(info: Info, arguments: Arguments<'a>) -> Parsed<'a> {
     let pairs = arguments.from(1);
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(error::wrong_arity(info.name));
     }
     if pairs.len() > 2 {

@@ -1,0 +1,271 @@
+//! What a replica knows after a crash, and how it gets back what a wiped disk has lost.
+//!
+//! The log has the records of all keys as they were merged, the ceiling of the stamps, and whether
+//! the replica is ready. `image` writes all of that anew, slot by slot, so that old segments may
+//! go. A replica that is not ready fetches, page by page, what *each* other replica holds: any of
+//! them may be the one that made its quorum together with the disk that was lost.
+//!
+//! Left out: two replicas of one group that were both wiped wait for each other, and for an
+//! operator. A page holds whole records, however large.
+
+use super::Leaderless;
+use super::message::{Message, Place};
+use super::partition::Gate;
+use crate::keyspace::Durability;
+use crate::storage::record::Record;
+use crate::turn::Turn;
+use crate::version::Stamp;
+use crate::wire::{Malformed, Read, Reader, Writer};
+use crate::{GroupId, KeyspaceId, NodeId};
+use alloc::borrow::Cow;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// The first byte of this model's records in the node's log.
+pub const RECORD_KIND: u8 = 3;
+
+/// A key's record.
+const PUT: u8 = 0;
+/// The ceiling of the stamps.
+const CEILING: u8 = 1;
+/// Whether reads may be answered.
+const READY: u8 = 2;
+
+/// A page of a fetch ends when it has so many bytes.
+const FETCH_BYTES: usize = 256 << 10;
+/// Keys that are taken from a slot at a time.
+const FETCH_KEYS: usize = 32;
+/// After so long another replica or partition is asked first, in microseconds.
+const FETCH_RETRY_US: u64 = 500_000;
+
+/// What is still to be fetched.
+#[derive(Default)]
+pub(super) struct Fetches {
+    /// One for each partition and other replica.
+    tasks: VecDeque<Task>,
+    /// The number of the question under way, which is about the first task; none if there is none.
+    asked: Option<u64>,
+    retry_at_us: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Task {
+    group: GroupId,
+    node: NodeId,
+    from: Place,
+}
+
+/// Whose record of the log it is, where several keyspaces are leaderless. The reader stands after
+/// the kind byte, and stays there.
+pub fn keyspace_of_record(r: &Reader<'_>) -> Read<KeyspaceId> {
+    Ok(KeyspaceId(r.clone().u32()?))
+}
+
+/// Encodes a key's record for the log.
+pub(super) fn encode_put(bytes: &mut Vec<u8>, group: GroupId, key: &[u8], record: &Record) {
+    bytes.clear();
+    let mut w = head(bytes, group.keyspace, PUT);
+    w.group(group);
+    w.bytes(key);
+    w.record(record);
+}
+
+fn head(bytes: &mut Vec<u8>, keyspace: KeyspaceId, kind: u8) -> Writer<'_> {
+    let mut w = Writer(bytes);
+    w.u8(RECORD_KIND);
+    w.u32(keyspace.0);
+    w.u8(kind);
+    w
+}
+
+impl Leaderless {
+    /// Takes up one of this keyspace's records from the log, at recovery; the kind byte is read.
+    /// Records must come in the order of the log: of one key the last one counts.
+    pub fn replay(&mut self, r: &mut Reader<'_>) -> Read<()> {
+        if KeyspaceId(r.u32()?) != self.keyspace {
+            return Err(Malformed);
+        }
+        match r.u8()? {
+            PUT => {
+                let (group, key, record) = (r.group()?, r.bytes()?, r.record()?);
+                let held = self.held.get_mut(&group).filter(|held| held.covers(key));
+                let held = held.ok_or(Malformed)?;
+                self.ceiling.recover(record.newest_stamp());
+                held.store.put(key, record);
+            }
+            CEILING => self.ceiling.recover(Stamp(r.u64()?)),
+            READY => {
+                self.ready = r.bool()?;
+                // The first tick begins the fetch.
+                self.wake_at(0);
+            }
+            _ => return Err(Malformed),
+        }
+        r.finish()
+    }
+
+    /// Writes the records of a group's slots anew, from `first_slot` on, until about
+    /// `budget_bytes` are used: whole slots, at least one. The slot to go on with; `None` when the
+    /// group is done. The first step writes what belongs to no key, too.
+    pub fn image(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        first_slot: u16,
+        budget_bytes: usize,
+    ) -> Option<u16> {
+        let durability = self.options.durability;
+        let held = self.held.get(&group)?;
+        let (start, last) = (first_slot.max(held.store.first_slot()), held.store.last_slot());
+        if start == held.store.first_slot() {
+            let (ceiling, ready) =
+                (self.ceiling_record(self.ceiling.newest()), self.ready_record());
+            turn.append(&ceiling, Durability::Fsync);
+            turn.append(&ready, Durability::Fsync);
+        }
+        let mut bytes = core::mem::take(&mut turn.local.scratch);
+        let (mut used, mut next) = (0usize, None);
+        for slot in start..=last {
+            if used >= budget_bytes.max(1) {
+                next = Some(slot);
+                break;
+            }
+            for (key, record) in held.store.iter_slots(slot, slot) {
+                encode_put(&mut bytes, group, key, record);
+                used = used.saturating_add(bytes.len());
+                turn.append(&bytes, durability);
+            }
+        }
+        turn.local.scratch = bytes;
+        next
+    }
+
+    /// The log's record of a ceiling.
+    pub(super) fn ceiling_record(&self, ceiling: Stamp) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        head(&mut bytes, self.keyspace, CEILING).u64(ceiling.0);
+        bytes
+    }
+
+    fn ready_record(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        head(&mut bytes, self.keyspace, READY).bool(self.ready);
+        bytes
+    }
+
+    /// Says whether the own store may answer reads. A node whose disk was emptied, while others
+    /// know an earlier incarnation of it, says `false` in the turn in which it is opened: it then
+    /// fetches what the others hold and becomes ready by itself. `true` is an operator's word. The
+    /// log remembers it.
+    pub fn set_ready(&mut self, turn: &mut Turn<'_>, ready: bool) {
+        if self.ready == ready {
+            return;
+        }
+        self.ready = ready;
+        self.fetches = Fetches::default();
+        let record = self.ready_record();
+        turn.append(&record, Durability::Fsync);
+        if !ready {
+            self.begin_fetches(turn);
+        }
+    }
+
+    fn begin_fetches(&mut self, turn: &mut Turn<'_>) {
+        let tasks = self.held.iter().flat_map(|(group, held)| {
+            let from = Place { slot: held.store.first_slot(), hash: 0 };
+            held.others.iter().map(move |node| Task { group: *group, node: *node, from })
+        });
+        self.fetches.tasks = tasks.collect();
+        self.fetch_next(turn);
+    }
+
+    /// Asks for the next page; where there is none, everything is here.
+    fn fetch_next(&mut self, turn: &mut Turn<'_>) {
+        let Some(task) = self.fetches.tasks.front().copied() else {
+            return self.set_ready(turn, true);
+        };
+        let operation = self.number(turn);
+        self.fetches.asked = Some(operation);
+        self.fetches.retry_at_us = turn.now.monotonic_us.saturating_add(FETCH_RETRY_US);
+        self.wake_at(self.fetches.retry_at_us);
+        let message = Message::Fetch { operation, group: task.group, from: task.from };
+        turn.send(task.node, crate::Message::Leaderless(message));
+    }
+
+    /// Begins the fetch after a restart, or tries another replica where one does not answer.
+    pub(super) fn on_fetches_due(&mut self, turn: &mut Turn<'_>) {
+        if self.ready {
+            return;
+        }
+        if self.fetches.asked.is_none() {
+            return self.begin_fetches(turn);
+        }
+        if self.fetches.retry_at_us <= turn.now.monotonic_us {
+            self.fetches.tasks.rotate_left(1);
+            self.fetch_next(turn);
+        }
+        self.wake_at(self.fetches.retry_at_us);
+    }
+
+    /// Another replica's disk was emptied: it gets a page of what is here, when that is durable.
+    pub(super) fn on_fetch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        operation: u64,
+        group: GroupId,
+        place: Place,
+    ) {
+        // A replica that is not ready answers, too: whoever fetches asks all others, and knows in
+        // the end what any of them does. So a group whose replicas are all new becomes ready.
+        let Some(held) = self.held.get(&group) else { return };
+        let (first, last) = (held.store.first_slot(), held.store.last_slot());
+        let (mut records, mut bytes, mut gate) = (Vec::new(), 0usize, Gate::default());
+        let mut next =
+            Some(if place.slot < first { Place { slot: first, hash: 0 } } else { place });
+        while let Some(at) = next.take_if(|at| at.slot <= last && bytes < FETCH_BYTES) {
+            let page = held.store.page(at.slot, at.hash, FETCH_KEYS);
+            for (key, record) in page.entries {
+                bytes =
+                    bytes.saturating_add(key.len() + crate::storage::store::RECORD_OVERHEAD_BYTES);
+                bytes = bytes.saturating_add(record.value().map_or(0, |value| value.len()));
+                gate = gate.and(held.gate(key));
+                records.push((Cow::Owned(key.to_vec()), Cow::Owned(record.clone())));
+            }
+            next = Some(match page.next {
+                Some(hash) => Place { slot: at.slot, hash },
+                None => Place { slot: at.slot.saturating_add(1), hash: 0 },
+            });
+        }
+        let next = next.filter(|next| next.slot <= last);
+        let message = Message::Fetched { operation, group, records, next };
+        let (position, durability) = gate.waits_for(turn.local);
+        turn.send_when_durable(position, durability, from, crate::Message::Leaderless(message));
+    }
+
+    /// A page for the own emptied disk.
+    pub(super) fn on_fetched(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        operation: u64,
+        group: GroupId,
+        records: &[(Cow<'_, [u8]>, Cow<'_, Record>)],
+        next: Option<Place>,
+    ) {
+        let Some(task) = self.fetches.tasks.front().copied() else { return };
+        if self.fetches.asked != Some(operation) || task.node != from || task.group != group {
+            return;
+        }
+        for (key, record) in records {
+            self.on_repair(turn, group, key, record);
+        }
+        self.fetches.tasks.pop_front();
+        // A page that leads back would never end: such a peer is asked again from where it was.
+        let from = next.map(|next| if next > task.from { next } else { task.from });
+        if let Some(from) = from {
+            self.fetches.tasks.push_back(Task { from, ..task });
+        }
+        self.fetch_next(turn);
+    }
+}

@@ -1,0 +1,224 @@
+//! What clients are told, and what replicas hold, when messages are slow, lost or repeated.
+
+use super::*;
+use crate::command::verb::{Deadline, ExpireCondition};
+
+#[test]
+fn a_write_is_answered_when_w_replicas_have_it_on_disk() {
+    let mut world = World::new();
+    world.answer(0, "warm", set(b"up"));
+    let request = world.ask(0, "k", set(b"v"));
+    world.deliver_all();
+    assert_eq!(world.reply(request), None, "nobody has synced");
+    world.sync(0);
+    assert_eq!(world.reply(request), None, "only the own copy");
+    world.sync(1);
+    world.deliver_all();
+    assert_eq!(world.reply(request), Some(Reply::Ok));
+    assert_eq!(world.answer(2, "k", Verb::Get), bulk("v"));
+}
+
+#[test]
+fn an_ack_that_comes_twice_counts_once() {
+    let mut world = World::new();
+    let all = With { w: Some(3), r: None };
+    let request = world.with(0, "k", set(b"v"), all);
+    world.cut = BTreeSet::from([(0, 2)]);
+    world.sync(0);
+    world.deliver_all();
+    world.sync(1);
+    let ack = world.wire.pop().unwrap();
+    world.deliver(ack.clone());
+    world.deliver(ack);
+    assert_eq!(world.reply(request), None);
+}
+
+#[test]
+fn a_write_short_of_w_is_partial_and_stays() {
+    let mut world = World::new();
+    world.isolate(0);
+    let request = world.ask(0, "k", set(b"v"));
+    world.settle();
+    world.pass(1000);
+    assert!(world.error(request).starts_with("PARTIAL acked=1 need=2 n=3"));
+    world.cut.clear();
+    assert_eq!(world.answer(0, "k", Verb::Get), bulk("v"));
+}
+
+#[test]
+fn a_lost_write_is_sent_again_until_the_deadline() {
+    let mut world = World::new();
+    world.isolate(0);
+    let request = world.ask(0, "k", set(b"v"));
+    world.settle();
+    world.cut.clear();
+    world.pass(200);
+    world.settle();
+    assert_eq!(world.reply(request), Some(Reply::Ok));
+    assert_eq!(world.digest(0), world.digest(2));
+}
+
+#[test]
+fn the_four_rows_with_a_replica_that_missed_the_write() {
+    for (w, r, fresh) in [(2, 2, true), (1, 3, true), (1, 1, false)] {
+        let mut world = World::new();
+        world.isolate(2);
+        let request = world.with(0, "k", set(b"v"), With { w: Some(w), r: None });
+        world.settle();
+        assert_eq!(world.reply(request), Some(Reply::Ok));
+        world.cut.clear();
+        let read = world.with(2, "k", Verb::Get, With { w: None, r: Some(r) });
+        world.settle();
+        let expected = if fresh { bulk("v") } else { Reply::Nil };
+        assert_eq!(world.reply(read), Some(expected), "W={w} R={r}");
+    }
+    let mut world = World::new();
+    world.isolate(2);
+    let request = world.with(0, "k", set(b"v"), With { w: Some(3), r: None });
+    world.settle();
+    world.pass(1000);
+    assert!(world.error(request).starts_with("PARTIAL acked=2 need=3"));
+}
+
+#[test]
+fn a_read_repairs_the_replica_that_was_stale() {
+    let mut world = World::new();
+    world.isolate(2);
+    world.answer(0, "k", set(b"v"));
+    world.pass(2000);
+    world.cut.clear();
+    assert_ne!(world.digest(0), world.digest(2));
+    assert_eq!(world.answer(1, "k", Verb::Get), bulk("v"));
+    assert_eq!(world.repaired(1), [NodeId(2)]);
+    assert_eq!(world.digest(0), world.digest(2));
+}
+
+#[test]
+fn a_coordinator_repairs_itself_too() {
+    let mut world = World::new();
+    world.isolate(2);
+    world.answer(0, "k", set(b"v"));
+    world.pass(2000);
+    world.cut.clear();
+    assert_eq!(world.answer(2, "k", Verb::Get), bulk("v"));
+    assert_eq!(world.repaired(2), [NodeId(2)]);
+    assert_eq!(world.digest(0), world.digest(2));
+}
+
+#[test]
+fn a_read_short_of_r_says_how_many_answered() {
+    let mut world = World::new();
+    world.isolate(0);
+    let request = world.ask(0, "k", Verb::Get);
+    world.settle();
+    world.pass(1000);
+    assert!(world.error(request).starts_with("NOREPLICAS answered=1 need=2 n=3"));
+}
+
+#[test]
+fn a_later_write_wins_over_one_whose_clock_was_ahead() {
+    let mut world = World::new();
+    world.nodes[0].skew_ms = 60_000;
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    assert_eq!(world.answer(0, "k", set(b"early")), Reply::Ok);
+    world.pass(2000);
+    world.cut.clear();
+    assert_eq!(world.answer(1, "k", set(b"late")), Reply::Ok);
+    for node in 0..NODES {
+        assert_eq!(world.answer(node, "k", Verb::Get), bulk("late"));
+    }
+}
+
+#[test]
+fn increments_of_all_coordinators_add_up() {
+    let mut world = World::new();
+    let requests: Vec<u64> =
+        (0..30).map(|i| world.ask(i % NODES, "n", Verb::Increment(1 + i as i64))).collect();
+    world.settle();
+    for request in requests {
+        assert!(matches!(world.reply(request), Some(Reply::Integer(_))));
+    }
+    for node in 0..NODES {
+        assert_eq!(world.answer(node, "n", Verb::Get), bulk("465"));
+    }
+    assert_eq!(world.digest(0), world.digest(1));
+}
+
+#[test]
+fn an_increment_is_on_disk_before_anybody_hears_of_it() {
+    let mut world = World::new();
+    world.answer(0, "n", Verb::Increment(1));
+    world.ask(0, "n", Verb::Increment(10));
+    // The answers to its read come; the log is not synced.
+    world.deliver_all();
+    world.deliver_all();
+    let peek = world.ask(1, "n", Verb::Get);
+    world.deliver_all();
+    world.deliver_all();
+    assert_eq!(world.reply(peek), Some(bulk("1")));
+    world.crash(0);
+    assert_eq!(world.answer(0, "n", Verb::Increment(100)), Reply::Integer(101));
+    assert_eq!(world.answer(1, "n", Verb::Get), bulk("101"));
+}
+
+#[test]
+fn an_increment_on_a_base_that_lost_is_made_again_on_the_newer_one() {
+    let mut world = World::new();
+    world.answer(0, "n", set(b"10"));
+    world.cut = BTreeSet::from([(0, 1), (1, 0)]);
+    let request = world.ask(0, "n", Verb::Increment(1));
+    world.answer(1, "n", set(b"500"));
+    world.cut.clear();
+    world.pass(200);
+    world.settle();
+    let total = world.answer(2, "n", Verb::Get);
+    let reply = world.reply(request).unwrap();
+    assert!(
+        (reply == Reply::Integer(501) && total == bulk("501"))
+            || (reply == Reply::Integer(11) && total == bulk("500")),
+        "{reply:?} {total:?}"
+    );
+}
+
+#[test]
+fn a_connection_reads_what_it_has_written_just_before() {
+    let mut world = World::new();
+    let first = world.ask(0, "k", set(b"1"));
+    let read = world.ask(0, "k", Verb::Get);
+    let second = world.ask(0, "k", set(b"2"));
+    let third = world.ask(0, "k", set(b"3"));
+    let last = world.ask(0, "k", Verb::Get);
+    world.settle();
+    for write in [first, second, third] {
+        assert_eq!(world.reply(write), Some(Reply::Ok));
+    }
+    assert_eq!(world.reply(read), Some(bulk("1")));
+    assert_eq!(world.reply(last), Some(bulk("3")));
+}
+
+#[test]
+fn a_deleted_key_stays_deleted_where_a_replica_missed_it() {
+    let mut world = World::new();
+    world.answer(0, "k", set(b"v"));
+    world.isolate(2);
+    assert_eq!(world.answer(0, "k", Verb::Delete), Reply::Integer(1));
+    assert_eq!(world.answer(1, "k", Verb::Delete), Reply::Integer(0));
+    world.pass(2000);
+    world.cut.clear();
+    assert_eq!(world.answer(2, "k", Verb::Get), Reply::Nil);
+    assert_eq!(world.answer(2, "k", Verb::Exists), Reply::Integer(0));
+    assert_eq!(world.digest(1), world.digest(2));
+}
+
+#[test]
+fn a_key_expires_everywhere_and_can_be_counted_anew() {
+    let mut world = World::new();
+    world.answer(0, "n", set(b"41"));
+    let expire = Verb::Expire(Deadline::In(500), ExpireCondition::Always);
+    assert_eq!(world.answer(1, "n", expire), Reply::Integer(1));
+    assert_eq!(world.answer(2, "n", Verb::Get), bulk("41"));
+    world.pass(600);
+    assert_eq!(world.answer(2, "n", Verb::Get), Reply::Nil);
+    assert_eq!(world.answer(0, "n", Verb::Increment(1)), Reply::Integer(1));
+    assert_eq!(world.answer(2, "n", Verb::Increment(1)), Reply::Integer(2));
+}

@@ -1,0 +1,257 @@
+//! Carrying work out on this node, if it can.
+
+use super::Roles;
+use super::part::Part;
+use super::requests::Work;
+use crate::command::glob;
+use crate::keyspace::{Model, Reads, SLOTS};
+use crate::leader_follower::Group;
+use crate::storage::record::Record;
+use crate::storage::store::Store;
+use crate::turn::{Requester, Turn};
+use crate::{GroupId, Reply};
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Keys that one SCAN looks at, at most, whatever its COUNT.
+const SCAN_KEYS_MAX: u64 = 10_000;
+
+impl Roles {
+    /// Carries the work out here; false if this node cannot, and then nothing has happened.
+    pub(super) fn try_here(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        id: GroupId,
+        work: &Work<'_>,
+    ) -> bool {
+        if id.datacenter == GroupId::EVERYWHERE {
+            return self.try_leaderless(turn, requester, id, work);
+        }
+        let after = self.scan_goes_on(id);
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        if !group.leads() {
+            let Work::Key(command, _) = work else { return false };
+            let here = group.follower_reads() && !work.is_write();
+            if here {
+                group.read_here(turn, requester, command);
+            }
+            return here;
+        }
+        match work {
+            Work::Key(command, _) => group.execute(turn, requester, command),
+            Work::SetMany(pairs) => group.set_many(turn, requester, *pairs),
+            Work::Part(Part::Flush) => group.flush(turn, requester),
+            Work::Part(Part::Wait { id, replicas, timeout_ms }) => match group.has(*id) {
+                true => group.hold_wait(turn, requester, id.index, *replicas, *timeout_ms),
+                false => turn.answer(requester, Reply::Integer(0), None),
+            },
+            Work::Part(part) => {
+                let now_ms = group.time_ms(turn);
+                let reply = look(turn, &group.state.store, part, now_ms, after);
+                group.answer_range(turn, requester, reply);
+            }
+        }
+        true
+    }
+
+    fn try_leaderless(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        id: GroupId,
+        work: &Work<'_>,
+    ) -> bool {
+        let after = self.scan_goes_on(id);
+        let Some(leaderless) = self.leaderless.get_mut(&id.keyspace) else { return false };
+        if !leaderless.holds(id) {
+            return false;
+        }
+        match work {
+            Work::Key(command, with) => leaderless.execute(turn, requester, id, command, *with),
+            Work::Part(Part::Flush) => leaderless.flush(turn, requester, id),
+            Work::Part(part) => {
+                let now_ms = turn.now.wall_ms;
+                let Some(store) = leaderless.store(id) else { return false };
+                let reply = look(turn, store, part, now_ms, after);
+                turn.answer(requester, reply, None);
+            }
+            Work::SetMany(_) => return false,
+        }
+        true
+    }
+
+    /// Starts a SCAN at its cursor.
+    pub(super) fn start_scan(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        scan: crate::command::verb::Scan<'_>,
+    ) {
+        if scan.kind.is_some_and(|kind| !kind.eq_ignore_ascii_case(b"string")) {
+            // There are only strings: nothing else is to be found anywhere.
+            return turn.answer(requester, scan_reply(0, Vec::new()), None);
+        }
+        let place = match scan.cursor {
+            0 => self.first_scan_place(),
+            cursor => self.scan_place(cursor),
+        };
+        let Some((group, slot, hash)) = place else {
+            return turn.answer(requester, scan_reply(0, Vec::new()), None);
+        };
+        let count = scan.count.clamp(1, SCAN_KEYS_MAX);
+        let part = Part::Scan { slot, hash, count, pattern: scan.pattern };
+        self.deliver(turn, requester, group, &Work::Part(part.clone()), &|| part.encode());
+    }
+
+    fn first_scan_place(&self) -> Option<(GroupId, u16, u64)> {
+        let keyspace = self.cluster.keyspaces.first()?;
+        Some((self.group_in(keyspace, 0), 0, 0))
+    }
+
+    /// What a cursor means: the keyspace, the slot in it, the key hash in that.
+    fn scan_place(&self, cursor: u64) -> Option<(GroupId, u16, u64)> {
+        let (place, slot, hash) = split_cursor(cursor)?;
+        let keyspace = self.cluster.keyspaces.get(place)?;
+        let group = self.group_in(keyspace, keyspace.partition_of(slot));
+        Some((group, slot, hash))
+    }
+
+    /// Where a scan goes on behind a group's last slot.
+    fn scan_goes_on(&self, id: GroupId) -> GoesOn {
+        let keyspaces = &self.cluster.keyspaces;
+        let place = keyspaces.iter().position(|keyspace| keyspace.id == id.keyspace);
+        let Some((keyspace, found)) = place.and_then(|p| Some((p, keyspaces.get(p)?))) else {
+            return GoesOn { keyspace: 0, cursor: 0 };
+        };
+        let (_, last_slot) = found.slots_of(id.partition);
+        let cursor = match last_slot + 1 < SLOTS {
+            true => cursor(keyspace, last_slot + 1, 0),
+            false if keyspace + 1 < keyspaces.len() => cursor(keyspace + 1, 0, 0),
+            false => 0,
+        };
+        GoesOn { keyspace, cursor }
+    }
+
+    /// Whether a keyspace is leaderless.
+    pub(super) fn is_leaderless(&self, id: GroupId) -> bool {
+        let keyspace = self.cluster.keyspace(id.keyspace);
+        keyspace.is_some_and(|keyspace| matches!(keyspace.model, Model::Leaderless(_)))
+    }
+
+    /// Whether any member may answer a group's reads.
+    pub(super) fn reads_anywhere(&self, id: GroupId) -> bool {
+        let keyspace = self.cluster.keyspace(id.keyspace);
+        keyspace.is_some_and(|keyspace| match &keyspace.model {
+            Model::LeaderFollower(options) => options.group.reads == Reads::Follower,
+            Model::MultiLeader(options) => options.group.reads == Reads::Follower,
+            Model::Leaderless(_) => true,
+        })
+    }
+}
+
+/// Where a scan is: the keyspace's place in the table, and the cursor behind the group's slots, 0
+/// when that is the end of all.
+#[derive(Clone, Copy)]
+struct GoesOn {
+    keyspace: usize,
+    cursor: u64,
+}
+
+impl Group {
+    /// Whether the log has this entry, or had it before it was committed.
+    fn has(&self, id: crate::version::EntryId) -> bool {
+        id.index <= self.commit() || self.id_at(id.index) == Some(id)
+    }
+}
+
+/// What a group's records say to a part that only looks.
+fn look(
+    turn: &mut Turn<'_>,
+    store: &Store,
+    part: &Part<'_>,
+    now_ms: u64,
+    after: GoesOn,
+) -> Reply<'static> {
+    let live = |record: &Record| record.is_live(now_ms);
+    match part {
+        Part::Size => Reply::Integer(store.live() as i64),
+        Part::Keys(pattern) => {
+            let all = store.iter_slots(store.first_slot(), store.last_slot());
+            let keys = all.filter(|(key, record)| live(record) && glob::matches(pattern, key));
+            Reply::Array(keys.map(|(key, _)| bulk(key)).collect())
+        }
+        Part::Random => match store.random(&mut turn.local.random) {
+            Some(key) if store.get(key).is_some_and(live) => bulk(key),
+            Some(_) => first_live(store, now_ms),
+            None => Reply::Nil,
+        },
+        Part::Scan { slot, hash, count, pattern } => {
+            scan(store, (*slot, *hash), *count, *pattern, now_ms, after)
+        }
+        Part::Flush | Part::Wait { .. } => Reply::error("ERR not a look at the records"),
+    }
+}
+
+fn first_live(store: &Store, now_ms: u64) -> Reply<'static> {
+    let mut all = store.iter_slots(store.first_slot(), store.last_slot());
+    let live = all.find(|(_, record)| record.is_live(now_ms));
+    live.map_or(Reply::Nil, |(key, _)| bulk(key))
+}
+
+/// Walks the slots from a place on until enough keys were looked at.
+fn scan(
+    store: &Store,
+    from: (u16, u64),
+    count: u64,
+    pattern: Option<&[u8]>,
+    now_ms: u64,
+    after: GoesOn,
+) -> Reply<'static> {
+    let (mut slot, mut hash) = from;
+    let mut keys = Vec::new();
+    let mut looked_at = 0u64;
+    loop {
+        let page = store.page(slot, hash, (count - looked_at) as usize);
+        looked_at += page.entries.len() as u64;
+        for (key, record) in page.entries {
+            if record.is_live(now_ms) && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+                keys.push(bulk(key));
+            }
+        }
+        match page.next {
+            Some(next) => hash = next,
+            None if slot >= store.last_slot() => return scan_reply(after.cursor, keys),
+            None => (slot, hash) = (slot + 1, 0),
+        }
+        if looked_at >= count {
+            return scan_reply(cursor(after.keyspace, slot, hash), keys);
+        }
+    }
+}
+
+fn scan_reply(next: u64, keys: Vec<Reply<'static>>) -> Reply<'static> {
+    let next = Reply::Bulk(Cow::Owned(format!("{next}").into_bytes()));
+    Reply::Array(vec![next, Reply::Array(keys)])
+}
+
+fn bulk(key: &[u8]) -> Reply<'static> {
+    Reply::Bulk(Cow::Owned(key.to_vec()))
+}
+
+const CURSOR_HASH_BITS: u32 = 32;
+const CURSOR_SLOT_BITS: u32 = 14;
+
+/// A SCAN cursor: the keyspace's place from 1, the slot, and the upper half of the key's hash.
+fn cursor(keyspace: usize, slot: u16, hash: u64) -> u64 {
+    let keyspace = (keyspace as u64 + 1) << (CURSOR_SLOT_BITS + CURSOR_HASH_BITS);
+    keyspace | (u64::from(slot) << CURSOR_HASH_BITS) | (hash >> 32)
+}
+
+fn split_cursor(cursor: u64) -> Option<(usize, u16, u64)> {
+    let keyspace = (cursor >> (CURSOR_SLOT_BITS + CURSOR_HASH_BITS)).checked_sub(1)?;
+    let slot = (cursor >> CURSOR_HASH_BITS) as u16 & (SLOTS - 1);
+    Some((keyspace as usize, slot, cursor << 32))
+}

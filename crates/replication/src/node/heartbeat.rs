@@ -1,0 +1,193 @@
+//! Heartbeats are per pair of nodes: they say who is alive, list every group that the sender
+//! leads, and carry the rounds that confirm a leader for its reads.
+
+use super::message::{Confirmed, Led, Message};
+use super::{Node, Roles};
+use crate::turn::Turn;
+use crate::{Event, Incarnation, Message as AnyMessage, NodeId, Session};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+/// What a node knows of another.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Its process, from its newest heartbeat.
+    pub(super) session: Option<Session>,
+    /// When it was last heard, in microseconds of the monotonic clock.
+    pub(super) heard_us: Option<u64>,
+    /// Its connection broke, and it was not heard since.
+    pub(super) lost: bool,
+    /// Its keyspaces are others than this node's.
+    foreign: bool,
+}
+
+impl Roles {
+    pub(super) fn send_heartbeats(&mut self, turn: &mut Turn<'_>) {
+        turn.local.round += 1;
+        self.beat(turn, |_, _| true);
+    }
+
+    /// A round for reads that wait: only members of groups that this node leads are asked.
+    pub(super) fn start_round(&mut self, turn: &mut Turn<'_>) {
+        turn.local.round += 1;
+        let me = turn.local.me;
+        self.beat(turn, |roles, node| {
+            roles
+                .groups
+                .values()
+                .any(|group| group.leads() && node != me && group.members.contains(&node))
+        });
+    }
+
+    fn beat(&self, turn: &mut Turn<'_>, to: impl Fn(&Roles, NodeId) -> bool) {
+        let led: Vec<Led> = self
+            .groups
+            .values()
+            .filter(|group| group.leads())
+            .map(|group| Led {
+                group: group.id,
+                epoch: group.epoch(),
+                commit: group.commit_to_tell(),
+            })
+            .collect();
+        let message = Message::Heartbeat {
+            session: self.session,
+            round: turn.local.round,
+            keyspaces: self.keyspaces_digest,
+            led,
+        };
+        let message = AnyMessage::Node(message);
+        for node in (0..self.cluster.members.len() as u16).map(NodeId) {
+            if node != turn.local.me && to(self, node) {
+                turn.effects.send(node, &message);
+            }
+        }
+    }
+
+    pub(super) fn on_node_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        message: Message<'_>,
+    ) {
+        match message {
+            Message::Heartbeat { session, round, keyspaces, led } => {
+                if self.note_heartbeat(turn, from, session, keyspaces) {
+                    self.on_heartbeat(turn, from, round, &led);
+                }
+            }
+            Message::HeartbeatAnswer { round, confirmed } => {
+                for Confirmed { group, epoch } in confirmed {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.on_heartbeat_answer(turn, from, incarnation, round, epoch);
+                    }
+                }
+            }
+            Message::Forward { to, from: session, sequence, attempt, token, group, command } => {
+                if to == self.session {
+                    let node = from;
+                    let forwarded = super::forward::Forwarded {
+                        node,
+                        session,
+                        sequence,
+                        attempt,
+                        token,
+                        group,
+                    };
+                    self.on_forward(turn, forwarded, &command);
+                }
+            }
+            Message::Answer { to, token, reply, last_write } => {
+                if to == self.session {
+                    self.on_answer(turn, token, reply, last_write);
+                }
+            }
+            Message::NotHere { to, token, group, attempt, leader } => {
+                if to == self.session {
+                    self.on_not_here(turn, token, group, attempt, leader);
+                }
+            }
+        }
+    }
+
+    /// Notes that a peer lives; whether it may be believed.
+    fn note_heartbeat(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        session: Session,
+        keyspaces: u64,
+    ) -> bool {
+        let same = keyspaces == self.keyspaces_digest;
+        let Some(peer) = self.peers.get_mut(usize::from(from.0)) else { return false };
+        peer.session = Some(session);
+        peer.heard_us = Some(turn.now.monotonic_us);
+        peer.lost = false;
+        if !same && !peer.foreign {
+            let name = self.cluster.member(from).map_or("?", |member| &member.name);
+            let text = alloc::format!(
+                "{name} has other keyspaces than this node: nothing is replicated with it until \
+                 their configuration files agree"
+            );
+            turn.event(Event::Alarm(Cow::Owned(text)));
+        }
+        peer.foreign = !same;
+        same
+    }
+
+    fn on_heartbeat(&mut self, turn: &mut Turn<'_>, from: NodeId, round: u64, led: &[Led]) {
+        let mut confirmed = Vec::new();
+        for Led { group, epoch, commit } in led {
+            let known = self.leaders.get(group).map_or(0, |(_, epoch)| *epoch);
+            if *epoch >= known && self.placement.contains_key(group) {
+                let before = self.leaders.insert(*group, (from, *epoch));
+                if before != Some((from, *epoch)) {
+                    self.forwards.resume(*group);
+                }
+            }
+            if let Some(group) = self.groups.get_mut(group)
+                && let Some(epoch) = group.on_heartbeat(turn, from, *epoch, *commit)
+            {
+                confirmed.push(Confirmed { group: group.id, epoch });
+            }
+        }
+        if !confirmed.is_empty() {
+            let answer = Message::HeartbeatAnswer { round, confirmed };
+            turn.send(from, AnyMessage::Node(answer));
+        }
+    }
+
+    /// Whether another node was heard lately, or is this one.
+    pub(super) fn is_up(&self, turn: &Turn<'_>, node: NodeId) -> bool {
+        if node == turn.local.me {
+            return true;
+        }
+        let silence_us = self.timing.election_timeout_us;
+        self.peers.get(usize::from(node.0)).is_some_and(|peer| {
+            let heard = peer.heard_us.is_some_and(|heard_us| {
+                turn.now.monotonic_us.saturating_sub(heard_us) < silence_us
+            });
+            heard && !peer.lost && !peer.foreign
+        })
+    }
+
+    /// Who leads a group, if this node knows and the leader is up.
+    pub(super) fn leader_of(&self, turn: &Turn<'_>, id: crate::GroupId) -> Option<NodeId> {
+        if let Some(group) = self.groups.get(&id)
+            && let Some(leader) = group.leader()
+        {
+            return Some(leader).filter(|node| self.is_up(turn, *node));
+        }
+        let (leader, _) = self.leaders.get(&id)?;
+        Some(*leader).filter(|node| *node != turn.local.me && self.is_up(turn, *node))
+    }
+}
+
+impl Node {
+    /// How long ago another node was last heard, in microseconds; `None` if never.
+    pub fn heard_us_ago(&self, now_us: u64, node: NodeId) -> Option<u64> {
+        let heard_us = self.roles.peers.get(usize::from(node.0))?.heard_us?;
+        Some(now_us.saturating_sub(heard_us))
+    }
+}

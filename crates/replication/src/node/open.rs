@@ -1,0 +1,210 @@
+//! Starting a node from what its log holds.
+
+use super::checkpoint::Checkpoint;
+use super::forward::Forwards;
+use super::gather::Gathers;
+use super::heartbeat::Peer;
+use super::log_record::{self, Identity};
+use super::{Node, OpenError, Roles, Setup};
+use crate::keyspace::protected::difference;
+use crate::keyspace::{Durability, Model};
+use crate::leader_follower::{self, Group, GroupSetup};
+use crate::leaderless::{self, Leaderless};
+use crate::turn::{Local, Turn};
+use crate::wire::Reader;
+use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Bits of a number that count within one process; the process's number is above them.
+const BOOT_SHIFT: u32 = 40;
+
+/// Bits of an actor that name the disk; the node is above them.
+const ACTOR_SHIFT: u32 = 48;
+
+impl Node {
+    /// Starts a node from the records that its log holds, in order; an empty log makes a new node.
+    /// Appends what must be durable before anything else is said.
+    pub fn open<'a>(
+        setup: Setup,
+        log: impl Iterator<Item = (Position, &'a [u8])>,
+        now: Time,
+        effects: &mut dyn Effects,
+    ) -> Result<Node, OpenError> {
+        let mut roles = Roles::new(&setup);
+        let identity = roles.replay(&setup, log)?;
+        for group in roles.groups.values_mut() {
+            group.finish_recovery().map_err(|_| OpenError::Malformed(Position(0)))?;
+        }
+        let empty = identity.is_none();
+        let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
+        let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
+        let identity = Identity { boot, incarnation, ..identity_of(&setup) };
+        roles.session = Session(incarnation.0.rotate_left(17) ^ boot);
+        roles.forwards = Forwards::starting_at(boot << BOOT_SHIFT);
+        let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
+        for group in roles.groups.values() {
+            local.clock.observe(group.newest_stamp());
+        }
+        let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
+        let mut turn = Turn { now, effects, local: &mut local };
+        turn.append(&identity.encode(), Durability::Fsync);
+        roles.checkpoint.identity = Some(identity);
+        for leaderless in roles.leaderless.values_mut() {
+            leaderless.set_actor(actor);
+            if empty {
+                // Whether others knew an earlier disk of this node or not: it fetches what they
+                // hold before it answers a read.
+                leaderless.set_ready(&mut turn, false);
+            }
+        }
+        roles.heartbeat_due_us = now.monotonic_us;
+        Ok(Node { local, roles })
+    }
+}
+
+fn identity_of(setup: &Setup) -> Identity {
+    Identity {
+        cluster: setup.cluster.name.clone(),
+        node: setup.cluster.member(setup.me).map_or(String::new(), |member| member.name.clone()),
+        incarnation: setup.new_incarnation,
+        boot: 0,
+        keyspaces: setup.cluster.describe(),
+    }
+}
+
+impl Roles {
+    fn new(setup: &Setup) -> Roles {
+        let cluster = setup.cluster.clone();
+        let placement: BTreeMap<GroupId, Vec<NodeId>> =
+            replicas::all_groups(&cluster).into_iter().collect();
+        let datacenter = cluster.member(setup.me).map(|member| member.datacenter);
+        let mut roles = Roles {
+            timing: setup.timing,
+            limits: setup.limits,
+            session: Session(0),
+            keyspaces_digest: cluster.digest(),
+            datacenter: datacenter.unwrap_or(GroupId::EVERYWHERE),
+            groups: BTreeMap::new(),
+            leaderless: BTreeMap::new(),
+            placement,
+            peers: alloc::vec![Peer::default(); cluster.members.len()],
+            leaders: BTreeMap::new(),
+            forwards: Forwards::default(),
+            gathers: Gathers::default(),
+            checkpoint: Checkpoint::default(),
+            heartbeat_due_us: 0,
+            cluster,
+        };
+        roles.join_groups(setup);
+        roles.join_leaderless(setup);
+        roles
+    }
+
+    fn join_groups(&mut self, setup: &Setup) {
+        for (id, members) in &self.placement {
+            let Some(keyspace) = self.cluster.keyspace(id.keyspace) else { continue };
+            let (options, merges) = match &keyspace.model {
+                Model::LeaderFollower(options) => (&options.group, false),
+                Model::MultiLeader(options) => (&options.group, true),
+                Model::Leaderless(_) => continue,
+            };
+            if members.contains(&setup.me) {
+                let group = Group::new(GroupSetup {
+                    id: *id,
+                    members: members.clone(),
+                    options: options.clone(),
+                    slots: keyspace.slots_of(id.partition),
+                    seed: self.cluster.secret,
+                    merges,
+                    timing: self.timing,
+                    limits: self.limits,
+                });
+                self.groups.insert(*id, group);
+            }
+        }
+    }
+
+    fn join_leaderless(&mut self, setup: &Setup) {
+        for keyspace in &self.cluster.keyspaces {
+            let Model::Leaderless(options) = &keyspace.model else { continue };
+            let mine = self
+                .placement
+                .iter()
+                .filter(|(id, nodes)| id.keyspace == keyspace.id && nodes.contains(&setup.me));
+            let partitions: Vec<leaderless::Partition> = mine
+                .map(|(id, nodes)| {
+                    let (first_slot, last_slot) = keyspace.slots_of(id.partition);
+                    let replicas = nodes.clone();
+                    leaderless::Partition { group: *id, first_slot, last_slot, replicas }
+                })
+                .collect();
+            if !partitions.is_empty() {
+                let seed = self.cluster.secret;
+                let leaderless = Leaderless::new(options, partitions, setup.me, 0, seed);
+                self.leaderless.insert(keyspace.id, leaderless);
+            }
+        }
+    }
+
+    /// Takes all records of the log; returns the newest identity.
+    fn replay<'a>(
+        &mut self,
+        setup: &Setup,
+        log: impl Iterator<Item = (Position, &'a [u8])>,
+    ) -> Result<Option<Identity>, OpenError> {
+        let mut found = None;
+        for (position, record) in log {
+            let malformed = |_| OpenError::Malformed(position);
+            let mut r = Reader(record);
+            match r.u8().map_err(malformed)? {
+                log_record::RECORD_KIND => {
+                    let identity = Identity::decode(&mut r).map_err(malformed)?;
+                    check_identity(setup, &identity)?;
+                    found = Some(identity);
+                }
+                leader_follower::log_record::RECORD_KIND => {
+                    let record = leader_follower::log_record::LogRecord::decode(&mut r)
+                        .map_err(malformed)?;
+                    if let Some(group) = self.groups.get_mut(&record.group) {
+                        group.replay(position, record).map_err(malformed)?;
+                    }
+                }
+                leaderless::RECORD_KIND => {
+                    self.replay_leaderless(&mut r).map_err(malformed)?;
+                }
+                _ => return Err(OpenError::Malformed(position)),
+            }
+        }
+        Ok(found)
+    }
+
+    fn replay_leaderless(&mut self, r: &mut Reader<'_>) -> crate::wire::Read<()> {
+        let keyspace = leaderless::keyspace_of_record(r)?;
+        match self.leaderless.get_mut(&keyspace) {
+            Some(leaderless) => leaderless.replay(r),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A log that belongs to another node, cluster or table of keyspaces is refused.
+fn check_identity(setup: &Setup, found: &Identity) -> Result<(), OpenError> {
+    let mine = identity_of(setup);
+    if (&mine.cluster, &mine.node) != (&found.cluster, &found.node) {
+        return Err(OpenError::Foreign(format!(
+            "the data directory belongs to node {} of cluster {}, not to node {} of cluster {}: \
+             give this node its own directory",
+            found.node, found.cluster, mine.node, mine.cluster
+        )));
+    }
+    match difference(&mine.keyspaces, &found.keyspaces) {
+        None => Ok(()),
+        Some(difference) => Err(OpenError::Foreign(format!(
+            "the data directory was written with other options ({difference}): stored keys would \
+             move or quorums change, which this version cannot do; take the change back"
+        ))),
+    }
+}

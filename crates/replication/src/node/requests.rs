@@ -1,0 +1,283 @@
+//! From a client's arguments to the group that they are for.
+
+use super::Roles;
+use super::gather::Kind;
+use super::message::encode_arguments;
+use super::part::Part;
+use crate::command::verb::{EachVerb, Needs, With};
+use crate::command::{self, Action, Command, KeyCommand};
+use crate::keyspace::slot::slot_of;
+use crate::keyspace::{Keyspace, Model};
+use crate::turn::{LastWrite, Requester, Turn};
+use crate::{Arguments, GroupId, Reply, RequestId};
+use alloc::format;
+use alloc::vec::Vec;
+
+/// Something for one group to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Work<'a> {
+    /// A command on one key.
+    Key(KeyCommand<'a>, With),
+    /// MSET within one partition: key, value, key, value, ...
+    SetMany(Arguments<'a>),
+    /// The group's share of something larger.
+    Part(Part<'a>),
+}
+
+impl Work<'_> {
+    /// Whether it can change something: then its outcome is open when an answer fails to come.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Work::Key(command, _) => command.verb.is_write(),
+            Work::SetMany(_) => true,
+            Work::Part(part) => part.is_write(),
+        }
+    }
+}
+
+impl Roles {
+    /// A command of a client of this node.
+    pub(super) fn on_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        request: RequestId,
+        arguments: Arguments<'_>,
+    ) {
+        let requester = Requester::Client(request);
+        match command::parse(arguments) {
+            Ok(command) => self.start(turn, requester, request, &command, arguments),
+            Err(error) => turn.answer(requester, error, None),
+        }
+    }
+
+    fn start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        request: RequestId,
+        command: &Command<'_>,
+        arguments: Arguments<'_>,
+    ) {
+        match &command.action {
+            Action::Key(key_command) => {
+                let work = Work::Key(*key_command, command.with);
+                let encode = || encode_arguments(&arguments);
+                self.start_key(turn, requester, key_command.key, &work, &encode);
+            }
+            Action::Each { verb, keys } => {
+                self.start_each(turn, requester, *verb, *keys, command.with);
+            }
+            Action::SetMany { pairs } => self.start_set_many(turn, requester, *pairs, arguments),
+            Action::Scan(scan) => self.start_scan(turn, requester, *scan),
+            Action::Keys { pattern } => {
+                self.start_everywhere(turn, requester, Kind::Keys, &Part::Keys(pattern));
+            }
+            Action::Size => self.start_everywhere(turn, requester, Kind::Sum, &Part::Size),
+            Action::RandomKey => {
+                self.start_everywhere(turn, requester, Kind::Random, &Part::Random);
+            }
+            Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
+            Action::Wait { replicas, timeout_ms } => {
+                let last_write = turn.local.last_writes.get(&request.client).copied();
+                self.start_wait(turn, requester, last_write, *replicas, *timeout_ms);
+            }
+        }
+    }
+
+    fn start_key(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        key: &[u8],
+        work: &Work<'_>,
+        encode: &dyn Fn() -> Vec<u8>,
+    ) {
+        let Some((group, keyspace)) = self.group_of(key) else {
+            return turn.refuse(requester, "ERR no keyspace holds this key");
+        };
+        if let Some(refusal) = refusal(keyspace, work) {
+            return turn.answer(requester, refusal, None);
+        }
+        self.deliver(turn, requester, group, work, encode);
+    }
+
+    fn start_each(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        verb: EachVerb,
+        keys: Arguments<'_>,
+        with: With,
+    ) {
+        let (kind, name, key_verb) = match verb {
+            EachVerb::Get => (Kind::Each, &b"GET"[..], command::Verb::Get),
+            EachVerb::Delete => (Kind::Sum, &b"DEL"[..], command::Verb::Delete),
+            EachVerb::Exists => (Kind::Sum, &b"EXISTS"[..], command::Verb::Exists),
+        };
+        let gather = self.gathers.open(requester, kind, keys.len(), verb == EachVerb::Delete);
+        for (part, key) in keys.iter().enumerate() {
+            let requester = Requester::Part { gather, part: part as u32 };
+            let work = Work::Key(KeyCommand { key, verb: key_verb }, with);
+            let encode = || encode_words(&with_words(with, &[name, key]));
+            self.start_key(turn, requester, key, &work, &encode);
+        }
+    }
+
+    fn start_set_many(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        pairs: Arguments<'_>,
+        arguments: Arguments<'_>,
+    ) {
+        let mut groups = pairs.iter().step_by(2).map(|key| self.group_of(key));
+        let Some(Some((group, keyspace))) = groups.next() else {
+            return turn.refuse(requester, "ERR no keyspace holds this key");
+        };
+        for other in groups.flatten() {
+            if other.0.keyspace != group.keyspace {
+                return turn.refuse(
+                    requester,
+                    "CROSSMODEL MSET is one entry of one keyspace: these keys are in several; \
+                     set them one by one",
+                );
+            }
+            if other.0 != group {
+                return turn.refuse(
+                    requester,
+                    "CROSSSLOT MSET is one entry of one partition: these keys are in several; \
+                     give them one {tag}, or set them one by one",
+                );
+            }
+        }
+        if matches!(keyspace.model, Model::Leaderless(_)) {
+            return turn.refuse(
+                requester,
+                "CROSSSLOT a leaderless keyspace writes key by key: MSET takes one pair there",
+            );
+        }
+        let encode = || encode_arguments(&arguments);
+        self.deliver(turn, requester, group, &Work::SetMany(pairs), &encode);
+    }
+
+    /// Something that every group of the cluster has a share in.
+    fn start_everywhere(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        kind: Kind,
+        part: &Part<'_>,
+    ) {
+        let groups = self.all_groups(turn);
+        let gather = self.gathers.open(requester, kind, groups.len(), part.is_write());
+        for (number, group) in groups.into_iter().enumerate() {
+            let requester = Requester::Part { gather, part: number as u32 };
+            let work = Work::Part(part.clone());
+            self.deliver(turn, requester, group, &work, &|| part.encode());
+        }
+    }
+
+    pub(super) fn start_wait(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        last_write: Option<LastWrite>,
+        replicas: u64,
+        timeout_ms: u64,
+    ) {
+        match last_write {
+            None => turn.answer(requester, Reply::Integer(0), None),
+            Some(LastWrite::Copies(copies)) => {
+                let others = i64::from(copies.saturating_sub(1));
+                turn.answer(requester, Reply::Integer(others), None);
+            }
+            Some(LastWrite::Entry { group, id }) => {
+                let part = Part::Wait { id, replicas, timeout_ms };
+                self.deliver(turn, requester, group, &Work::Part(part.clone()), &|| part.encode());
+            }
+        }
+    }
+
+    /// The group that holds a key, as this node sees it: of a keyspace with a leader in each
+    /// datacenter, the one of this node's own datacenter where there is one.
+    pub(super) fn group_of(&self, key: &[u8]) -> Option<(GroupId, &Keyspace)> {
+        let keyspace = self.cluster.keyspace_of(key)?;
+        let partition = keyspace.partition_of(slot_of(key));
+        Some((self.group_in(keyspace, partition), keyspace))
+    }
+
+    /// The group of a partition, as this node sees it.
+    pub(super) fn group_in(&self, keyspace: &Keyspace, partition: u16) -> GroupId {
+        let datacenter = match &keyspace.model {
+            Model::LeaderFollower(options) => options.home,
+            Model::MultiLeader(options) => match options.datacenters.contains(&self.datacenter) {
+                true => self.datacenter,
+                false => options.datacenters.first().copied().unwrap_or(self.datacenter),
+            },
+            Model::Leaderless(_) => GroupId::EVERYWHERE,
+        };
+        keyspace.group(partition, datacenter)
+    }
+
+    /// One group for each partition of each keyspace.
+    pub(super) fn all_groups(&self, _turn: &Turn<'_>) -> Vec<GroupId> {
+        let mut groups = Vec::new();
+        for keyspace in &self.cluster.keyspaces {
+            groups.extend((0..keyspace.partitions()).map(|p| self.group_in(keyspace, p)));
+        }
+        groups
+    }
+}
+
+/// Why a keyspace's model cannot carry a command out honestly, if so.
+fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
+    let Work::Key(command, with) = work else { return None };
+    let quorum = with.w.is_some() || with.r.is_some();
+    let needs = command.verb.needs();
+    let (allowed, model) = match &keyspace.model {
+        Model::LeaderFollower(_) => (Needs::Coordination, "leader-follower"),
+        Model::MultiLeader(_) => (Needs::Register, "multi-leader"),
+        Model::Leaderless(_) => (Needs::Nothing, "leaderless"),
+    };
+    if quorum && model != "leaderless" {
+        let text = format!(
+            "ERR W and R are options of leaderless keyspaces; \"{}\" is {model}",
+            keyspace.prefix.escape_ascii()
+        );
+        return Some(Reply::error(text));
+    }
+    let text = match needs {
+        needs if needs <= allowed => return None,
+        Needs::Coordination => {
+            "NEEDCOORD this form claims or compares, which needs one leader for the key"
+        }
+        _ => "NEEDCOORD this command writes what it has read, which needs a leader for the key",
+    };
+    let prefix = keyspace.prefix.escape_ascii();
+    Some(Reply::error(format!("{text}; keyspace \"{prefix}\" is {model}")))
+}
+
+/// A command's words with its `TF.WITH` in front, if it has one.
+fn with_words<'a>(with: With, words: &[&'a [u8]]) -> Vec<alloc::borrow::Cow<'a, [u8]>> {
+    let mut all: Vec<alloc::borrow::Cow<'a, [u8]>> = Vec::new();
+    if with != With::default() {
+        all.push(b"TF.WITH"[..].into());
+        for (name, value) in [(&b"W"[..], with.w), (&b"R"[..], with.r)] {
+            if let Some(value) = value {
+                all.push(name.into());
+                all.push(format!("{value}").into_bytes().into());
+            }
+        }
+        all.push(b"--"[..].into());
+    }
+    all.extend(words.iter().map(|word| alloc::borrow::Cow::Borrowed(*word)));
+    all
+}
+
+fn encode_words(words: &[alloc::borrow::Cow<'_, [u8]>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in words {
+        crate::wire::Writer(&mut bytes).bytes(word);
+    }
+    bytes
+}

@@ -1,0 +1,90 @@
+//! What a node is made of: its place in the cluster, its intervals and its bounds.
+
+use crate::keyspace::Cluster;
+use crate::mutant::Mutants;
+use crate::{Incarnation, NodeId, Position};
+
+/// What a node is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The cluster's description.
+    pub cluster: Cluster,
+    /// Which of its members this is.
+    pub me: NodeId,
+    /// The disk's number if the log turns out to be empty.
+    pub new_incarnation: Incarnation,
+    /// The seed of all chance inside the node.
+    pub seed: u64,
+    /// Intervals and timeouts.
+    pub timing: Timing,
+    /// Bounds of queues and windows.
+    pub limits: Limits,
+    /// Planted bugs, if any.
+    pub mutants: Mutants,
+}
+
+/// Intervals and timeouts, in microseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How often a node speaks to every other node, and a leader to its followers.
+    pub heartbeat_interval_us: u64,
+    /// A follower that has heard no leader for a time between this and twice this starts an
+    /// election; a leader that has not heard C replicas for so long steps down.
+    pub election_timeout_us: u64,
+    /// How long a command waits for its group to have a leader.
+    pub leader_wait_us: u64,
+    /// How long a forwarded command waits for its answer, beyond the keyspace's own timeout.
+    pub forward_timeout_us: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            heartbeat_interval_us: 100_000,
+            election_timeout_us: 600_000,
+            leader_wait_us: 5_000_000,
+            forward_timeout_us: 5_000_000,
+        }
+    }
+}
+
+/// Bounds of queues and windows. What is over them gets a clear error.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a group's log that are kept in memory for followers that lag behind; beyond it
+    /// they get a snapshot.
+    pub log_bytes_max: usize,
+    /// Entries that a leader may have uncommitted before writes get `-TRYAGAIN`.
+    pub uncommitted_entries_max: usize,
+    /// Bytes of entries in one message to a follower.
+    pub append_bytes_max: usize,
+    /// Bytes of records in one piece of a snapshot or checkpoint.
+    pub image_bytes_max: usize,
+    /// Records that the node's log may grow by before a checkpoint is taken.
+    pub checkpoint_bytes: u64,
+    /// Commands that may wait for a leader or for an answer, for each group.
+    pub waiting_commands_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            log_bytes_max: 64 << 20,
+            uncommitted_entries_max: 65_536,
+            append_bytes_max: 1 << 20,
+            image_bytes_max: 256 << 10,
+            checkpoint_bytes: 64 << 20,
+            waiting_commands_max: 65_536,
+        }
+    }
+}
+
+/// Why a node cannot start from its log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// A record whose checksum is right does not make sense to this version.
+    Malformed(Position),
+    /// The log belongs to another node or cluster, or to other keyspaces; the text names what
+    /// differs and what to do.
+    Foreign(alloc::string::String),
+}

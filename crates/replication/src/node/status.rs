@@ -1,0 +1,104 @@
+//! The cluster as one node sees it, for `TF.STATUS`, INFO and ROLE.
+
+use super::Node;
+use crate::keyspace::{Cluster, Model};
+use crate::{GroupId, NodeId, Time};
+use alloc::vec::Vec;
+
+/// One group, as a node sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: GroupId,
+    /// The nodes that hold it.
+    pub members: Vec<NodeId>,
+    /// Who leads; `None` if nobody, or nobody known. Leaderless groups have none.
+    pub leader: Option<NodeId>,
+    /// What this node knows as a member; `None` if it is none.
+    pub here: Option<MemberStatus>,
+}
+
+/// What a member knows of its group.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemberStatus {
+    /// `leader`, `follower`, `candidate`, `learner` or `replica`.
+    pub role: &'static str,
+    /// The epoch; 0 without leaders.
+    pub epoch: u64,
+    /// The newest entry.
+    pub last_index: u64,
+    /// Up to where the log is known to be committed.
+    pub commit: u64,
+    /// Records held.
+    pub keys: u64,
+    /// Memory of the records, in bytes.
+    pub bytes: u64,
+    /// At a leader: each follower with the entries that it lacks.
+    pub lag: Vec<(NodeId, u64)>,
+    /// Entries that were cut and are kept aside.
+    pub cut_entries: u64,
+}
+
+impl Node {
+    /// The cluster's description.
+    pub fn cluster(&self) -> &Cluster {
+        &self.roles.cluster
+    }
+
+    /// Whether another node was heard lately, or is this one.
+    pub fn is_up(&self, now: Time, node: NodeId) -> bool {
+        let silence_us = self.roles.timing.election_timeout_us;
+        node == self.local.me
+            || (self.heard_us_ago(now.monotonic_us, node).is_some_and(|ago| ago < silence_us)
+                && self.roles.peers.get(usize::from(node.0)).is_some_and(|peer| !peer.lost))
+    }
+
+    /// All groups of a keyspace, in order.
+    pub fn status(&self, keyspace: crate::KeyspaceId) -> Vec<GroupStatus> {
+        let placed = self.roles.placement.iter().filter(|(id, _)| id.keyspace == keyspace);
+        placed.map(|(id, members)| self.group_status(*id, members)).collect()
+    }
+
+    fn group_status(&self, id: GroupId, members: &[NodeId]) -> GroupStatus {
+        let group = self.roles.groups.get(&id);
+        let known = self.roles.leaders.get(&id).map(|(leader, _)| *leader);
+        let leader = group.and_then(|group| group.leader()).or(known);
+        let here = match group {
+            Some(group) => Some(MemberStatus {
+                role: group.role_name(self.local.me, self.local.incarnation),
+                epoch: group.epoch(),
+                last_index: group.last().index,
+                commit: group.commit(),
+                keys: group.state.store.live() as u64,
+                bytes: group.state.store.bytes() as u64,
+                lag: group.lag(),
+                cut_entries: group.cut_entries.len() as u64,
+            }),
+            None => self.replica_status(id),
+        };
+        GroupStatus { group: id, members: members.to_vec(), leader, here }
+    }
+
+    fn replica_status(&self, id: GroupId) -> Option<MemberStatus> {
+        let store = self.roles.leaderless.get(&id.keyspace)?.store(id)?;
+        let (keys, bytes) = (store.live() as u64, store.bytes() as u64);
+        Some(MemberStatus { role: "replica", keys, bytes, ..MemberStatus::default() })
+    }
+
+    /// Live records held by this node, per keyspace and in all: for DBSIZE-like figures of INFO.
+    pub fn keys_here(&self, keyspace: crate::KeyspaceId) -> u64 {
+        let groups = self.status(keyspace).into_iter().filter_map(|group| group.here);
+        groups.map(|here| here.keys).sum()
+    }
+
+    /// Whether every group with a leader has one that this node knows to be up.
+    pub fn is_settled(&self, now: Time) -> bool {
+        self.roles.cluster.keyspaces.iter().all(|keyspace| {
+            matches!(keyspace.model, Model::Leaderless(_))
+                || self
+                    .status(keyspace.id)
+                    .iter()
+                    .all(|group| group.leader.is_some_and(|leader| self.is_up(now, leader)))
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! The checkers: pure functions over what clients saw ([`crate::history`]) and what the harness
+//! observed ([`crate::observe`]). Each returns the first violation that it finds, in words.
+//!
+//! What is left out: session guarantees over several keys, and conflicts told to clients; the
+//! features that they belong to do not exist yet.
+
+pub mod counters;
+pub mod leadership;
+pub mod lost_writes;
+pub mod quorum_reads;
+pub mod superseded;
+pub mod wgl;
+pub mod zones;
+
+/// A violation, told so that the trace can be searched for it.
+pub type Verdict = Result<(), String>;

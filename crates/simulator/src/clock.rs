@@ -1,0 +1,88 @@
+//! A node's two clocks, as far from the truth as a seed wants them.
+
+use replication::Time;
+
+/// The true wall clock when a run starts, in milliseconds since 1970 (2026-01-01).
+pub const WALL_START_MS: u64 = 1_767_225_600_000;
+/// What the monotonic clock shows when a process starts.
+const MONOTONIC_START_US: u64 = 1_000_000;
+
+/// The clocks of one node. True time is the simulation's virtual time, in microseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    started_us: u64,
+    drift_ppm: i64,
+    wall_offset_ms: i64,
+}
+
+impl Clock {
+    /// A clock that runs `drift_ppm` millionths too fast and whose wall is off by so much.
+    pub fn new(drift_ppm: i64, wall_offset_ms: i64) -> Clock {
+        Clock { started_us: 0, drift_ppm, wall_offset_ms }
+    }
+
+    /// The process starts: its monotonic clock begins anew.
+    pub fn restart(&mut self, at_us: u64) {
+        self.started_us = at_us;
+    }
+
+    /// The wall clock jumps, forward or back.
+    pub fn jump(&mut self, by_ms: i64) {
+        self.wall_offset_ms = self.wall_offset_ms.saturating_add(by_ms);
+    }
+
+    /// The wall clock is set right.
+    pub fn set_right(&mut self) {
+        self.wall_offset_ms = 0;
+    }
+
+    /// What the node reads at a moment.
+    pub fn time(&self, at_us: u64) -> Time {
+        let elapsed = i128::from(at_us.saturating_sub(self.started_us));
+        let drifted = elapsed + elapsed * i128::from(self.drift_ppm) / 1_000_000;
+        let monotonic_us = MONOTONIC_START_US + u64::try_from(drifted).unwrap_or(0);
+        let wall_ms = (WALL_START_MS + at_us / 1000).saturating_add_signed(self.wall_offset_ms);
+        Time { monotonic_us, wall_ms }
+    }
+
+    /// The first moment at which the node's monotonic clock shows at least so much.
+    pub fn when(&self, monotonic_us: u64) -> u64 {
+        let wanted = i128::from(monotonic_us.saturating_sub(MONOTONIC_START_US));
+        let elapsed = wanted * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)).max(1);
+        let elapsed = u64::try_from(elapsed.max(0)).unwrap_or(u64::MAX);
+        let mut at_us = self.started_us.saturating_add(elapsed).saturating_sub(1);
+        // Integer division may be off by one or two either way.
+        while at_us < u64::MAX && self.time(at_us).monotonic_us < monotonic_us {
+            at_us += 1;
+        }
+        at_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_is_the_first_moment_that_time_reaches() {
+        for drift in [-500, -3, 0, 7, 500] {
+            let mut clock = Clock::new(drift, 0);
+            clock.restart(123_456);
+            for wanted in [1_000_001, 1_000_777, 2_000_000, 9_999_999] {
+                let at = clock.when(wanted);
+                assert!(clock.time(at).monotonic_us >= wanted, "{drift} {wanted}");
+                assert!(clock.time(at - 2).monotonic_us < wanted, "{drift} {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_jump_moves_the_wall_and_not_the_monotonic_clock() {
+        let mut clock = Clock::new(0, 0);
+        let before = clock.time(5_000_000);
+        clock.jump(-60_000);
+        let after = clock.time(5_000_000);
+        assert_eq!(before.monotonic_us, after.monotonic_us);
+        assert_eq!(before.wall_ms - 60_000, after.wall_ms);
+    }
+}

@@ -1,0 +1,174 @@
+//! One simulated machine: its disk and clocks stay, its process comes and goes.
+
+use super::turn::Arrival;
+use super::{Cluster, Happening, Outside, Plan, sink::Sink};
+use crate::clock::Clock;
+use crate::disk::Disk;
+use replication::random::Random;
+use replication::{ClientId, Incarnation, Node, NodeId, Position, Reply, Setup};
+use std::collections::BTreeMap;
+
+/// Drifts are up to so many millionths either way.
+const DRIFT_PPM: u64 = 100;
+
+/// Whether a machine's process runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// It runs.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// One machine.
+pub struct Server {
+    /// Its number.
+    pub id: NodeId,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Its disk.
+    pub disk: Disk,
+    /// Counts the processes that ran here; tells what was meant for an earlier one.
+    pub process_number: u64,
+    pub(super) process: Option<Process>,
+}
+
+/// A running process.
+pub(super) struct Process {
+    pub node: Node,
+    pub inbox: Vec<Arrival>,
+    /// When the next turn is.
+    pub turn_at: Option<u64>,
+    /// When the node is ticked next.
+    pub tick_at: Option<u64>,
+    /// Until when the last turn lasts.
+    pub busy_until: u64,
+    /// Replies that wait for those before them.
+    pub replies: BTreeMap<ClientId, Replies>,
+}
+
+/// A connection's replies, put in order.
+#[derive(Default)]
+pub(super) struct Replies {
+    pub next: u64,
+    pub early: BTreeMap<u64, Reply<'static>>,
+}
+
+impl Server {
+    /// A machine that is switched off, with an empty disk.
+    pub(super) fn new(id: NodeId, plan: &Plan, random: &mut Random) -> Server {
+        let drift = random.range(0, 2 * DRIFT_PPM) as i64 - DRIFT_PPM as i64;
+        Server {
+            id,
+            clock: Clock::new(drift, 0),
+            disk: Disk::new(plan.pace.clone()),
+            process_number: 0,
+            process: None,
+        }
+    }
+
+    /// Whether its process runs.
+    pub fn state(&self) -> State {
+        if self.process.is_some() { State::Up } else { State::Down }
+    }
+
+    /// The running node, for a look at its state.
+    pub fn node(&self) -> Option<&Node> {
+        self.process.as_ref().map(|process| &process.node)
+    }
+}
+
+impl Cluster {
+    /// Starts a node's process from what its disk holds.
+    pub fn start(&mut self, id: NodeId) {
+        if self.is_up(id) {
+            return;
+        }
+        let setup = Setup {
+            cluster: self.plan.cluster.clone(),
+            me: id,
+            new_incarnation: Incarnation(self.random.next()),
+            seed: self.random.next(),
+            timing: self.plan.timing,
+            limits: self.plan.limits,
+            mutants: self.plan.mutants,
+        };
+        let now_us = self.now_us;
+        let name = self.name(id).to_string();
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        server.clock.restart(now_us);
+        server.process_number += 1;
+        let records: Vec<(Position, Vec<u8>)> = match server.disk.open() {
+            Ok(records) => records,
+            Err(why) => {
+                self.schedule(now_us, Happening::Outside(Outside::CannotStart(id, why)));
+                return;
+            }
+        };
+        self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
+        let time = server.clock.time(now_us);
+        let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);
+        let log = records.iter().map(|(position, record)| (*position, record.as_slice()));
+        let node = Node::open(setup, log, time, &mut sink);
+        let output = sink.finish();
+        match node {
+            Ok(node) => {
+                server.process = Some(Process {
+                    node,
+                    inbox: Vec::new(),
+                    turn_at: None,
+                    tick_at: None,
+                    busy_until: now_us,
+                    replies: BTreeMap::new(),
+                });
+                self.carry_out(id, output, now_us);
+            }
+            Err(why) => {
+                let outside = Outside::CannotStart(id, format!("{why:?}"));
+                self.schedule(now_us, Happening::Outside(outside));
+            }
+        }
+    }
+
+    /// Ends a node's process. With `power` the machine goes down, too: what was not synced is
+    /// lost in part; without, what was written stays.
+    pub fn crash(&mut self, id: NodeId, power: bool) {
+        let now_us = self.now_us;
+        let name = self.name(id).to_string();
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        if server.process.take().is_none() {
+            return;
+        }
+        let lost = server.disk.crash(power, &mut self.random);
+        self.trace.line(now_us, || {
+            let what = if power { "loses power" } else { "is killed" };
+            format!("{name} {what}; {lost} bytes of its log are damaged or gone")
+        });
+        self.observations.count("crash");
+        let broken: Vec<ClientId> = self
+            .connections
+            .iter()
+            .filter(|(_, wire)| wire.node == id)
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in broken {
+            self.connections.remove(&connection);
+            self.schedule(now_us, Happening::Outside(Outside::Broken(connection)));
+        }
+    }
+
+    /// Empties a crashed node's disk.
+    pub fn wipe(&mut self, id: NodeId) {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
+            server.disk.wipe();
+            self.trace.line(now_us, || format!("{name} loses its disk"));
+            self.observations.count("wiped disk");
+        }
+    }
+
+    /// Some nodes notice that their connection to a peer broke.
+    pub fn lose_peer(&mut self, at: NodeId, peer: NodeId, after_us: u64) {
+        self.schedule(self.now_us + after_us, Happening::PeerLost { at, peer });
+    }
+}

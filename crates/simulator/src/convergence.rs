@@ -1,0 +1,37 @@
+//! Whether all replicas hold the same, byte for byte.
+
+use crate::cluster::Cluster;
+use replication::{GroupId, NodeId, replicas};
+use std::collections::BTreeMap;
+
+/// What each replica of a partition holds, as a digest.
+pub type Digests = Vec<(NodeId, Option<u64>)>;
+
+/// The partitions whose replicas do not all hold the same, each with their digests. A member
+/// that is down, or does not know, differs from everybody.
+pub fn differences(cluster: &Cluster) -> Vec<(GroupId, Digests)> {
+    // A multi-leader keyspace's groups in its datacenters hold the same partition.
+    let mut partitions: BTreeMap<GroupId, Digests> = BTreeMap::new();
+    for (group, members) in replicas::all_groups(&cluster.plan().cluster) {
+        let partition = GroupId { datacenter: GroupId::EVERYWHERE, ..group };
+        let digests = partitions.entry(partition).or_default();
+        digests.extend(members.into_iter().map(|m| (m, digest(cluster, m, group))));
+    }
+    let mut differences = Vec::new();
+    for (group, digests) in partitions {
+        let first = digests.first().and_then(|(_, digest)| *digest);
+        if first.is_none() || digests.iter().any(|(_, digest)| *digest != first) {
+            differences.push((group, digests));
+        }
+    }
+    differences
+}
+
+/// Whether there are none.
+pub fn all_equal(cluster: &Cluster) -> bool {
+    differences(cluster).is_empty()
+}
+
+fn digest(cluster: &Cluster, member: NodeId, group: GroupId) -> Option<u64> {
+    cluster.server(member)?.node()?.digest(group)
+}

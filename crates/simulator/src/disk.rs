@@ -1,0 +1,258 @@
+//! A node's disk: the log's bytes in segments, writes and syncs that take their time, and crashes
+//! that lose any part of what was not synced.
+
+use replication::Position;
+use replication::keyspace::Durability;
+use replication::random::Random;
+use replication::storage::log::{LogWriter, recover};
+
+/// What a disk keeps or loses as one.
+const SECTOR_BYTES: usize = 512;
+/// A segment that is longer gets no further batch: small, so that a checkpoint can drop some.
+const SEGMENT_BYTES: usize = 4096;
+
+/// How long a disk takes, in microseconds from and to.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// A write.
+    pub write_us: (u64, u64),
+    /// A sync.
+    pub sync_us: (u64, u64),
+}
+
+impl Pace {
+    /// Like a good SSD.
+    pub fn quick() -> Pace {
+        Pace { write_us: (20, 60), sync_us: (200, 600) }
+    }
+}
+
+/// A node's disk with the log on it.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// How long it takes.
+    pub pace: Pace,
+    /// While it is larger than 1, everything takes so many times as long.
+    pub slow_factor: u64,
+    writer: LogWriter,
+    /// Oldest first; the last one grows.
+    segments: Vec<Segment>,
+    job: Option<Job>,
+    written: Position,
+    synced: Position,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Segment {
+    /// Its last record.
+    last: Position,
+    bytes: Vec<u8>,
+    /// How many of its bytes survive any crash.
+    synced_bytes: usize,
+}
+
+/// What the disk is doing: one batch at a time.
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    Writing { last: Position, bytes: usize },
+    Syncing { last: Position },
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new(pace: Pace) -> Disk {
+        Disk {
+            pace,
+            slow_factor: 1,
+            writer: LogWriter::new(Position(1), 0),
+            segments: Vec::new(),
+            job: None,
+            written: Position(0),
+            synced: Position(0),
+        }
+    }
+
+    /// Starts anew after a crash: the records that the disk still holds.
+    ///
+    /// # Errors
+    /// The log is damaged where it had been synced, which never happens by a crash alone.
+    pub fn open(&mut self) -> Result<Vec<(Position, Vec<u8>)>, String> {
+        let bytes: Vec<&[u8]> = self.segments.iter().map(|s| s.bytes.as_slice()).collect();
+        let log = recover(&bytes).map_err(|corruption| format!("{corruption:?}"))?;
+        let records = log.records.iter().map(|(p, record)| (*p, record.to_vec())).collect();
+        self.writer = LogWriter::new(log.next, log.chain);
+        let end = log.end;
+        self.job = None;
+        self.written = self.writer.last();
+        self.synced = self.written;
+        self.segments.truncate(end.segment + 1);
+        if let Some(segment) = self.segments.last_mut() {
+            segment.bytes.truncate(end.offset);
+            segment.last = self.written;
+        }
+        for segment in &mut self.segments {
+            segment.synced_bytes = segment.bytes.len();
+        }
+        Ok(records)
+    }
+
+    /// Adds a record to the batch that is written next. Both kinds of durability are synced at
+    /// once: earlier than it must is allowed.
+    pub fn append(&mut self, record: &[u8], _durability: Durability) -> Position {
+        self.writer.append(record)
+    }
+
+    /// Begins to write what has gathered, unless a batch is on its way already; returns how long
+    /// it takes.
+    pub fn flush(&mut self, random: &mut Random) -> Option<u64> {
+        if self.job.is_some() || !self.writer.pending() {
+            return None;
+        }
+        if self.segments.last().is_none_or(|segment| segment.bytes.len() > SEGMENT_BYTES) {
+            self.segments.push(Segment::default());
+        }
+        let segment = self.segments.last_mut()?;
+        let sealed = self.writer.seal(self.synced, &mut segment.bytes)?;
+        segment.last = sealed.last;
+        self.job = Some(Job::Writing { last: sealed.last, bytes: sealed.bytes.len() });
+        Some(self.duration(self.pace.write_us, random))
+    }
+
+    /// What was begun is finished: how far the log is written and synced, and how long the next
+    /// thing takes, if there is one.
+    pub fn done(&mut self, random: &mut Random) -> (Position, Position, Option<u64>) {
+        let next = match self.job.take() {
+            Some(Job::Writing { last, .. }) => {
+                self.written = last;
+                self.job = Some(Job::Syncing { last });
+                Some(self.duration(self.pace.sync_us, random))
+            }
+            Some(Job::Syncing { last }) => {
+                self.synced = last;
+                for segment in &mut self.segments {
+                    segment.synced_bytes = segment.bytes.len();
+                }
+                self.flush(random)
+            }
+            None => None,
+        };
+        (self.written, self.synced, next)
+    }
+
+    fn duration(&self, (from, to): (u64, u64), random: &mut Random) -> u64 {
+        random.range(from, to) * self.slow_factor
+    }
+
+    /// The process ends. Without power, any subset of the sectors that were not synced is lost and
+    /// the end may be torn off; with it, only the batch that was being written is torn. Returns how
+    /// many bytes are damaged or gone.
+    pub fn crash(&mut self, power: bool, random: &mut Random) -> usize {
+        let job = self.job.take();
+        let Some(segment) = self.segments.iter_mut().rfind(|s| s.synced_bytes < s.bytes.len())
+        else {
+            return 0;
+        };
+        let unsafe_from = match job {
+            _ if power => segment.synced_bytes,
+            Some(Job::Writing { bytes, .. }) => segment.bytes.len().saturating_sub(bytes),
+            _ => return 0,
+        };
+        let before = segment.bytes.len();
+        let mood = random.range(0, 4);
+        let mut lost = 0;
+        if mood == 0 {
+            return 0;
+        }
+        if mood == 1 {
+            segment.bytes.truncate(unsafe_from);
+            return before - unsafe_from;
+        }
+        if random.chance(70) {
+            let end = random.range(unsafe_from as u64, before as u64 + 1) as usize;
+            segment.bytes.truncate(end);
+            lost += before - end;
+        }
+        let mut start = unsafe_from;
+        while start < segment.bytes.len() {
+            let end = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(segment.bytes.len());
+            if random.chance(30)
+                && let Some(sector) = segment.bytes.get_mut(start..end)
+            {
+                sector.fill(0);
+                lost += end - start;
+            }
+            start = end;
+        }
+        lost
+    }
+
+    /// Drops the segments that hold nothing from this position on; says whether there were any.
+    pub fn truncate(&mut self, before: Position) -> bool {
+        let count = self.segments.len();
+        let keep = self.segments.iter().position(|segment| segment.last >= before);
+        let keep = keep.unwrap_or(count).min(count.saturating_sub(1));
+        self.segments.drain(..keep);
+        keep > 0
+    }
+
+    /// Another, empty disk takes its place.
+    pub fn wipe(&mut self) {
+        *self = Disk::new(self.pace.clone());
+    }
+
+    /// How many bytes the log has.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.bytes.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn write(disk: &mut Disk, text: &str, random: &mut Random) -> Position {
+        let position = disk.append(text.as_bytes(), Durability::Fsync);
+        disk.flush(random);
+        position
+    }
+
+    #[test]
+    fn what_was_synced_survives_every_crash() {
+        for seed in 0..300 {
+            let mut random = Random::new(seed);
+            let mut disk = Disk::new(Pace::quick());
+            assert!(disk.open().unwrap().is_empty());
+            let mut kept = 0;
+            for number in 1..=10u64 {
+                let text = "x".repeat(random.range(1, 900) as usize);
+                assert_eq!(write(&mut disk, &text, &mut random), Position(number));
+                if number < 10 {
+                    disk.done(&mut random);
+                    kept = disk.done(&mut random).1.0;
+                }
+            }
+            disk.crash(seed % 2 == 0, &mut random);
+            let records = disk.open().unwrap();
+            assert!(records.len() as u64 >= kept, "seed {seed}");
+            let next = write(&mut disk, "next", &mut random);
+            assert_eq!(next.0, records.len() as u64 + 1);
+        }
+    }
+
+    #[test]
+    fn a_truncated_log_opens_where_it_begins() {
+        let mut random = Random::new(1);
+        let mut disk = Disk::new(Pace::quick());
+        for _ in 0..40 {
+            write(&mut disk, &"y".repeat(500), &mut random);
+            disk.done(&mut random);
+            disk.done(&mut random);
+        }
+        assert!(disk.truncate(Position(30)));
+        let records = disk.open().unwrap();
+        let first = records.first().unwrap().0;
+        assert!(first > Position(1) && first <= Position(30), "{first:?}");
+        assert_eq!(records.last().unwrap().0, Position(40));
+    }
+}

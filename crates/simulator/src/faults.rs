@@ -1,0 +1,272 @@
+//! Which fault comes when: drawn from the seed, from the families that the seed has.
+
+use crate::cluster::{Cluster, Timer};
+use crate::options::Families;
+use crate::workload::datacenter;
+use replication::{GroupId, NodeId};
+use std::collections::BTreeMap;
+
+/// From one fault to the next.
+const PAUSE_US: (u64, u64) = (60_000, 600_000);
+/// The same for faults that aim at a new leader.
+const HUNT_PAUSE_US: (u64, u64) = (5_000, 120_000);
+/// How long a node stays down.
+const DOWN_US: (u64, u64) = (20_000, 800_000);
+/// The same for a process that is started again at once, as a supervisor does: it comes back into
+/// the very election that it left.
+const BLINK_US: (u64, u64) = (500, 20_000);
+/// How long the network stays split.
+const SPLIT_US: (u64, u64) = (50_000, 1_500_000);
+/// How long a disk stays slow.
+const SLOW_US: (u64, u64) = (100_000, 1_000_000);
+/// How far a wall clock jumps at most, either way.
+const JUMP_MS_MAX: u64 = 2_000;
+/// The timer of the next fault; ends of faults count from 1.
+const NEXT: u64 = 0;
+
+/// How a fault ends.
+#[derive(Clone, Debug)]
+enum End {
+    Restart(NodeId),
+    Mend,
+    Speed(NodeId),
+}
+
+/// What can be done to a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    Crash,
+    CrashAll,
+    Isolate,
+    Split,
+    OneWay,
+    SlowDisk,
+    Jump,
+    Wipe,
+}
+
+/// The faults of a run.
+#[derive(Debug)]
+pub struct Faults {
+    families: Families,
+    possible: Vec<Fault>,
+    ends: BTreeMap<u64, End>,
+    number: u64,
+    over: bool,
+    /// Who was wiped, and how many admissions to groups he had seen until then.
+    wiped: Option<(NodeId, usize)>,
+}
+
+impl Faults {
+    /// The first fault comes after a pause.
+    pub fn new(families: Families, cluster: &mut Cluster) -> Faults {
+        let possible = [
+            (families.crashes, Fault::Crash),
+            (families.crashes, Fault::Crash),
+            (families.crash_of_all, Fault::CrashAll),
+            (families.partitions, Fault::Isolate),
+            (families.partitions, Fault::Split),
+            (families.one_way, Fault::OneWay),
+            (families.slow_disks, Fault::SlowDisk),
+            (families.clocks, Fault::Jump),
+            (families.wipes, Fault::Wipe),
+        ];
+        let possible = possible.iter().filter(|(on, _)| *on).map(|(_, fault)| *fault).collect();
+        let faults = Faults {
+            families,
+            possible,
+            ends: BTreeMap::new(),
+            number: 0,
+            over: false,
+            wiped: None,
+        };
+        faults.plan_next(cluster);
+        faults
+    }
+
+    /// A timer of these faults.
+    pub fn timer(&mut self, number: u64, cluster: &mut Cluster) {
+        if self.over {
+            return;
+        }
+        match self.ends.remove(&number) {
+            Some(End::Restart(node)) => cluster.start(node),
+            Some(End::Mend) => {
+                cluster.trace.line(cluster.now_us, || String::from("the network is whole"));
+                cluster.network.heal();
+            }
+            Some(End::Speed(node)) => set_slow(cluster, node, 1),
+            None if number == NEXT => {
+                self.strike(cluster);
+                self.plan_next(cluster);
+            }
+            None => {}
+        }
+    }
+
+    /// Everything is made whole, and stays so.
+    pub fn heal(&mut self, cluster: &mut Cluster) {
+        self.over = true;
+        cluster.trace.line(cluster.now_us, || String::from("everything is healed"));
+        cluster.network.heal();
+        cluster.network.weather = crate::network::Weather::calm();
+        for node in cluster.nodes() {
+            set_slow(cluster, node, 1);
+            if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
+                server.clock.set_right();
+            }
+            cluster.start(node);
+        }
+    }
+
+    fn plan_next(&self, cluster: &mut Cluster) {
+        let hunt = self.families.leader_hunt && cluster.random.chance(40);
+        let pause = if hunt { HUNT_PAUSE_US } else { PAUSE_US };
+        let after = cluster.random.range(pause.0, pause.1);
+        cluster.set_timer(after, Timer::Fault(NEXT));
+    }
+
+    fn end(&mut self, end: End, after: (u64, u64), cluster: &mut Cluster) {
+        self.number += 1;
+        self.ends.insert(self.number, end);
+        let after_us = cluster.random.range(after.0, after.1);
+        cluster.set_timer(after_us, Timer::Fault(self.number));
+    }
+
+    /// Whom the next fault hits: anybody, or whoever began to lead last.
+    fn target(&self, cluster: &mut Cluster) -> NodeId {
+        let last = cluster.observations.leaderships.last().map(|leadership| leadership.node);
+        match last {
+            Some(node) if self.families.leader_hunt && cluster.random.chance(60) => node,
+            _ => NodeId(cluster.random.range(0, cluster.servers.len() as u64) as u16),
+        }
+    }
+
+    fn strike(&mut self, cluster: &mut Cluster) {
+        let place = cluster.random.range(0, self.possible.len() as u64) as usize;
+        let Some(fault) = self.possible.get(place).copied() else { return };
+        let node = self.target(cluster);
+        match fault {
+            Fault::Crash => self.crash(node, cluster),
+            Fault::CrashAll => {
+                cluster.observations.count("crash of all");
+                let down = if cluster.random.chance(50) { BLINK_US } else { DOWN_US };
+                for node in cluster.nodes() {
+                    cluster.crash(node, true);
+                    self.end(End::Restart(node), down, cluster);
+                }
+            }
+            Fault::Isolate => self.cut(&[node], true, true, cluster),
+            Fault::OneWay => {
+                let inwards = cluster.random.chance(50);
+                self.cut(&[node], inwards, !inwards, cluster);
+            }
+            Fault::Split => self.split(cluster),
+            Fault::SlowDisk => {
+                let factor = cluster.random.range(5, 100);
+                set_slow(cluster, node, factor);
+                self.end(End::Speed(node), SLOW_US, cluster);
+            }
+            Fault::Jump => jump(cluster, node),
+            Fault::Wipe => self.wipe(node, cluster),
+        }
+    }
+
+    fn crash(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if !cluster.is_up(node) {
+            return;
+        }
+        let power = cluster.random.chance(75);
+        cluster.crash(node, power);
+        for peer in cluster.nodes() {
+            if peer != node && cluster.random.chance(60) {
+                let after_us = cluster.random.range(1_000, 20_000);
+                cluster.lose_peer(peer, node, after_us);
+            }
+        }
+        let down = if cluster.random.chance(30) { BLINK_US } else { DOWN_US };
+        self.end(End::Restart(node), down, cluster);
+    }
+
+    /// Halves, any two parts, or the datacenters are cut from each other.
+    fn split(&mut self, cluster: &mut Cluster) {
+        let nodes = cluster.nodes();
+        let by_datacenter = cluster.random.chance(40);
+        let side: Vec<NodeId> = nodes
+            .into_iter()
+            .filter(|node| {
+                let coin = cluster.random.chance(50);
+                if by_datacenter { datacenter(cluster, *node).0 == 0 } else { coin }
+            })
+            .collect();
+        self.cut(&side, true, true, cluster);
+    }
+
+    /// Cuts what goes from one side to the rest, into it, or both.
+    fn cut(&mut self, side: &[NodeId], out: bool, inwards: bool, cluster: &mut Cluster) {
+        cluster.trace.line(cluster.now_us, || {
+            format!("{side:?} are cut off (what they send: {out}, what they get: {inwards})")
+        });
+        cluster.observations.count("partition");
+        let noticed = cluster.random.chance(50);
+        for inner in side {
+            for outer in cluster.nodes().into_iter().filter(|node| !side.contains(node)) {
+                cluster.network.set_cut(*inner, outer, out);
+                cluster.network.set_cut(outer, *inner, inwards);
+                if noticed && cluster.random.chance(70) {
+                    let after_us = cluster.random.range(0, 100_000);
+                    cluster.lose_peer(*inner, outer, after_us);
+                    cluster.lose_peer(outer, *inner, after_us);
+                }
+            }
+        }
+        self.end(End::Mend, SPLIT_US, cluster);
+    }
+
+    /// A disk is lost only where nothing is lost with it: everybody is up, connected and has the
+    /// same state, and whoever was wiped before counts again. Without a leader nobody tells when
+    /// that is, so there it happens once.
+    fn wipe(&mut self, node: NodeId, cluster: &mut Cluster) {
+        let groups = leader_groups(cluster, node);
+        let admitted = |id: NodeId| {
+            cluster.observations.admitted.iter().filter(|(_, member)| *member == id).count()
+        };
+        let recovered = self.wiped.is_none_or(|(before, count)| {
+            groups > 0 && admitted(before) >= count + leader_groups(cluster, before)
+        });
+        let whole = cluster.network.is_whole() && cluster.nodes().iter().all(|n| cluster.is_up(*n));
+        if !recovered || !whole || !crate::convergence::all_equal(cluster) {
+            return;
+        }
+        self.wiped = Some((node, admitted(node)));
+        cluster.crash(node, true);
+        cluster.wipe(node);
+        self.end(End::Restart(node), DOWN_US, cluster);
+    }
+}
+
+/// How many groups with a leader a node is in.
+fn leader_groups(cluster: &Cluster, node: NodeId) -> usize {
+    let mut groups = replication::replicas::groups(&cluster.plan().cluster, node);
+    groups.retain(|(group, _)| group.datacenter != GroupId::EVERYWHERE);
+    groups.len()
+}
+
+fn set_slow(cluster: &mut Cluster, node: NodeId, factor: u64) {
+    let now_us = cluster.now_us;
+    if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
+        if server.disk.slow_factor != factor {
+            cluster.trace.line(now_us, || format!("{node}'s disk takes {factor} times as long"));
+        }
+        server.disk.slow_factor = factor;
+    }
+}
+
+fn jump(cluster: &mut Cluster, node: NodeId) {
+    let by_ms = cluster.random.range(0, 2 * JUMP_MS_MAX) as i64 - JUMP_MS_MAX as i64;
+    let now_us = cluster.now_us;
+    if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
+        server.clock.jump(by_ms);
+        cluster.trace.line(now_us, || format!("{node}'s wall clock jumps by {by_ms} ms"));
+    }
+}

@@ -1,0 +1,206 @@
+//! What clients did and what they were told: the only thing that most checkers look at.
+
+use replication::{DatacenterId, NodeId, Reply};
+
+/// One command of one client, from its call to its reply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Operation {
+    /// Who.
+    pub client: usize,
+    /// On which of its connections: commands of one connection on one key take effect in order.
+    pub connection: u64,
+    /// The node that it asked.
+    pub node: NodeId,
+    /// Where that node stands.
+    pub datacenter: DatacenterId,
+    /// The key.
+    pub key: String,
+    /// What it asked for.
+    pub action: Action,
+    /// When it called.
+    pub invoked_us: u64,
+    /// When it had its reply, or gave up.
+    pub returned_us: u64,
+    /// What it learnt.
+    pub outcome: Outcome,
+}
+
+/// What a client asks for. Written values are unique in a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// GET.
+    Get,
+    /// SET.
+    Set(String),
+    /// DEL.
+    Delete,
+    /// SETNX.
+    SetIfAbsent(String),
+    /// GETSET.
+    GetSet(String),
+    /// APPEND.
+    Append(String),
+    /// INCRBY.
+    Increment(i64),
+}
+
+/// What a client knows of its command afterwards.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is not answered yet.
+    Pending,
+    /// It was carried out.
+    Done(Answer),
+    /// It had no effect and never will have.
+    Refused(String),
+    /// It may or may not have had an effect, and may still have one.
+    Unknown(String),
+}
+
+/// What a command that was carried out has answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// OK.
+    Ok,
+    /// A value, or none.
+    Value(Option<String>),
+    /// A number.
+    Number(i64),
+}
+
+impl Action {
+    /// Whether it may change the key.
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Action::Get)
+    }
+
+    /// The value that it brings, if any.
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Action::Set(value)
+            | Action::SetIfAbsent(value)
+            | Action::GetSet(value)
+            | Action::Append(value) => Some(value),
+            Action::Get | Action::Delete | Action::Increment(_) => None,
+        }
+    }
+
+    /// The command as a client writes it.
+    pub fn arguments(&self, key: &str) -> Vec<String> {
+        let words: Vec<&str> = match self {
+            Action::Get => vec!["GET", key],
+            Action::Set(value) => vec!["SET", key, value],
+            Action::Delete => vec!["DEL", key],
+            Action::SetIfAbsent(value) => vec!["SETNX", key, value],
+            Action::GetSet(value) => vec!["GETSET", key, value],
+            Action::Append(value) => vec!["APPEND", key, value],
+            Action::Increment(by) => {
+                return vec!["INCRBY".into(), key.into(), by.to_string()];
+            }
+        };
+        words.into_iter().map(String::from).collect()
+    }
+}
+
+impl Operation {
+    /// Whether it was carried out.
+    pub fn is_done(&self) -> bool {
+        matches!(self.outcome, Outcome::Done(_))
+    }
+
+    /// Whether it may have had an effect.
+    pub fn may_have_happened(&self) -> bool {
+        !matches!(self.outcome, Outcome::Refused(_))
+    }
+
+    /// The value that a read returned; `None` where there is no such answer.
+    pub fn read(&self) -> Option<Option<&str>> {
+        match &self.outcome {
+            Outcome::Done(Answer::Value(value)) => Some(value.as_deref()),
+            _ => None,
+        }
+    }
+
+    /// Takes in the reply. Errors are definite, except those that say that they are not.
+    pub fn complete(&mut self, reply: &Reply<'_>, at_us: u64) {
+        self.returned_us = at_us;
+        self.outcome = match reply {
+            Reply::Ok => Outcome::Done(Answer::Ok),
+            Reply::Simple(text) => Outcome::Done(Answer::Value(Some(text.to_string()))),
+            Reply::Integer(number) => Outcome::Done(Answer::Number(*number)),
+            Reply::Bulk(bytes) => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                Outcome::Done(Answer::Value(Some(text)))
+            }
+            Reply::Nil => Outcome::Done(Answer::Value(None)),
+            Reply::Array(parts) => Outcome::Refused(format!("{} parts", parts.len())),
+            Reply::Error(text) if is_indefinite(text) => Outcome::Unknown(text.to_string()),
+            Reply::Error(text) => Outcome::Refused(text.to_string()),
+        };
+    }
+
+    /// The reply will not come any more: the connection broke, or the client gave up.
+    pub fn abandon(&mut self, why: &str, at_us: u64) {
+        self.returned_us = at_us;
+        self.outcome = match self.action {
+            Action::Get => Outcome::Refused(why.to_string()),
+            _ => Outcome::Unknown(why.to_string()),
+        };
+    }
+}
+
+/// Whether an error leaves open what became of the command.
+pub fn is_indefinite(error: &str) -> bool {
+    error.starts_with("UNKNOWN") || error.starts_with("PARTIAL")
+}
+
+/// All operations of a run, in the order of their calls.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The operations.
+    pub operations: Vec<Operation>,
+}
+
+impl History {
+    /// The keys, each once, in order.
+    pub fn keys(&self) -> Vec<&str> {
+        let keys: std::collections::BTreeSet<&str> =
+            self.operations.iter().map(|operation| operation.key.as_str()).collect();
+        keys.into_iter().collect()
+    }
+
+    /// The operations on one key.
+    pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Operation> + Clone {
+        self.operations.iter().filter(move |operation| operation.key == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::wgl::tests::operation;
+
+    #[test]
+    fn only_what_says_so_is_indefinite() {
+        let outcome = |action: Action, error: &'static str| {
+            let mut operation = operation(action, Outcome::Pending, 1, u64::MAX);
+            operation.complete(&Reply::error(error), 2);
+            operation.outcome
+        };
+        let set = || Action::Set(String::from("~a;"));
+        assert!(matches!(outcome(set(), "UNKNOWN no acks"), Outcome::Unknown(_)));
+        assert!(matches!(outcome(set(), "PARTIAL acked=1 need=2"), Outcome::Unknown(_)));
+        assert!(matches!(outcome(set(), "TRYAGAIN no leader"), Outcome::Refused(_)));
+    }
+
+    #[test]
+    fn an_abandoned_write_is_unknown_and_an_abandoned_read_is_nothing() {
+        let outcome = |action: Action| {
+            let mut operation = operation(action, Outcome::Pending, 1, u64::MAX);
+            operation.abandon("gone", 2);
+            operation.outcome
+        };
+        assert!(matches!(outcome(Action::Delete), Outcome::Unknown(_)));
+        assert!(matches!(outcome(Action::Get), Outcome::Refused(_)));
+    }
+}

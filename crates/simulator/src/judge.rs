@@ -1,0 +1,134 @@
+//! Which checker judges what, by model and key.
+
+use crate::checkers::{
+    Verdict, counters, leadership, lost_writes, quorum_reads, superseded, wgl, zones,
+};
+use crate::history::{Action, History, Outcome};
+use crate::observe::{Observations, tokens};
+use crate::options::{ModelName, Options};
+use crate::workload::Kind;
+use replication::quorum;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What every key reads in the end.
+pub type End = BTreeMap<String, Option<String>>;
+
+/// Judges a run.
+///
+/// # Errors
+/// The first violation, in words.
+pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
+    leadership::one_leader_per_epoch(&seen.leaderships)?;
+    leadership::committed_prefix(&seen.commits)?;
+    for key in history.keys() {
+        let value = end.get(key).and_then(|value| value.as_deref());
+        nothing_refused_is_read(history, key)?;
+        match options.model {
+            ModelName::LeaderFollower => leader_follower(options, history, key, value)?,
+            ModelName::MultiLeader => multi_leader(options, history, key, value)?,
+            ModelName::Leaderless => leaderless(options, history, seen, key, value)?,
+        }
+    }
+    if options.model == ModelName::LeaderFollower && partitions(options) == 1 {
+        leadership::one_value_per_name(&seen.written)?;
+        loss(history, seen, end)?;
+    }
+    Ok(())
+}
+
+fn partitions(options: &Options) -> u16 {
+    options.plan.cluster.keyspaces.first().map_or(0, |keyspace| keyspace.partitions())
+}
+
+fn leader_follower(options: &Options, history: &History, key: &str, end: Option<&str>) -> Verdict {
+    let survives = options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
+    let linearizable = options.quorum().is_some_and(|quorum| quorum.commit <= quorum.acks);
+    match Kind::of(key) {
+        Some(Kind::Register) if linearizable => zones::check(key, history.of(key)),
+        Some(Kind::List) => {
+            lost_writes::check(key, history.of(key), end, survives)?;
+            if linearizable { wgl::check(key, history.of(key)) } else { Ok(()) }
+        }
+        Some(Kind::Counter) => {
+            if survives {
+                counters::check(key, history.of(key), end)?;
+            }
+            if linearizable { wgl::check(key, history.of(key)) } else { Ok(()) }
+        }
+        Some(Kind::Mixed) if linearizable => wgl::check(key, history.of(key)),
+        _ => Ok(()),
+    }
+}
+
+fn multi_leader(options: &Options, history: &History, key: &str, end: Option<&str>) -> Verdict {
+    if !options.quorum().is_some_and(|quorum| quorum.acknowledged_survives()) {
+        return Ok(());
+    }
+    match Kind::of(key) {
+        Some(Kind::Register) => superseded::check(key, history.of(key), end),
+        Some(Kind::Counter) => counters::check(key, history.of(key), end),
+        _ => Ok(()),
+    }
+}
+
+fn leaderless(
+    options: &Options,
+    history: &History,
+    seen: &Observations,
+    key: &str,
+    end: Option<&str>,
+) -> Verdict {
+    let Some((n, w, r)) = options.leaderless() else { return Ok(()) };
+    match Kind::of(key) {
+        Some(Kind::Register) if quorum::reads_see_writes(n, w, r) => {
+            quorum_reads::check(key, history.of(key), |value| seen.stamp_of(value))
+        }
+        Some(Kind::Counter) => counters::check(key, history.of(key), end),
+        _ => Ok(()),
+    }
+}
+
+/// Values that were refused, or that nobody wrote, are never read; whatever the model.
+fn nothing_refused_is_read(history: &History, key: &str) -> Verdict {
+    if Kind::of(key) == Some(Kind::Counter) {
+        return Ok(());
+    }
+    let mut possible: BTreeMap<&str, &Outcome> = BTreeMap::new();
+    for operation in history.of(key) {
+        if let Some(value) = operation.action.value() {
+            possible.insert(value, &operation.outcome);
+        }
+    }
+    for operation in history.of(key) {
+        for value in operation.read().flatten().map(|v| tokens(v.as_bytes())).into_iter().flatten()
+        {
+            match possible.get(value.as_str()) {
+                None => return Err(format!("{key}: nobody wrote {value}, and it was read")),
+                Some(Outcome::Refused(why)) => {
+                    return Err(format!("{key}: {value} was refused ({why}), and it was read"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is lost of the keys that are only appended to is a suffix of what their leader logged.
+fn loss(history: &History, seen: &Observations, end: &End) -> Verdict {
+    let lists: BTreeSet<String> = history
+        .operations
+        .iter()
+        .filter_map(|operation| match &operation.action {
+            Action::Append(value) => Some(value.clone()),
+            _ => None,
+        })
+        .collect();
+    let survivors: BTreeSet<String> = end
+        .iter()
+        .filter(|(key, _)| Kind::of(key) == Some(Kind::List))
+        .filter_map(|(_, value)| value.as_deref())
+        .flat_map(|value| tokens(value.as_bytes()))
+        .collect();
+    lost_writes::loss_is_a_suffix(&seen.written, &lists, &survivors)
+}

@@ -1,0 +1,179 @@
+//! What the harness sees and clients do not: events, and under which stamp and dot each written
+//! value went into a log.
+
+use replication::storage::record::{Record, Value};
+use replication::version::{Dot, EntryId, Stamp};
+use replication::wire::Reader;
+use replication::{Event, GroupId, NodeId};
+use std::collections::BTreeMap;
+
+/// Every value that the workload writes starts with this byte and holds it nowhere else.
+pub const TOKEN_START: u8 = b'~';
+/// Every value that the workload writes ends with this byte and holds it nowhere else.
+pub const TOKEN_END: u8 = b';';
+/// How far before a value's bytes its record starts: stamp, dot, kind of value, length.
+const RECORD_HEAD_BYTES: usize = 8 + 16 + 1 + 4;
+
+/// Somebody began to lead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leadership {
+    /// When.
+    pub at_us: u64,
+    /// Who.
+    pub node: NodeId,
+    /// What.
+    pub group: GroupId,
+    /// In which epoch.
+    pub epoch: u64,
+}
+
+/// Somebody took an entry for committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// Who.
+    pub node: NodeId,
+    /// In which group.
+    pub group: GroupId,
+    /// What.
+    pub entry: EntryId,
+}
+
+/// A value that went into a node's log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// When, first.
+    pub at_us: u64,
+    /// On which node, first.
+    pub node: NodeId,
+    /// Under which stamp.
+    pub stamp: Stamp,
+    /// Under which name.
+    pub dot: Dot,
+}
+
+/// All that the harness has seen in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Observations {
+    /// Starts of leaderships, in order.
+    pub leaderships: Vec<Leadership>,
+    /// Commits, in order.
+    pub commits: Vec<Commit>,
+    /// For each value, the names under which it was logged: more than one where a leaderless
+    /// coordinator had to stamp it again.
+    pub written: BTreeMap<String, Vec<Written>>,
+    /// How often each interesting thing happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Wiped nodes that count again: for each group, who.
+    pub admitted: Vec<(GroupId, NodeId)>,
+    /// All events but commits, in order, with the nodes that they happened to.
+    pub events: Vec<(NodeId, Event)>,
+}
+
+impl Observations {
+    /// Something interesting happened.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Takes note of an event.
+    pub fn event(&mut self, at_us: u64, node: NodeId, event: &Event) {
+        match event {
+            Event::BecameLeader { group, epoch } => {
+                if self.leaderships.iter().any(|before| before.group == *group) {
+                    self.count("failover");
+                }
+                self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
+            }
+            Event::SteppedDown { .. } => self.count("stepped down"),
+            Event::Committed { group, entry } => {
+                self.commits.push(Commit { node, group: *group, entry: *entry });
+            }
+            Event::Truncated { .. } => self.count("truncation"),
+            Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
+            Event::VoterAdmitted { group, node: member, .. } => {
+                self.count("voter admitted");
+                self.admitted.push((*group, *member));
+            }
+            Event::ConflictResolved { .. } => self.count("conflict resolved"),
+            Event::ReadRepaired { .. } => self.count("read repair"),
+            Event::Alarm(_) => self.count("alarm"),
+        }
+        if !matches!(event, Event::Committed { .. }) {
+            self.events.push((node, event.clone()));
+        }
+    }
+
+    /// Looks for written values in a record of a node's log, whatever model it belongs to: they
+    /// lie in it as [`Record`]s, in the encoding of `wire.rs`.
+    pub fn logged(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) {
+        let mut from = 0;
+        while let Some(found) = find(bytes.get(from..).unwrap_or(&[])) {
+            let place = from + found;
+            from = place + 1;
+            let Some(start) = place.checked_sub(RECORD_HEAD_BYTES) else { continue };
+            let Ok(record) = Reader(bytes.get(start..).unwrap_or(&[])).record() else { continue };
+            from = place + self.record(at_us, node, &record).max(1);
+        }
+    }
+
+    /// Takes note of a record; returns the length of its value.
+    fn record(&mut self, at_us: u64, node: NodeId, record: &Record) -> usize {
+        let Value::String(value) = &record.value else { return 0 };
+        let Some(token) = tokens(value).pop() else { return 0 };
+        let written = Written { at_us, node, stamp: record.stamp, dot: record.dot };
+        let names = self.written.entry(token).or_default();
+        if !names.iter().any(|name| name.dot == record.dot && name.stamp == record.stamp) {
+            names.push(written);
+        }
+        value.len()
+    }
+
+    /// The largest stamp under which a value was logged.
+    pub fn stamp_of(&self, value: &str) -> Option<Stamp> {
+        self.written.get(value)?.iter().map(|written| written.stamp).max()
+    }
+}
+
+fn find(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == TOKEN_START)
+}
+
+/// The written values of which a string is made: one, or more after APPENDs.
+pub fn tokens(value: &[u8]) -> Vec<String> {
+    value
+        .split_inclusive(|byte| *byte == TOKEN_END)
+        .filter(|part| part.first() == Some(&TOKEN_START) && part.last() == Some(&TOKEN_END))
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replication::wire::Writer;
+
+    #[test]
+    fn values_are_found_in_any_record_with_their_names() {
+        let record = |stamp, value: &str| Record {
+            stamp: Stamp(stamp),
+            dot: Dot { actor: 7, counter: stamp },
+            value: Value::String(value.as_bytes().into()),
+            expiry_stamp: Stamp(0),
+            expires_at_ms: None,
+            increments: Vec::new(),
+        };
+        let mut bytes = vec![1, 2, 3, TOKEN_START];
+        Writer(&mut bytes).record(&record(5, "~c1.1;"));
+        Writer(&mut bytes).bytes(b"key");
+        Writer(&mut bytes).record(&record(6, "~c1.1;~c2.1;"));
+        let mut observations = Observations::default();
+        observations.logged(1, NodeId(0), &bytes);
+        observations.logged(2, NodeId(1), &bytes);
+        let dots = |token: &str| -> Vec<u64> {
+            observations.written.get(token).into_iter().flatten().map(|w| w.dot.counter).collect()
+        };
+        assert_eq!(dots("~c1.1;"), [5]);
+        assert_eq!(dots("~c2.1;"), [6]);
+        assert_eq!(observations.stamp_of("~c2.1;"), Some(Stamp(6)));
+    }
+}

@@ -1,0 +1,363 @@
+//! What a seed stands for: the cluster, its numbers, the clients and which faults there are.
+//! Everything is drawn from the seed and can be printed.
+
+use crate::cluster::Plan;
+use crate::disk::Pace;
+use crate::network::Weather;
+use replication::keyspace::{
+    Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
+    Leaderless, Member, MissingAcks, Model, MultiLeader, Reads,
+};
+use replication::mutant::Mutants;
+use replication::node::{Limits, Timing};
+use replication::quorum::Quorum;
+use replication::random::Random;
+use replication::{DatacenterId, KeyspaceId};
+use std::fmt;
+
+/// The models, as the command line calls them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ModelName {
+    /// One leader.
+    LeaderFollower,
+    /// One leader in each datacenter.
+    MultiLeader,
+    /// No leader.
+    Leaderless,
+}
+
+impl ModelName {
+    /// All of them.
+    pub const ALL: [ModelName; 3] =
+        [ModelName::LeaderFollower, ModelName::MultiLeader, ModelName::Leaderless];
+
+    /// By its name on the command line.
+    pub fn parse(text: &str) -> Option<ModelName> {
+        Self::ALL.into_iter().find(|model| model.to_string() == text)
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ModelName::LeaderFollower => "leader-follower",
+            ModelName::MultiLeader => "multi-leader",
+            ModelName::Leaderless => "leaderless",
+        })
+    }
+}
+
+/// Which families of faults a seed has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Families {
+    /// Single nodes crash and restart.
+    pub crashes: bool,
+    /// All nodes lose power at once.
+    pub crash_of_all: bool,
+    /// The network splits.
+    pub partitions: bool,
+    /// Links are cut in one direction.
+    pub one_way: bool,
+    /// Disks become slow for a while.
+    pub slow_disks: bool,
+    /// Wall clocks jump.
+    pub clocks: bool,
+    /// A disk is replaced by an empty one.
+    pub wipes: bool,
+    /// Faults aim at whoever has just begun to lead.
+    pub leader_hunt: bool,
+}
+
+/// A seed, spelt out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// The model of the only keyspace.
+    pub model: ModelName,
+    /// The cluster.
+    pub plan: Plan,
+    /// Its faults.
+    pub families: Families,
+    /// How many clients there are.
+    pub clients: usize,
+    /// How many commands they give in all.
+    pub operations: usize,
+    /// How long the faults go on, at most.
+    pub safety_us: u64,
+    /// Whether clients send several commands at once.
+    pub pipelines: bool,
+}
+
+impl Options {
+    /// What a seed stands for with a model.
+    pub fn of(seed: u64, model: ModelName, mutants: Mutants) -> Options {
+        let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ model as u64);
+        let mut families = families(model, &mut random);
+        let cluster = match model {
+            ModelName::LeaderFollower => leader_follower(&mut random),
+            ModelName::MultiLeader => multi_leader(&mut random),
+            ModelName::Leaderless => leaderless(&mut random),
+        };
+        families.wipes &= survives_a_wipe(&cluster);
+        let plan = Plan {
+            cluster,
+            timing: timing(&mut random),
+            limits: limits(&mut random),
+            mutants,
+            weather: weather(&mut random),
+            pace: pace(&mut random),
+        };
+        Options {
+            seed,
+            model,
+            plan,
+            families,
+            clients: random.range(3, 9) as usize,
+            operations: random.range(100, 260) as usize,
+            safety_us: random.range(2_000_000, 5_000_000),
+            pipelines: random.chance(40),
+        }
+    }
+
+    /// The numbers of its leader-follower groups, where it has any.
+    pub fn quorum(&self) -> Option<Quorum> {
+        self.plan.cluster.keyspaces.first().and_then(|keyspace| match &keyspace.model {
+            Model::LeaderFollower(options) => Some(Quorum::of(&options.group)),
+            Model::MultiLeader(options) => Some(Quorum::of(&options.group)),
+            Model::Leaderless(_) => None,
+        })
+    }
+
+    /// N, W and R, where it is leaderless.
+    pub fn leaderless(&self) -> Option<(usize, usize, usize)> {
+        self.plan.cluster.keyspaces.first().and_then(|keyspace| match &keyspace.model {
+            Model::Leaderless(o) => Some((o.n.into(), o.w.into(), o.r.into())),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {} {}: {} nodes", self.seed, self.model, self.plan.cluster.members.len())?;
+        if let Some(q) = self.quorum() {
+            write!(f, ", N={} A={} E={} C={}", q.replicas, q.acks, q.election, q.commit)?;
+        }
+        if let Some((n, w, r)) = self.leaderless() {
+            write!(f, ", n={n} w={w} r={r}")?;
+        }
+        write!(f, ", {} clients, {} commands", self.clients, self.operations)?;
+        write!(f, "\n{:?}\n{:?}", self.families, self.plan.weather)?;
+        write!(f, "\n{:?}\n{:?}\n{:?}", self.plan.timing, self.plan.limits, self.plan.pace)
+    }
+}
+
+fn families(model: ModelName, random: &mut Random) -> Families {
+    Families {
+        crashes: random.chance(70),
+        crash_of_all: random.chance(30),
+        partitions: random.chance(60),
+        one_way: random.chance(40),
+        slow_disks: random.chance(30),
+        clocks: random.chance(50),
+        wipes: random.chance(25),
+        leader_hunt: model != ModelName::Leaderless && random.chance(40),
+    }
+}
+
+/// Whether the cluster goes on without an operator when one disk is empty: an election among the
+/// others must be possible.
+fn survives_a_wipe(cluster: &Cluster) -> bool {
+    cluster.keyspaces.iter().all(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(LeaderFollower { group, .. })
+        | Model::MultiLeader(MultiLeader { group, .. }) => {
+            let quorum = Quorum::of(group);
+            quorum.election < quorum.replicas && quorum.commit < quorum.replicas
+        }
+        Model::Leaderless(_) => true,
+    })
+}
+
+/// Members named `eu-1`, `eu-2`, ... `us-1`, ..., which is also their order.
+pub fn members(datacenters: &[&str], nodes: usize) -> Vec<Member> {
+    let mut members = Vec::new();
+    for (number, datacenter) in datacenters.iter().enumerate() {
+        for node in 1..=nodes {
+            let datacenter_id = DatacenterId(number as u8);
+            members
+                .push(Member { name: format!("{datacenter}-{node}"), datacenter: datacenter_id });
+        }
+    }
+    members
+}
+
+/// A cluster with one keyspace, that of the empty prefix.
+pub fn cluster_of(datacenters: &[&str], nodes: usize, model: Model, secret: u64) -> Cluster {
+    Cluster {
+        name: String::from("simulated"),
+        secret,
+        datacenters: datacenters.iter().map(|name| name.to_string()).collect(),
+        members: members(datacenters, nodes),
+        keyspaces: vec![Keyspace { id: KeyspaceId(1), prefix: Vec::new(), model }],
+    }
+}
+
+/// How a group replicates, with short timeouts.
+pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
+    GroupOptions {
+        replicas,
+        acks,
+        failover,
+        missing_acks: MissingAcks::Error,
+        ack_timeout_ms: 400,
+        reads: Reads::Leader,
+        durability: Durability::Fsync,
+    }
+}
+
+fn leader_follower(random: &mut Random) -> Cluster {
+    let nodes = if random.chance(60) { 3 } else { 5 };
+    let acks = match random.range(0, 10) {
+        0 | 1 => Acks::Async,
+        2 | 3 => Acks::SemiSync,
+        4 => Acks::Sync,
+        5 if nodes == 5 => Acks::Exactly(4),
+        _ => Acks::Majority,
+    };
+    let loses = random.chance(if acks == Acks::Async { 70 } else { 15 });
+    let failover = if loses { Failover::Available } else { Failover::Safe };
+    let model = Model::LeaderFollower(LeaderFollower {
+        home: DatacenterId(0),
+        partitions: if random.chance(80) { 1 } else { 2 },
+        group: group(nodes, acks, failover),
+    });
+    cluster_of(&["eu"], usize::from(nodes), model, random.next())
+}
+
+fn multi_leader(random: &mut Random) -> Cluster {
+    let acks = match random.range(0, 10) {
+        0 => Acks::Async,
+        1 | 2 => Acks::SemiSync,
+        3 => Acks::Sync,
+        _ => Acks::Majority,
+    };
+    let loses = acks == Acks::Async && random.chance(50);
+    let failover = if loses { Failover::Available } else { Failover::Safe };
+    let model = Model::MultiLeader(MultiLeader {
+        datacenters: vec![DatacenterId(0), DatacenterId(1)],
+        partitions: 1,
+        group: group(3, acks, failover),
+        conflicts: Conflicts::LastWriteWins,
+    });
+    cluster_of(&["eu", "us"], 3, model, random.next())
+}
+
+fn leaderless(random: &mut Random) -> Cluster {
+    let (w, r) = match random.range(0, 8) {
+        0 => (3, 1),
+        1 => (1, 3),
+        2 => (1, 1),
+        _ => (2, 2),
+    };
+    let model = Model::Leaderless(Leaderless {
+        partitions: 4,
+        n: 3,
+        w,
+        r,
+        durability: Durability::Fsync,
+        timeout_ms: 300,
+    });
+    cluster_of(&["eu", "us"], 3, model, random.next())
+}
+
+fn timing(random: &mut Random) -> Timing {
+    let heartbeat_interval_us = random.range(20_000, 50_000);
+    Timing {
+        heartbeat_interval_us,
+        election_timeout_us: heartbeat_interval_us * random.range(4, 8),
+        leader_wait_us: random.range(300_000, 900_000),
+        forward_timeout_us: random.range(300_000, 900_000),
+    }
+}
+
+fn limits(random: &mut Random) -> Limits {
+    let tiny = |random: &mut Random| random.chance(50);
+    let mut limits = Limits::default();
+    if tiny(random) {
+        limits.append_bytes_max = random.range(100, 600) as usize;
+    }
+    if tiny(random) {
+        limits.image_bytes_max = random.range(200, 1000) as usize;
+    }
+    if tiny(random) {
+        limits.log_bytes_max = random.range(500, 4000) as usize;
+    }
+    if random.chance(60) {
+        limits.checkpoint_bytes = random.range(4_000, 30_000);
+    }
+    if random.chance(20) {
+        limits.uncommitted_entries_max = random.range(4, 20) as usize;
+    }
+    limits
+}
+
+fn weather(random: &mut Random) -> Weather {
+    let bad = |random: &mut Random, most: u64| {
+        if random.chance(50) { random.range(1, most) } else { 0 }
+    };
+    Weather {
+        loss_percent: bad(random, 25),
+        repeat_percent: bad(random, 30),
+        repeat_late_us: random.range(1_000, 2_000_000),
+        delay_min_us: random.range(50, 500),
+        delay_mean_us: random.range(50, 5_000),
+        spike_percent: bad(random, 8),
+        spike_us: random.range(5_000, 300_000),
+    }
+}
+
+fn pace(random: &mut Random) -> Pace {
+    let sync = random.range(200, 6_000);
+    Pace { write_us: (20, 200), sync_us: (sync / 2, sync * 2) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_always_stands_for_the_same() {
+        for model in ModelName::ALL {
+            let text = |seed| Options::of(seed, model, Mutants::default()).to_string();
+            assert_eq!(text(7), text(7));
+            assert_ne!(text(7), text(8));
+        }
+    }
+
+    #[test]
+    fn a_wipe_leaves_enough_nodes_for_an_election() {
+        for seed in 0..500 {
+            let options = Options::of(seed, ModelName::LeaderFollower, Mutants::default());
+            if let (true, Some(quorum)) = (options.families.wipes, options.quorum()) {
+                assert!(quorum.election < quorum.replicas, "{quorum:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_modes_and_rows_are_among_the_first_seeds() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 1..=200 {
+            let options = Options::of(seed, ModelName::LeaderFollower, Mutants::default());
+            seen.extend(options.quorum().map(|q| (q.replicas, q.acks, q.election)));
+            let options = Options::of(seed, ModelName::Leaderless, Mutants::default());
+            seen.extend(options.leaderless());
+        }
+        // (N, A, E), then (n, w, r).
+        let wanted = [(3, 1, 2), (3, 1, 3), (3, 2, 2), (3, 3, 2), (5, 3, 3), (5, 2, 4), (5, 4, 3)];
+        for row in wanted.into_iter().chain([(3, 2, 2), (3, 3, 1), (3, 1, 3), (3, 1, 1)]) {
+            assert!(seen.contains(&row), "{row:?} is not in {seen:?}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! One seed from its first command to the verdict.
+//!
+//! *Safety*: clients and faults, for some virtual seconds. *Liveness*: everything is healed, and
+//! everything that is pending must finish within a limit. Then a last write must succeed, all
+//! replicas must become equal, clients read every key on every node, and the checkers judge.
+
+use crate::cluster::{Cluster, GARBLED, Outside, Timer};
+use crate::convergence;
+use crate::faults::Faults;
+use crate::history::{Action, Answer, History, Operation, Outcome};
+use crate::judge;
+use crate::observe::Observations;
+use crate::options::{ModelName, Options};
+use crate::trace::Trace;
+use crate::workload::{Workload, datacenter};
+use replication::mutant::Mutants;
+use replication::{NodeId, Reply};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How long anything that is pending may take once everything is healed.
+const LIVENESS_US: u64 = 20_000_000;
+/// How long clients are quiet before the final reads, so that what is on its way arrives.
+const QUIET_US: u64 = 300_000;
+/// Between two looks at something that is waited for.
+const LOOK_US: u64 = 50_000;
+/// After how long a final command without an answer is given again.
+const FINAL_PATIENCE_US: u64 = 3_000_000;
+/// A run that does more is wedged: nodes that talk for ever.
+const STEPS_MAX: u64 = 3_000_000;
+/// The client number of final commands, plus the node's number.
+const FINAL_CLIENT: usize = 1000;
+/// The key of the last write: nobody else uses it.
+const LAST_KEY: &str = "last:0";
+
+/// What a run has come to.
+#[derive(Debug)]
+pub struct Outcomes {
+    /// The seed, spelt out.
+    pub options: Options,
+    /// What went wrong, if anything.
+    pub failure: Option<String>,
+    /// How often each interesting thing happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// What clients saw.
+    pub history: History,
+    /// The story, if it was asked for.
+    pub trace: Trace,
+    /// How many things happened.
+    pub steps: u64,
+}
+
+impl Outcomes {
+    /// The command that plays the same run again.
+    pub fn replay(&self) -> String {
+        format!("cargo sim {} --model {} --trace", self.options.seed, self.options.model)
+    }
+}
+
+/// Plays a seed.
+pub fn run(seed: u64, model: ModelName, mutants: Mutants, trace: bool) -> Outcomes {
+    let options = Options::of(seed, model, mutants);
+    let mut cluster = Cluster::new(options.plan.clone(), seed, Trace::new(trace));
+    let mut history = History::default();
+    // A panic in the core is a finding like any other, and must not hide the seed.
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let mut play = Play::new(&options, &mut cluster);
+        let failure = play.all().err();
+        (std::mem::take(&mut play.workload.history), failure)
+    }));
+    let failure = match played {
+        Ok((seen, failure)) => {
+            history = seen;
+            failure
+        }
+        Err(panic) => Some(format!("panic: {}", panic_text(panic.as_ref()))),
+    };
+    if let Some(failure) = &failure {
+        cluster.trace.line(cluster.now_us, || format!("FAILED: {failure}"));
+    }
+    let Observations { counts, .. } = cluster.observations;
+    Outcomes { options, failure, counts, history, trace: cluster.trace, steps: cluster.steps }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+        .unwrap_or_else(|| String::from("without a text"))
+}
+
+/// A run while it is played.
+struct Play<'a> {
+    options: &'a Options,
+    cluster: &'a mut Cluster,
+    workload: Workload,
+    faults: Faults,
+}
+
+impl<'a> Play<'a> {
+    fn new(options: &'a Options, cluster: &'a mut Cluster) -> Play<'a> {
+        let workload = Workload::new(options, cluster);
+        let faults = Faults::new(options.families, cluster);
+        Play { options, cluster, workload, faults }
+    }
+
+    fn all(&mut self) -> Result<(), String> {
+        let end_us = self.options.safety_us;
+        while self.cluster.now_us < end_us && !self.workload.is_over() {
+            let until = end_us.min(self.cluster.now_us + LOOK_US);
+            self.pass(until)?;
+        }
+        self.faults.heal(self.cluster);
+        self.workload.wind_up();
+        self.wait_for("every command to be answered", |play| play.workload.waiting() == 0)?;
+        self.last_write()?;
+        self.pass(self.cluster.now_us + QUIET_US)?;
+        let end = if self.options.model == ModelName::Leaderless {
+            let end = self.final_reads(NodeId(0), true)?;
+            self.pass(self.cluster.now_us + QUIET_US)?;
+            self.wait_for_convergence()?;
+            end
+        } else {
+            self.wait_for_convergence()?;
+            self.final_reads(NodeId(0), false)?
+        };
+        for node in self.cluster.nodes().into_iter().skip(1) {
+            let other = self.final_reads(node, false)?;
+            if other != end {
+                return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
+            }
+        }
+        judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
+    }
+
+    /// Lets time pass, and takes care of whatever concerns clients and faults.
+    fn pass(&mut self, until_us: u64) -> Result<(), String> {
+        while let Some(outside) = self.cluster.next(until_us) {
+            self.take(outside)?;
+        }
+        if self.cluster.observations.counts.contains_key(GARBLED) {
+            return Err(String::from("a message is another one after encoding and decoding"));
+        }
+        if self.cluster.steps > STEPS_MAX {
+            return Err(format!("wedged: more than {STEPS_MAX} steps"));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, outside: Outside) -> Result<(), String> {
+        match outside {
+            Outside::Timer(Timer::Client(client, number)) => {
+                self.workload.timer(client, number, self.cluster);
+            }
+            Outside::Timer(Timer::Fault(number)) => self.faults.timer(number, self.cluster),
+            Outside::Timer(Timer::Phase(_)) => {}
+            Outside::Reply { connection, sequence, reply } => {
+                self.workload.reply(connection, sequence, &reply, self.cluster);
+            }
+            Outside::Broken(connection) => self.workload.broken(connection, self.cluster),
+            Outside::CannotStart(node, why) => return Err(format!("{node} cannot start: {why}")),
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, what: &str, done: impl Fn(&Play<'_>) -> bool) -> Result<(), String> {
+        let limit_us = self.cluster.now_us + LIVENESS_US;
+        while !done(self) {
+            if self.cluster.now_us >= limit_us {
+                return Err(format!("liveness: waited {LIVENESS_US} us for {what}"));
+            }
+            self.pass(self.cluster.now_us + LOOK_US)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_convergence(&mut self) -> Result<(), String> {
+        let waited =
+            self.wait_for("all replicas to be equal", |play| convergence::all_equal(play.cluster));
+        waited.map_err(|text| format!("{text}: {:?}", convergence::differences(self.cluster)))
+    }
+
+    /// After everything is healed, a write must succeed on every node's word.
+    fn last_write(&mut self) -> Result<(), String> {
+        for node in self.cluster.nodes() {
+            let value = format!("~last{};", node.0);
+            self.insist(node, LAST_KEY, Action::Set(value), false)?;
+        }
+        Ok(())
+    }
+
+    /// Reads every key on one node, `from_all` replicas if that is asked for.
+    fn final_reads(
+        &mut self,
+        node: NodeId,
+        from_all: bool,
+    ) -> Result<BTreeMap<String, Option<String>>, String> {
+        let keys: Vec<String> =
+            self.workload.history.keys().into_iter().map(String::from).collect();
+        let mut end = BTreeMap::new();
+        for key in keys {
+            let answer = self.insist(node, &key, Action::Get, from_all)?;
+            let Answer::Value(value) = answer else {
+                return Err(format!("GET {key} on {node} answered {answer:?}"));
+            };
+            end.insert(key, value);
+        }
+        Ok(end)
+    }
+
+    /// Gives a command until it is carried out.
+    fn insist(
+        &mut self,
+        node: NodeId,
+        key: &str,
+        action: Action,
+        from_all: bool,
+    ) -> Result<Answer, String> {
+        let limit_us = self.cluster.now_us + LIVENESS_US;
+        let mut last = String::from("no answer");
+        while self.cluster.now_us < limit_us {
+            match self.attempt(node, key, &action, from_all)? {
+                Outcome::Done(answer) => return Ok(answer),
+                Outcome::Refused(why) | Outcome::Unknown(why) => last = why,
+                Outcome::Pending => {}
+            }
+            self.pass(self.cluster.now_us + LOOK_US)?;
+        }
+        Err(format!("liveness: {action:?} of {key} on {node} does not succeed: {last}"))
+    }
+
+    /// Gives a command once, and waits for its reply.
+    fn attempt(
+        &mut self,
+        node: NodeId,
+        key: &str,
+        action: &Action,
+        from_all: bool,
+    ) -> Result<Outcome, String> {
+        let mut words = action.arguments(key);
+        if let (true, Some((n, _, _))) = (from_all, self.options.leaderless()) {
+            words.splice(0..0, ["TF.WITH", "R", &n.to_string(), "--"].map(String::from));
+        }
+        let connection = self.cluster.connect(node);
+        let invoked_us = self.cluster.now_us;
+        self.cluster.trace.line(invoked_us, || format!("final @{node}: {}", words.join(" ")));
+        let sequence = self.cluster.request(connection, words);
+        let mut operation = Operation {
+            client: FINAL_CLIENT + usize::from(node.0),
+            connection: connection.0,
+            node,
+            datacenter: datacenter(self.cluster, node),
+            key: key.to_string(),
+            action: action.clone(),
+            invoked_us,
+            returned_us: u64::MAX,
+            outcome: Outcome::Pending,
+        };
+        let reply = self.reply_of(connection, sequence)?;
+        let now_us = self.cluster.now_us;
+        match reply {
+            Some(reply) => operation.complete(&reply, now_us),
+            None => operation.abandon("no answer", now_us),
+        }
+        let outcome = operation.outcome.clone();
+        self.cluster.trace.line(now_us, || format!("final @{node}: {outcome:?}"));
+        self.workload.history.operations.push(operation);
+        self.cluster.hang_up(connection);
+        Ok(outcome)
+    }
+
+    fn reply_of(
+        &mut self,
+        wanted: replication::ClientId,
+        number: u64,
+    ) -> Result<Option<Reply<'static>>, String> {
+        let until_us = self.cluster.now_us + FINAL_PATIENCE_US;
+        while let Some(outside) = self.cluster.next(until_us) {
+            match outside {
+                Outside::Reply { connection, sequence, reply }
+                    if connection == wanted && sequence == number =>
+                {
+                    return Ok(Some(reply));
+                }
+                Outside::Broken(connection) if connection == wanted => return Ok(None),
+                other => self.take(other)?,
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,46 @@
+//! Golden scripts: a story about a cluster, without chance, that asserts what clients and events
+//! say. One step a line; `#` begins a comment, and every script begins with one that says in plain
+//! words what happens.
+//!
+//! ```text
+//! cluster eu=3 us=3
+//! keyspace leader-follower acks=semi-sync failover=safe
+//! expect event BecameLeader           waits until one has happened since the last such line
+//! name old = leader                   names: eu-1, leader, follower-1, ..., all, and own ones
+//! client c1 @follower-1: SET k a
+//! expect OK                           waits for the reply; of an error, its first word is enough
+//! partition old | others              nothing gets from one side to the other
+//! cut eu-1 -> eu-2                    one direction only
+//! heal
+//! crash eu-1                          loses power
+//! start all
+//! wipe eu-2                           a crashed node gets an empty disk
+//! clock us-1 +500ms
+//! run 2s
+//! expect no event Truncated           none since the last `expect event`
+//! expect c1: OK                       where several clients wait
+//! expect equal                        all replicas hold the same, soon
+//! ```
+
+mod parse;
+mod play;
+
+pub use parse::{Expected, Step, parse};
+pub use play::play;
+
+/// A line that is wrong, or did not come true.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptError {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl std::fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}: {}", self.line, self.text)
+    }
+}
+
+impl std::error::Error for ScriptError {}

@@ -1,0 +1,355 @@
+//! A script is played on a cluster in calm weather; only what it says goes wrong.
+
+use super::{Expected, ScriptError, Step, parse};
+use crate::cluster::{Cluster, Outside, Plan};
+use crate::convergence;
+use crate::disk::Pace;
+use crate::network::Weather;
+use crate::options::{cluster_of, group};
+use crate::trace::Trace;
+use replication::keyspace::{
+    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, Model, MultiLeader, Reads,
+};
+use replication::mutant::Mutants;
+use replication::node::{Limits, Timing};
+use replication::{ClientId, DatacenterId, Event, NodeId, Reply};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long something that is expected may take.
+const PATIENCE_US: u64 = 5_000_000;
+/// Between two looks at it.
+const LOOK_US: u64 = 10_000;
+/// The seed of what little chance is left: delays, election timeouts.
+const SEED: u64 = 1;
+
+/// Plays a script and returns its trace.
+///
+/// # Errors
+/// The first line that is wrong or did not come true, and the trace up to there.
+pub fn play(text: &str) -> Result<Trace, (ScriptError, Trace)> {
+    let steps = parse(text).map_err(|error| (error, Trace::default()))?;
+    let mut stage = Stage::default();
+    for (line, step) in steps {
+        if let Err(text) = stage.step(&step) {
+            let trace = stage.cluster.map(|cluster| cluster.trace).unwrap_or_default();
+            return Err((ScriptError { line, text }, trace));
+        }
+    }
+    Ok(stage.cluster.map(|cluster| cluster.trace).unwrap_or_default())
+}
+
+/// The state of a script.
+#[derive(Default)]
+struct Stage {
+    datacenters: Vec<(String, usize)>,
+    cluster: Option<Cluster>,
+    names: BTreeMap<String, NodeId>,
+    clients: BTreeMap<String, Client>,
+    last_client: String,
+    /// Up to where events have been expected.
+    seen: usize,
+}
+
+/// A script's client: one connection to each node that it asks.
+#[derive(Default)]
+struct Client {
+    connections: BTreeMap<NodeId, ClientId>,
+    waiting: VecDeque<(ClientId, u64)>,
+    answers: BTreeMap<(ClientId, u64), String>,
+}
+
+impl Stage {
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Cluster(datacenters) => self.datacenters = datacenters.clone(),
+            Step::Keyspace(model, options) => self.build(model, options)?,
+            Step::Run(duration) => self.pass(*duration)?,
+            Step::Name(name, node) => {
+                let node = self.one(node)?;
+                self.names.insert(name.clone(), node);
+            }
+            Step::Crash(names) => {
+                for node in self.nodes(names)? {
+                    self.cluster()?.crash(node, true);
+                }
+            }
+            Step::Start(names) => {
+                for node in self.nodes(names)? {
+                    self.cluster()?.start(node);
+                }
+            }
+            Step::Wipe(name) => {
+                let node = self.one(name)?;
+                self.cluster()?.wipe(node);
+            }
+            Step::Partition(left, right) => self.partition(left, right)?,
+            Step::Cut(from, to) => {
+                let (from, to) = (self.one(from)?, self.one(to)?);
+                self.cluster()?.network.set_cut(from, to, true);
+            }
+            Step::Heal => self.cluster()?.network.heal(),
+            Step::Clock(name, by_ms) => {
+                let node = self.one(name)?;
+                if let Some(server) = self.cluster()?.servers.get_mut(usize::from(node.0)) {
+                    server.clock.jump(*by_ms);
+                }
+            }
+            Step::Client(name, node, words) => self.call(name, node, words)?,
+            Step::Expect(expected) => self.expect(expected)?,
+        }
+        Ok(())
+    }
+
+    fn cluster(&mut self) -> Result<&mut Cluster, String> {
+        self.cluster.as_mut().ok_or_else(|| String::from("the keyspace comes first"))
+    }
+
+    fn build(&mut self, model: &str, options: &[(String, String)]) -> Result<(), String> {
+        let names: Vec<&str> = self.datacenters.iter().map(|(name, _)| name.as_str()).collect();
+        let nodes = self.datacenters.first().map_or(0, |(_, nodes)| *nodes);
+        if nodes == 0 || self.datacenters.iter().any(|(_, count)| *count != nodes) {
+            return Err("`cluster eu=3 us=3`, equal in size, comes before the keyspace".into());
+        }
+        let model = model_of(model, options, nodes, names.len())?;
+        let plan = Plan {
+            cluster: cluster_of(&names, nodes, model, SEED),
+            timing: Timing {
+                heartbeat_interval_us: 30_000,
+                election_timeout_us: 200_000,
+                leader_wait_us: 2_000_000,
+                forward_timeout_us: 2_000_000,
+            },
+            limits: Limits::default(),
+            mutants: Mutants::default(),
+            weather: Weather::calm(),
+            pace: Pace::quick(),
+        };
+        self.cluster = Some(Cluster::new(plan, SEED, Trace::new(true)));
+        Ok(())
+    }
+
+    /// The nodes that a word names.
+    fn nodes(&mut self, word: &str) -> Result<Vec<NodeId>, String> {
+        if let Some(node) = self.names.get(word) {
+            return Ok(vec![*node]);
+        }
+        let cluster = self.cluster()?;
+        if word == "all" {
+            return Ok(cluster.nodes());
+        }
+        if let Some(node) = cluster.node(word) {
+            return Ok(vec![node]);
+        }
+        let leader = cluster.observations.leaderships.last().map(|l| l.node);
+        let leader = leader.ok_or_else(|| format!("{word}: there is no node of this name"))?;
+        let others: Vec<NodeId> = cluster.nodes().into_iter().filter(|n| *n != leader).collect();
+        match (word, word.strip_prefix("follower-").and_then(|n| n.parse::<usize>().ok())) {
+            ("leader", _) => Ok(vec![leader]),
+            ("others", _) => Ok(others),
+            (_, Some(number)) => {
+                let node = number.checked_sub(1).and_then(|place| others.get(place));
+                node.map(|node| vec![*node]).ok_or_else(|| format!("there is no {word}"))
+            }
+            _ => Err(format!("{word}: there is no node of this name")),
+        }
+    }
+
+    fn one(&mut self, word: &str) -> Result<NodeId, String> {
+        let nodes = self.nodes(word)?;
+        match nodes.as_slice() {
+            [node] => Ok(*node),
+            _ => Err(format!("{word} is {} nodes", nodes.len())),
+        }
+    }
+
+    fn partition(&mut self, left: &[String], right: &[String]) -> Result<(), String> {
+        let mut sides = [Vec::new(), Vec::new()];
+        for (side, words) in sides.iter_mut().zip([left, right]) {
+            for word in words {
+                side.extend(self.nodes(word)?);
+            }
+        }
+        let [left, right] = sides;
+        let cluster = self.cluster()?;
+        for a in &left {
+            for b in right.iter().filter(|b| *b != a) {
+                cluster.network.set_cut(*a, *b, true);
+                cluster.network.set_cut(*b, *a, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, name: &str, node: &str, words: &[String]) -> Result<(), String> {
+        let node = self.one(node)?;
+        let cluster = self.cluster.as_mut().ok_or("the keyspace comes first")?;
+        let client = self.clients.entry(name.to_string()).or_default();
+        let connection = *client.connections.entry(node).or_insert_with(|| cluster.connect(node));
+        cluster.trace.line(cluster.now_us, || format!("{name} @{node}: {}", words.join(" ")));
+        let sequence = cluster.request(connection, words.to_vec());
+        client.waiting.push_back((connection, sequence));
+        self.last_client = name.to_string();
+        Ok(())
+    }
+
+    fn pass(&mut self, duration_us: u64) -> Result<(), String> {
+        let until_us = self.cluster()?.now_us + duration_us;
+        while let Some(outside) = self.cluster()?.next(until_us) {
+            match outside {
+                Outside::Reply { connection, sequence, reply } => {
+                    self.answer(connection, Some(sequence), &text_of(&reply));
+                }
+                Outside::Broken(connection) => self.answer(connection, None, "BROKEN"),
+                Outside::CannotStart(node, why) => {
+                    return Err(format!("{node} cannot start: {why}"));
+                }
+                Outside::Timer(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer to one command, or to all of a connection that broke.
+    fn answer(&mut self, connection: ClientId, sequence: Option<u64>, text: &str) {
+        for client in self.clients.values_mut() {
+            for (on, number) in &client.waiting {
+                if *on == connection && sequence.is_none_or(|wanted| wanted == *number) {
+                    client.answers.entry((*on, *number)).or_insert_with(|| text.to_string());
+                }
+            }
+            if sequence.is_none() {
+                client.connections.retain(|_, on| *on != connection);
+            }
+        }
+    }
+
+    fn expect(&mut self, expected: &Expected) -> Result<(), String> {
+        let limit_us = self.cluster()?.now_us + PATIENCE_US;
+        loop {
+            match self.look(expected)? {
+                Ok(()) => return Ok(()),
+                Err(so_far) if self.cluster()?.now_us >= limit_us => return Err(so_far),
+                Err(_) => self.pass(LOOK_US)?,
+            }
+        }
+    }
+
+    /// Whether it has come true; the inner error is what there is instead, so far.
+    fn look(&mut self, expected: &Expected) -> Result<Result<(), String>, String> {
+        match expected {
+            Expected::Reply(name, wanted) => {
+                let name = name.clone().unwrap_or_else(|| self.last_client.clone());
+                let client =
+                    self.clients.get_mut(&name).ok_or(format!("{name} has not asked anything"))?;
+                let open = *client.waiting.front().ok_or(format!("{name} waits for nothing"))?;
+                let Some(answer) = client.answers.remove(&open) else {
+                    return Ok(Err(format!("{name} has no answer, expected {wanted}")));
+                };
+                client.waiting.pop_front();
+                if answer == *wanted || answer.split(' ').next() == Some(wanted) {
+                    return Ok(Ok(()));
+                }
+                Err(format!("{name} was answered {answer}, expected {wanted}"))
+            }
+            Expected::Event(name, node) => {
+                let node = node.as_ref().map(|node| self.one(node)).transpose()?;
+                let seen = self.seen;
+                let events = &self.cluster()?.observations.events;
+                let found = events.iter().enumerate().skip(seen).find(|(_, (at, event))| {
+                    name_of(event) == *name && node.is_none_or(|node| node == *at)
+                });
+                let Some(place) = found.map(|(place, _)| place) else {
+                    return Ok(Err(format!("there was no event {name}")));
+                };
+                self.seen = place + 1;
+                Ok(Ok(()))
+            }
+            Expected::NoEvent(name) => {
+                let seen = self.seen;
+                let events = &self.cluster()?.observations.events;
+                match events.iter().skip(seen).find(|(_, event)| name_of(event) == *name) {
+                    Some((at, event)) => Err(format!("at {at} there was {event:?}")),
+                    None => Ok(Ok(())),
+                }
+            }
+            Expected::Equal => {
+                let differences = convergence::differences(self.cluster()?);
+                let text = format!("replicas differ: {differences:?}");
+                Ok(if differences.is_empty() { Ok(()) } else { Err(text) })
+            }
+        }
+    }
+}
+
+/// An event's name: the first word of how it prints.
+fn name_of(event: &Event) -> String {
+    let text = format!("{event:?}");
+    text.split([' ', '(', '{']).next().unwrap_or("").to_string()
+}
+
+/// A reply as a script writes it.
+fn text_of(reply: &Reply<'_>) -> String {
+    match reply {
+        Reply::Ok => String::from("OK"),
+        Reply::Simple(text) | Reply::Error(text) => text.to_string(),
+        Reply::Integer(number) => number.to_string(),
+        Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Reply::Nil => String::from("nil"),
+        Reply::Array(parts) => parts.iter().map(text_of).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn model_of(
+    name: &str,
+    options: &[(String, String)],
+    nodes: usize,
+    datacenters: usize,
+) -> Result<Model, String> {
+    let mut acks = Acks::Majority;
+    let mut failover = Failover::Safe;
+    let mut reads = Reads::Leader;
+    let (mut n, mut w, mut r) = (3u8, 2u8, 2u8);
+    for (option, value) in options {
+        let wrong = || format!("{option}={value}");
+        let number = || value.parse::<u8>().map_err(|_| wrong());
+        match (option.as_str(), value.as_str()) {
+            ("acks", "async") => acks = Acks::Async,
+            ("acks", "semi-sync") => acks = Acks::SemiSync,
+            ("acks", "sync") => acks = Acks::Sync,
+            ("acks", "majority") => acks = Acks::Majority,
+            ("acks", _) => acks = Acks::Exactly(number()?),
+            ("failover", "safe") => failover = Failover::Safe,
+            ("failover", "available") => failover = Failover::Available,
+            ("reads", "leader") => reads = Reads::Leader,
+            ("reads", "follower") => reads = Reads::Follower,
+            ("n", _) => n = number()?,
+            ("w", _) => w = number()?,
+            ("r", _) => r = number()?,
+            _ => return Err(wrong()),
+        }
+    }
+    let mut group = group(nodes as u8, acks, failover);
+    group.reads = reads;
+    match name {
+        "leader-follower" => Ok(Model::LeaderFollower(LeaderFollower {
+            home: DatacenterId(0),
+            partitions: 1,
+            group,
+        })),
+        "multi-leader" => Ok(Model::MultiLeader(MultiLeader {
+            datacenters: (0..datacenters).map(|number| DatacenterId(number as u8)).collect(),
+            partitions: 1,
+            group,
+            conflicts: Conflicts::LastWriteWins,
+        })),
+        "leaderless" => Ok(Model::Leaderless(Leaderless {
+            partitions: 1,
+            n,
+            w,
+            r,
+            durability: Durability::Fsync,
+            timeout_ms: 400,
+        })),
+        _ => Err(format!("there is no model called {name}")),
+    }
+}

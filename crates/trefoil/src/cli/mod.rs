@@ -1,0 +1,59 @@
+//! The command line: what can be asked for, and who does it.
+
+mod dev;
+mod explain;
+mod serve;
+mod status;
+
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// One Redis-compatible database with three replication models.
+#[derive(Parser)]
+#[command(name = "trefoil", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Start a whole cluster on this machine, to try things out.
+    Dev(dev::Options),
+    /// Run one node of a cluster.
+    Serve(serve::Options),
+    /// Show a cluster as one of its nodes sees it.
+    Status(status::Options),
+    /// Say what each keyspace of a configuration file guarantees.
+    Explain(explain::Options),
+}
+
+/// Does what the arguments ask for.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    show_errors_plainly();
+    let result = match arguments.task {
+        Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Serve(options) => serve::run(&options),
+        Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lines are not wrapped, so that names and paths in errors can be searched for and copied.
+fn show_errors_plainly() {
+    let colours = std::io::stderr().is_terminal();
+    // It can only fail if it was set before, and then the errors are shown all the same.
+    let _ = miette::set_hook(Box::new(move |_| {
+        let options = miette::MietteHandlerOpts::new().wrap_lines(false).terminal_links(false);
+        Box::new(options.color(colours).build())
+    }));
+}

@@ -1,0 +1,254 @@
+//! `trefoil status`: a cluster as one of its nodes sees it. Also the small client that `dev` uses.
+
+use comfy_table::{Table, presets};
+use miette::{IntoDiagnostic, WrapErr, miette};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a node may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A longer answer is none; bytes.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// What `status` is told.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The client port of the node.
+    #[arg(long)]
+    port: u16,
+    /// The IP address of the node.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Print what the node says as it is, in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a node says of its cluster. What a newer node adds is passed over; what an older one
+/// leaves out is empty.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+pub struct Status {
+    /// The node's name.
+    pub node: String,
+    /// All nodes.
+    pub members: Vec<MemberStatus>,
+    /// The keyspaces with the groups that the node knows of.
+    pub keyspaces: Vec<KeyspaceStatus>,
+}
+
+/// One node.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+pub struct MemberStatus {
+    name: String,
+    datacenter: String,
+    client: Option<String>,
+    peer: Option<String>,
+    up: bool,
+    heard_ms_ago: Option<u64>,
+}
+
+/// One keyspace.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+pub struct KeyspaceStatus {
+    /// Its prefix.
+    pub prefix: String,
+    /// Its model.
+    pub model: String,
+    /// Its groups.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// One group.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+pub struct GroupStatus {
+    /// Which share of the keys.
+    pub partition: u64,
+    /// Where; nowhere in particular in a leaderless keyspace.
+    pub datacenter: Option<String>,
+    /// Who leads, as far as the node knows.
+    pub leader: Option<String>,
+    epoch: Option<u64>,
+    commit: Option<u64>,
+    applied: Option<u64>,
+    role: Option<String>,
+    lag: BTreeMap<String, Lag>,
+}
+
+/// How far a follower is behind.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct Lag {
+    entries: Option<u64>,
+}
+
+/// Prints what a node knows.
+pub fn run(options: &Options) -> miette::Result<()> {
+    let address = SocketAddr::new(options.host, options.port);
+    let text = ask(address, ANSWER_TIMEOUT)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("no node answers at {address}"))?;
+    if options.json {
+        println!("{text}");
+        return Ok(());
+    }
+    let status: Status = serde_json::from_str(&text)
+        .map_err(|error| miette!("the answer of {address} makes no sense: {error}"))?;
+    print!("{}", show(&status));
+    Ok(())
+}
+
+/// Asks a node for its status.
+pub fn ask(address: SocketAddr, timeout: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(b"*1\r\n$9\r\nTF.STATUS\r\n")?;
+    let mut answer = BufReader::new(stream.take(ANSWER_BYTES_MAX));
+    let mut line = String::new();
+    answer.read_line(&mut line)?;
+    let line = line.trim_end();
+    let length = match line.split_at_checked(1) {
+        Some(("$", length)) => length.parse::<u64>().ok(),
+        Some(("-", error)) => return Err(io::Error::other(error.to_owned())),
+        _ => None,
+    };
+    let length = length
+        .filter(|length| *length <= ANSWER_BYTES_MAX)
+        .ok_or_else(|| io::Error::other(format!("it is not a Trefoil node: it said `{line}`")))?;
+    let mut text = String::new();
+    answer.take(length).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A table in the style of this command line.
+pub fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(head.to_vec());
+    table
+}
+
+/// A keyspace's prefix as it is shown.
+pub fn show_prefix(prefix: &str) -> String {
+    if prefix.is_empty() { String::from("(every other key)") } else { prefix.to_owned() }
+}
+
+fn show(status: &Status) -> String {
+    let mut members = table(&["node", "datacenter", "client", "peer", "state", "heard"]);
+    for member in &status.members {
+        let state = match (member.name == status.node, member.up) {
+            (true, _) => "this node",
+            (false, true) => "up",
+            (false, false) => "DOWN",
+        };
+        let heard = member.heard_ms_ago.map_or(String::new(), |ms| format!("{ms} ms ago"));
+        members.add_row([
+            member.name.as_str(),
+            &member.datacenter,
+            member.client.as_deref().unwrap_or(""),
+            member.peer.as_deref().unwrap_or(""),
+            state,
+            &heard,
+        ]);
+    }
+    let mut groups = table(&[
+        "keyspace",
+        "model",
+        "partition",
+        "datacenter",
+        "leader",
+        "epoch",
+        "commit",
+        "applied",
+        "role here",
+        "lag",
+    ]);
+    for keyspace in &status.keyspaces {
+        for row in group_rows(keyspace) {
+            groups.add_row(row);
+        }
+    }
+    let mut out = String::new();
+    let _ = writeln!(out, "{}\n\n{}", members.trim_fmt(), groups.trim_fmt());
+    out
+}
+
+/// One row a group; the many groups of a leaderless keyspace, which nobody leads, share one.
+fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
+    let number = |number: Option<u64>| number.map_or(String::from("-"), |n| n.to_string());
+    let head =
+        |partition: String| vec![show_prefix(&keyspace.prefix), keyspace.model.clone(), partition];
+    if keyspace.model == "leaderless" {
+        let here = keyspace.groups.iter().filter(|group| group.role.is_some()).count();
+        let mut row = head(format!("all {}", keyspace.groups.len()));
+        row.extend(["everywhere", "nobody", "-", "-", "-"].map(String::from));
+        row.extend([format!("replica of {here}"), String::new()]);
+        return vec![row];
+    }
+    let rows = keyspace.groups.iter().map(|group| {
+        let behind = group.lag.iter().map(|(node, lag)| format!("{node} {}", number(lag.entries)));
+        let mut row = head(group.partition.to_string());
+        row.extend([
+            group.datacenter.clone().unwrap_or_else(|| String::from("everywhere")),
+            group.leader.clone().unwrap_or_else(|| String::from("none")),
+            number(group.epoch),
+            number(group.commit),
+            number(group.applied),
+            group.role.clone().unwrap_or_default(),
+            behind.collect::<Vec<_>>().join(", "),
+        ]);
+        row
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_leniently_and_shown() {
+        let text = r#"{"node":"eu-1","incarnation":"00ff","new-thing":[1],
+            "members":[{"name":"eu-1","datacenter":"eu","client":"127.0.0.1:7001","up":true},
+                       {"name":"eu-2","datacenter":"eu","up":false,"heard_ms_ago":912}],
+            "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
+                {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
+                 "applied":42,"role":"leader","lag":{"eu-2":{"entries":3,"ms":9}}}]},
+              {"prefix":"session:","model":"leaderless","groups":[
+                {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
+              {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;
+        let shown = show(&serde_json::from_str(text).unwrap());
+        let words = ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"];
+        for word in words.iter().chain(&["all 2", "replica of 1"]) {
+            assert!(shown.contains(word), "`{word}` is not in:\n{shown}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_is_an_error() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for answer in ["-ERR unknown command\r\n", "HTTP/1.1 400\r\n", "$999999999999\r\n"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 19];
+                stream.read_exact(&mut request).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        for words in ["ERR unknown command", "not a Trefoil node", "not a Trefoil node"] {
+            let error = ask(address, ANSWER_TIMEOUT).unwrap_err().to_string();
+            assert!(error.contains(words), "`{words}` is not in: {error}");
+        }
+        server.join().unwrap();
+    }
+}

@@ -1,0 +1,138 @@
+//! One client's connection.
+
+use super::replies::Replies;
+use super::{OUT_BYTES_MAX, OUT_BYTES_SOFT, OUTSTANDING_MAX, Sent};
+use crate::resp::Protocol;
+use crate::resp::parse::Parser;
+use mio::net::TcpStream;
+use replication::ClientId;
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// What CLIENT REPLY has asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The next one is not.
+    Skip,
+}
+
+/// One client's connection.
+pub struct Client {
+    /// Its name towards the core; never used twice.
+    pub id: ClientId,
+    /// Its name towards people: CLIENT ID.
+    pub number: u64,
+    /// The socket.
+    pub stream: TcpStream,
+    /// The other end.
+    pub address: Option<SocketAddr>,
+    /// When it came.
+    pub since: Instant,
+    /// When it last asked something.
+    pub last_active: Instant,
+    /// What it calls itself: CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO.
+    pub library: (Vec<u8>, Vec<u8>),
+    /// Its last command, for CLIENT LIST.
+    pub last_command: &'static str,
+    /// How it wants to be answered.
+    pub protocol: Protocol,
+    /// Whether it wants to be answered.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// What has arrived of a request, if not all of it.
+    pub carry: Vec<u8>,
+    /// Where its parser stands.
+    pub parser: Parser,
+    /// What it is to be told.
+    pub replies: Replies,
+    /// The reply after which the connection is closed.
+    pub last_sequence: Option<u64>,
+    /// Nothing is read until its replies have gone.
+    pub paused: bool,
+    /// It is on the loop's list of sockets to read.
+    pub ready: bool,
+    /// The other end has said that nothing more comes, or the socket has failed.
+    pub ending: bool,
+    /// It is on the list of clients to be told something.
+    pub(super) dirty: bool,
+}
+
+impl Client {
+    pub(super) fn new(id: ClientId, number: u64, stream: TcpStream, now: Instant) -> Client {
+        Client {
+            id,
+            number,
+            address: stream.peer_addr().ok(),
+            stream,
+            since: now,
+            last_active: now,
+            name: Vec::new(),
+            library: (Vec::new(), Vec::new()),
+            last_command: "NULL",
+            protocol: Protocol::default(),
+            reply_mode: ReplyMode::default(),
+            no_evict: false,
+            carry: Vec::new(),
+            parser: Parser::default(),
+            replies: Replies::default(),
+            last_sequence: None,
+            paused: false,
+            ready: false,
+            ending: false,
+            dirty: false,
+        }
+    }
+
+    /// Takes the numbers for so many commands and returns the first; notes which are answered.
+    pub fn ask(&mut self, count: usize) -> u64 {
+        let first = self.replies.asked();
+        for _ in 0..count {
+            self.replies.ask(self.reply_mode != ReplyMode::On);
+            if self.reply_mode == ReplyMode::Skip {
+                self.reply_mode = ReplyMode::On;
+            }
+        }
+        first
+    }
+
+    /// Whether nothing more may be read from it for now.
+    pub fn is_over_soft_limits(&self) -> bool {
+        self.replies.unsent() > OUT_BYTES_SOFT || self.replies.outstanding() > OUTSTANDING_MAX
+    }
+
+    /// The connection is closed once all requests so far are answered; later input is ignored.
+    pub fn close_after_replies(&mut self) {
+        self.last_sequence = Some(self.replies.asked());
+    }
+
+    /// One write. Also the number of bytes that the socket has taken.
+    pub(super) fn flush(&mut self) -> (Sent, usize) {
+        let mut taken = 0;
+        if !self.replies.ready().is_empty() {
+            match self.stream.write(self.replies.ready()) {
+                Ok(0) => return (Sent::Close, 0),
+                Ok(bytes) => {
+                    taken = bytes;
+                    self.replies.advance(bytes);
+                }
+                // The event that it can be written again comes by itself.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return (Sent::Close, 0),
+            }
+        }
+        let all_said = self.replies.unsent() == 0 && self.replies.outstanding() == 0;
+        let close =
+            self.replies.unsent() > OUT_BYTES_MAX || (self.last_sequence.is_some() && all_said);
+        (if close { Sent::Close } else { Sent::Fine }, taken)
+    }
+}

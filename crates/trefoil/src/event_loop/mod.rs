@@ -1,0 +1,286 @@
+//! The server's one thread: wait; read every ready socket once; parse; step; end the turn; then
+//! hand the log batch to the log thread, one frame to each peer, one write to each client.
+//! Nothing else sends, and no timer delays anything.
+//!
+//! Reading: a short read ends a socket's turn, for epoll reports what comes later; a full one puts
+//! it on the loop's own ready list, so that a busy client never keeps the others waiting.
+
+mod read_clients;
+mod read_peers;
+mod sink;
+
+pub use sink::{Counts, Sink};
+
+use crate::disk::DiskError;
+use crate::operator_log;
+use crate::resp::parse::Batch;
+use crate::session::ServerState;
+use mio::net::{TcpListener, UnixStream};
+use mio::{Events, Interest, Poll, Token};
+use replication::{ClientId, Input, Node, NodeId, Time};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Listens for clients.
+pub const CLIENT_LISTENER: Token = Token(0);
+/// Listens for peers.
+pub const PEER_LISTENER: Token = Token(1);
+/// The log thread has a report.
+pub const WAKER: Token = Token(2);
+/// The process is to stop.
+pub const STOP: Token = Token(3);
+/// The peers' tokens, then the clients'.
+pub const FIRST_FREE_TOKEN: usize = 4;
+
+/// Events taken at once.
+const EVENTS_MAX: usize = 1_024;
+/// Bytes of one read.
+const READ_BYTES: usize = 64 << 10;
+/// How long a client that has closed its sending half gets its outstanding replies.
+const LINGER: Duration = Duration::from_secs(5);
+/// The longest wait, in case a clock misbehaves.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Why the loop has ended.
+#[derive(Debug)]
+pub enum LoopError {
+    /// The log cannot be trusted any more.
+    Disk(DiskError),
+    /// Waiting for events is not possible.
+    Poll(io::Error),
+}
+
+/// This process's clocks.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts to count.
+    pub fn new() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    /// The moment as the core sees it.
+    pub fn time(&self, now: Instant) -> Time {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let monotonic_us = now.saturating_duration_since(self.start).as_micros() as u64;
+        Time { monotonic_us, wall_ms: wall.as_millis() as u64 }
+    }
+
+    /// The core's deadline as a moment; `None` if it never comes.
+    fn moment(&self, deadline_us: u64) -> Option<Instant> {
+        self.start.checked_add(Duration::from_micros(deadline_us))
+    }
+}
+
+/// All that the loop works with.
+pub struct EventLoop {
+    poll: Poll,
+    listener: TcpListener,
+    peer_listener: TcpListener,
+    stop: UnixStream,
+    clock: Clock,
+    node: Node,
+    sink: Sink,
+    state: ServerState,
+    /// What one read takes.
+    buffer: Vec<u8>,
+    batch: Batch,
+    /// The session commands' replies are made here.
+    scratch: Vec<u8>,
+    ready_clients: VecDeque<usize>,
+    ready_peers: VecDeque<usize>,
+    /// Clients that will say nothing more: until when they are waited for, and who.
+    lingering: VecDeque<(Instant, usize, ClientId)>,
+    accept_more: bool,
+    now: Instant,
+    time: Time,
+}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// Where events come from; the waker is registered already.
+    pub poll: Poll,
+    /// Where clients come.
+    pub listener: TcpListener,
+    /// Where peers come.
+    pub peer_listener: TcpListener,
+    /// A byte here ends the loop.
+    pub stop: UnixStream,
+    /// The process's clocks.
+    pub clock: Clock,
+    /// The core.
+    pub node: Node,
+    /// Where its effects go.
+    pub sink: Sink,
+    /// What session commands tell and change.
+    pub state: ServerState,
+}
+
+impl EventLoop {
+    /// Registers what is listened to.
+    pub fn new(parts: Parts) -> io::Result<EventLoop> {
+        let Parts { poll, mut listener, mut peer_listener, mut stop, clock, node, sink, state } =
+            parts;
+        let registry = poll.registry();
+        registry.register(&mut listener, CLIENT_LISTENER, Interest::READABLE)?;
+        registry.register(&mut peer_listener, PEER_LISTENER, Interest::READABLE)?;
+        registry.register(&mut stop, STOP, Interest::READABLE)?;
+        let now = Instant::now();
+        Ok(EventLoop {
+            poll,
+            listener,
+            peer_listener,
+            stop,
+            clock,
+            node,
+            sink,
+            state,
+            buffer: vec![0; READ_BYTES],
+            batch: Batch::default(),
+            scratch: Vec::new(),
+            ready_clients: VecDeque::new(),
+            ready_peers: VecDeque::new(),
+            lingering: VecDeque::new(),
+            accept_more: false,
+            now,
+            time: clock.time(now),
+        })
+    }
+
+    /// Runs until it is told to stop; then everything is on disk.
+    pub fn run(mut self) -> Result<(), LoopError> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        // What the node wants said at its start.
+        self.end_turn();
+        loop {
+            let wait = self.wait();
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(LoopError::Poll(error));
+            }
+            self.read_clock();
+            if self.take_events(&events) {
+                break;
+            }
+            self.turn()?;
+        }
+        self.sink.log.close().map_err(LoopError::Disk)
+    }
+
+    fn read_clock(&mut self) {
+        self.now = Instant::now();
+        self.time = self.clock.time(self.now);
+    }
+
+    /// How long nothing needs to be done.
+    fn wait(&self) -> Duration {
+        if !self.ready_clients.is_empty() || !self.ready_peers.is_empty() || self.accept_more {
+            return Duration::ZERO;
+        }
+        let deadlines = [
+            self.clock.moment(self.node.next_deadline()),
+            self.sink.log.deadline(),
+            self.sink.peers.deadline(),
+            self.sink.clients.accept_again(),
+            self.lingering.front().map(|(until, ..)| *until),
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        let now = Instant::now();
+        next.map_or(WAIT_MAX, |next| next.saturating_duration_since(now).min(WAIT_MAX))
+    }
+
+    /// Notes what is ready. True if it is time to stop.
+    fn take_events(&mut self, events: &Events) -> bool {
+        for event in events {
+            match event.token() {
+                CLIENT_LISTENER => self.accept_more = true,
+                PEER_LISTENER => {
+                    self.sink.peers.accept(&self.peer_listener, self.poll.registry());
+                }
+                WAKER => {}
+                STOP => {
+                    let mut byte = [0u8; 1];
+                    if matches!(self.stop.read(&mut byte), Ok(1)) {
+                        return true;
+                    }
+                }
+                token => {
+                    let ending = event.is_read_closed() || event.is_error();
+                    if let Some(node) = self.sink.peers.link_of(token) {
+                        let registry = self.poll.registry();
+                        if self.sink.peers.link_event(node, self.now, registry) {
+                            self.peer_lost(node);
+                        }
+                    } else if let Some(place) = self.sink.peers.place_of(token) {
+                        self.peer_ready(place, ending);
+                    } else if let Some(place) = self.sink.clients.place_of(token) {
+                        let broken = event.is_error() || event.is_write_closed();
+                        self.client_event(place, event.is_readable(), ending, broken);
+                        if event.is_writable() {
+                            self.sink.clients.touch_unsent(place);
+                        }
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Everything between two waits.
+    fn turn(&mut self) -> Result<(), LoopError> {
+        if let Some((written, synced)) = self.sink.log.progress().map_err(LoopError::Disk)? {
+            self.step(Input::Durable { written, synced });
+        }
+        self.read_peers();
+        let accept_again = self.sink.clients.accept_again().is_some_and(|at| at <= self.now);
+        if self.accept_more || accept_again {
+            let registry = self.poll.registry();
+            self.accept_more = self.sink.clients.accept(&self.listener, registry, self.now);
+        }
+        self.read_clients();
+        self.stop_lingering();
+        if self.node.next_deadline() <= self.time.monotonic_us {
+            self.step(Input::Tick);
+        }
+        self.end_turn();
+        Ok(())
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        self.node.step(self.time, input, &mut self.sink);
+    }
+
+    fn peer_lost(&mut self, node: NodeId) {
+        let name = self.sink.cluster.member(node).map_or("?", |member| &member.name);
+        operator_log::line(format_args!("connection to {name} lost"));
+        self.step(Input::PeerLost(node));
+    }
+
+    /// What has gathered leaves: first to the disk, which takes longest, then to peers and clients.
+    fn end_turn(&mut self) {
+        // Fresh, for the inputs of this turn may have taken their time.
+        self.read_clock();
+        self.step(Input::TurnEnd);
+        self.sink.log.hand_over(self.now);
+        let mut lost = Vec::new();
+        let registry = self.poll.registry();
+        self.sink.peers.flush(self.now, registry, &mut lost);
+        self.sink.peers.dial(self.now, registry);
+        let (mut readable, mut closing) = (Vec::new(), Vec::new());
+        self.sink.clients.flush(&mut readable, &mut closing);
+        for place in readable {
+            self.client_event(place, true, false, false);
+        }
+        for place in closing {
+            self.close_client(place);
+        }
+        for node in lost {
+            self.peer_lost(node);
+        }
+    }
+}

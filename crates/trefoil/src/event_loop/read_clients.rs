@@ -1,0 +1,225 @@
+//! From a client's socket to the core: read once, parse, and step in maximal runs of commands on
+//! data; what the server answers itself is answered in between, in the order of the requests.
+
+use super::{EventLoop, LINGER};
+use crate::clients::ReplyMode;
+use crate::operator_log;
+use crate::resp::encode;
+use crate::resp::parse::{Batch, Parsed};
+use crate::session::{self, After, Session, SessionCommand};
+use replication::{Arguments, Input, RequestId, Requests};
+use std::io::{ErrorKind, Read};
+use std::ops::Range;
+
+impl EventLoop {
+    /// Something happened on a client's socket.
+    pub(super) fn client_event(
+        &mut self,
+        place: usize,
+        readable: bool,
+        ending: bool,
+        broken: bool,
+    ) {
+        let Some(client) = self.sink.clients.at(place) else { return };
+        client.ending |= ending;
+        if broken {
+            self.close_client(place);
+        } else if (readable || ending) && !client.ready {
+            client.ready = true;
+            self.ready_clients.push_back(place);
+        }
+    }
+
+    /// Reads every ready client once.
+    pub(super) fn read_clients(&mut self) {
+        for _ in 0..self.ready_clients.len() {
+            if let Some(place) = self.ready_clients.pop_front() {
+                self.read_client(place);
+            }
+        }
+    }
+
+    fn read_client(&mut self, place: usize) {
+        let Some(client) = self.sink.clients.at(place) else { return };
+        client.ready = false;
+        if client.last_sequence.is_some() {
+            return;
+        }
+        if client.is_over_soft_limits() {
+            client.paused = true;
+            return;
+        }
+        let length = match client.stream.read(&mut self.buffer) {
+            Ok(0) => return self.client_ended(place),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+            Err(_) => return self.close_client(place),
+        };
+        client.last_active = self.now;
+        // Full: there may be more. Ending: the end is still to be read, and no event will tell.
+        if length == 0 || length == self.buffer.len() || client.ending {
+            client.ready = true;
+            self.ready_clients.push_back(place);
+        }
+        self.state.counters.bytes_in += length as u64;
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let bulk_max = self.state.bulk_bytes_max;
+        let parsed;
+        if client.carry.is_empty() {
+            // The usual case: whole requests, straight from the shared buffer.
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let bytes = buffer.get_mut(..length).unwrap_or(&mut []);
+            parsed = client.parser.parse(bytes, bulk_max, &mut batch);
+            let rest = bytes.get(parsed.consumed..).unwrap_or(&[]);
+            client.carry.extend_from_slice(rest);
+            self.carry_out(place, bytes, &batch);
+            self.buffer = buffer;
+        } else {
+            let mut bytes = std::mem::take(&mut client.carry);
+            bytes.extend_from_slice(self.buffer.get(..length).unwrap_or(&[]));
+            parsed = client.parser.parse(&mut bytes, bulk_max, &mut batch);
+            self.carry_out(place, &bytes, &batch);
+            if let Some(client) = self.sink.clients.at(place) {
+                bytes.drain(..parsed.consumed);
+                // Idle clients own no buffer.
+                client.carry = if bytes.is_empty() { Vec::new() } else { bytes };
+            }
+        }
+        self.batch = batch;
+        self.refuse_protocol_error(place, parsed);
+    }
+
+    /// The commands of one read: runs for the core, with the server's own commands in between.
+    fn carry_out(&mut self, place: usize, bytes: &[u8], batch: &Batch) {
+        self.state.counters.commands += batch.ends.len() as u64;
+        let (mut run, mut spans_start) = (0, 0);
+        for (number, end) in batch.ends.iter().enumerate() {
+            let end = *end as usize;
+            let spans = batch.spans.get(spans_start..end).unwrap_or(&[]);
+            spans_start = end;
+            let arguments = Arguments::new(bytes, spans);
+            let Some(command) = session::find(arguments.get(0).unwrap_or(&[])) else { continue };
+            self.step_requests(place, bytes, batch, run..number);
+            run = number + 1;
+            if !self.carry_out_session(place, command, arguments) {
+                return;
+            }
+        }
+        self.step_requests(place, bytes, batch, run..batch.ends.len());
+    }
+
+    /// Hands commands number `run` of a batch to the core.
+    fn step_requests(&mut self, place: usize, bytes: &[u8], batch: &Batch, run: Range<usize>) {
+        if run.is_empty() {
+            return;
+        }
+        let Some(client) = self.sink.clients.at(place) else { return };
+        let first_sequence = client.ask(run.len());
+        let client = client.id;
+        let ends = batch.ends.get(run.clone()).unwrap_or(&[]);
+        if run.start == 0 {
+            let spans = &batch.spans;
+            let requests = Requests { client, first_sequence, bytes, spans, ends };
+            return self.step(Input::Requests(requests));
+        }
+        let before = batch.ends.get(run.start - 1).copied().unwrap_or(0);
+        let spans = batch.spans.get(before as usize..).unwrap_or(&[]);
+        let ends: Vec<u32> = ends.iter().map(|end| end - before).collect();
+        let requests = Requests { client, first_sequence, bytes, spans, ends: &ends };
+        self.step(Input::Requests(requests));
+    }
+
+    /// Answers one of the server's own commands. False if the client says nothing more.
+    fn carry_out_session(
+        &mut self,
+        place: usize,
+        command: SessionCommand,
+        arguments: Arguments<'_>,
+    ) -> bool {
+        let Some(client) = self.sink.clients.at(place) else { return false };
+        let (id, protocol, mode) = (client.id, client.protocol, client.reply_mode);
+        self.scratch.clear();
+        let mut session = Session {
+            place,
+            now: self.now,
+            time: self.time,
+            state: &mut self.state,
+            sink: &mut self.sink,
+            node: &self.node,
+        };
+        let after = session::execute(command, arguments, &mut session, &mut self.scratch);
+        if after == After::CloseNow {
+            self.close_client(place);
+            return false;
+        }
+        let Some(client) = self.sink.clients.at(place) else { return false };
+        // CLIENT REPLY's own answer goes by what it has set.
+        let sequence = if client.reply_mode == mode {
+            client.ask(1)
+        } else {
+            client.replies.ask(client.reply_mode != ReplyMode::On)
+        };
+        if client.protocol != protocol {
+            client.replies.switch(client.protocol, sequence);
+        }
+        if after == After::Close {
+            client.close_after_replies();
+        }
+        let request = RequestId { client: id, sequence };
+        let scratch = &self.scratch;
+        self.sink.clients.answer(request, |out, _| out.extend_from_slice(scratch));
+        after == After::Stay
+    }
+
+    fn refuse_protocol_error(&mut self, place: usize, parsed: Parsed) {
+        let Some(error) = parsed.error else { return };
+        let Some(client) = self.sink.clients.at(place).filter(|c| c.last_sequence.is_none()) else {
+            return;
+        };
+        self.state.counters.protocol_errors += 1;
+        client.carry = Vec::new();
+        let request = RequestId { client: client.id, sequence: client.replies.ask(false) };
+        client.close_after_replies();
+        self.sink.clients.answer(request, |out, _| encode::error(out, &format!("ERR {error}")));
+    }
+
+    /// The client says nothing more; what it has asked is still answered.
+    fn client_ended(&mut self, place: usize) {
+        let Some(client) = self.sink.clients.at(place) else { return };
+        client.carry = Vec::new();
+        client.close_after_replies();
+        if client.replies.outstanding() > 0 {
+            self.lingering.push_back((self.now + LINGER, place, client.id));
+        }
+        self.sink.clients.touch(place);
+    }
+
+    /// Closes clients that have waited long enough for their last replies.
+    pub(super) fn stop_lingering(&mut self) {
+        while let Some((until, place, id)) = self.lingering.front().copied()
+            && until <= self.now
+        {
+            self.lingering.pop_front();
+            if self.sink.clients.at(place).is_some_and(|client| client.id == id) {
+                self.close_client(place);
+            }
+        }
+    }
+
+    /// Closes a connection and tells the core.
+    pub(super) fn close_client(&mut self, place: usize) {
+        if let Some(client) = self.sink.clients.at(place)
+            && client.replies.unsent() > crate::clients::OUT_BYTES_MAX
+        {
+            let (number, unsent) = (client.number, client.replies.unsent());
+            operator_log::line(format_args!(
+                "client {number} disconnected: it has not read {unsent} bytes of replies"
+            ));
+        }
+        if let Some(id) = self.sink.clients.close(place, self.poll.registry()) {
+            self.step(Input::Disconnected(id));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the core's effects go: the log batch, the peers' frames, the clients' buffers. Nothing is
+//! sent here; the event loop sends at the end of the turn.
+
+use crate::clients::Clients;
+use crate::disk::Log;
+use crate::operator_log;
+use crate::peers::Peers;
+use replication::keyspace::Cluster;
+use replication::keyspace::Durability;
+use replication::{Effects, Event, GroupId, Message, NodeId, Position, Reply, RequestId};
+use std::sync::Arc;
+
+/// Where the core's effects go.
+pub struct Sink {
+    /// The clients.
+    pub clients: Clients,
+    /// The other nodes.
+    pub peers: Peers,
+    /// The log.
+    pub log: Log,
+    /// For the names in the operator's lines.
+    pub cluster: Arc<Cluster>,
+    /// Events that are counted, not told.
+    pub counts: Counts,
+}
+
+/// Events that come too often for a line each.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counts {
+    /// Entries committed here.
+    pub committed: u64,
+    /// Conflicts of concurrent writes resolved here.
+    pub conflicts: u64,
+    /// Stale replicas written over after a read.
+    pub read_repairs: u64,
+    /// Leaderships won.
+    pub leaderships: u64,
+}
+
+impl Effects for Sink {
+    fn append(&mut self, record: &[u8], durability: Durability) -> Position {
+        self.log.append(record, durability)
+    }
+
+    fn truncate(&mut self, before: Position) {
+        self.log.truncate(before);
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message<'_>) {
+        self.peers.send(to, message);
+    }
+
+    fn reply(&mut self, request: RequestId, reply: &Reply<'_>) {
+        self.clients.reply(request, reply);
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::BecameLeader { group, epoch } => {
+                self.counts.leaderships += 1;
+                let group = self.group(*group);
+                operator_log::line(format_args!("leader of {group} in epoch {epoch}"));
+            }
+            Event::SteppedDown { group, epoch, reason } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "no longer leader of {group} in epoch {epoch}: {reason}"
+                ));
+            }
+            Event::Committed { .. } => self.counts.committed += 1,
+            Event::Truncated { group, last_kept, cut } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "{cut} entries of {group} cut behind epoch {} index {}: a newer leader's log \
+                     differs; they are kept aside",
+                    last_kept.epoch, last_kept.index
+                ));
+            }
+            Event::SnapshotInstalled { group, up_to } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!("snapshot of {group} installed up to {up_to}"));
+            }
+            Event::VoterAdmitted { group, node, incarnation } => {
+                let group = self.group(*group);
+                let node = self.cluster.member(*node).map_or("?", |member| &member.name);
+                operator_log::line(format_args!(
+                    "{node} counts again in {group} with its new disk {:016x}",
+                    incarnation.0
+                ));
+            }
+            Event::ConflictResolved { .. } => self.counts.conflicts += 1,
+            Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
+            Event::Alarm(text) => operator_log::line(format_args!("ALARM: {text}")),
+        }
+    }
+}
+
+impl Sink {
+    /// A group in an operator's words.
+    fn group(&self, group: GroupId) -> String {
+        let prefix = self
+            .cluster
+            .keyspace(group.keyspace)
+            .map_or("?".into(), |keyspace| keyspace.prefix.escape_ascii().to_string());
+        let place = usize::from(group.datacenter.0);
+        let datacenter = self.cluster.datacenters.get(place);
+        let place = datacenter.map_or(String::new(), |name| format!(" in {name}"));
+        format!("keyspace \"{prefix}\" partition {}{place}", group.partition)
+    }
+}

@@ -1,0 +1,232 @@
+//! The server as a client sees it: a node in a thread, on free loopback ports, and bytes.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
+use super::*;
+use replication::DatacenterId;
+use replication::keyspace::{
+    Acks, Durability, Failover, GroupOptions, Keyspace, LeaderFollower, Member, MissingAcks, Model,
+    Reads,
+};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A reply that takes longer is a failure, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn cluster() -> Cluster {
+    let group = GroupOptions {
+        replicas: 1,
+        acks: Acks::Majority,
+        failover: Failover::Safe,
+        missing_acks: MissingAcks::Error,
+        ack_timeout_ms: 1_000,
+        reads: Reads::Leader,
+        durability: Durability::Fsync,
+    };
+    let home = DatacenterId(0);
+    let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
+    Cluster {
+        name: "test".into(),
+        secret: 1,
+        datacenters: vec!["eu".into()],
+        members: vec![Member { name: "a".into(), datacenter: home }],
+        keyspaces: vec![Keyspace { id: replication::KeyspaceId(1), prefix: Vec::new(), model }],
+    }
+}
+
+/// A node in a thread.
+struct Server {
+    options: ServerOptions,
+    stop: std::os::unix::net::UnixStream,
+    thread: Option<JoinHandle<Result<(), ServerError>>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Server {
+        Server::start_with(|_| {})
+    }
+
+    fn start_with(change: impl FnOnce(&mut ServerOptions)) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let mut options =
+            ServerOptions::new(cluster(), NodeId(0), free_address(), vec![free_address()], data);
+        change(&mut options);
+        let (stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let started = options.clone();
+        let thread = Some(std::thread::spawn(move || run_until(started, theirs)));
+        Server { options, stop, thread, _directory: directory }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match TcpStream::connect(self.options.client_address) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    return stream;
+                }
+                Err(error) if Instant::now() > deadline => panic!("no server: {error}"),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+    }
+
+    fn stop(mut self) -> Result<(), ServerError> {
+        self.stop.write_all(b"x").unwrap();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// Sends `bytes` and expects exactly `reply`.
+fn talk(stream: &mut TcpStream, bytes: &[u8], reply: &str) {
+    stream.write_all(bytes).unwrap();
+    expect(stream, reply);
+}
+
+fn expect(stream: &mut TcpStream, reply: &str) {
+    let mut got = vec![0; reply.len()];
+    stream.read_exact(&mut got).expect(reply);
+    assert_eq!(String::from_utf8_lossy(&got), reply);
+}
+
+fn expect_closed(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"");
+}
+
+#[test]
+fn ping_in_both_framings_and_in_any_pieces() {
+    let server = Server::start();
+    let mut client = server.connect();
+    talk(&mut client, b"*1\r\n$4\r\nPING\r\n", "+PONG\r\n");
+    talk(&mut client, b"ping\r\n", "+PONG\r\n");
+    talk(&mut client, b"PING \"a b\"\n", "$3\r\na b\r\n");
+    for byte in b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n" {
+        client.write_all(&[*byte]).unwrap();
+    }
+    expect(&mut client, "$2\r\nhi\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn pipelined_replies_come_in_order() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let (mut requests, mut replies) = (String::new(), String::new());
+    for number in 0..10_000 {
+        let text = number.to_string();
+        requests.push_str(&format!("*2\r\n$4\r\nECHO\r\n${}\r\n{text}\r\n", text.len()));
+        replies.push_str(&format!("${}\r\n{text}\r\n", text.len()));
+    }
+    let mut writer = client.try_clone().unwrap();
+    let sender = std::thread::spawn(move || writer.write_all(requests.as_bytes()));
+    expect(&mut client, &replies);
+    sender.join().unwrap().unwrap();
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_protocol_error_is_told_once_after_the_replies_before_it_and_closes() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let reply = "+PONG\r\n-ERR Protocol error: expected '$', got 'x'\r\n";
+    talk(&mut client, b"PING\r\n*1\r\nx\r\nPING\r\n", reply);
+    expect_closed(&mut client);
+    let mut http = server.connect();
+    http.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    expect_closed(&mut http);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_large_value_in_small_pieces_comes_back_whole() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let value = "v".repeat(3 << 20);
+    let request = format!("*2\r\n$4\r\nECHO\r\n${}\r\n{value}\r\n", value.len());
+    let mut writer = client.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        request.as_bytes().chunks(1_000).try_for_each(|chunk| writer.write_all(chunk))
+    });
+    expect(&mut client, &format!("${}\r\n{value}\r\n", value.len()));
+    sender.join().unwrap().unwrap();
+    server.stop().unwrap();
+}
+
+#[test]
+fn hello_changes_the_protocol_and_reset_changes_it_back() {
+    let server = Server::start();
+    let mut client = server.connect();
+    talk(&mut client, b"HELLO 4\r\n", "-NOPROTO unsupported protocol version\r\n");
+    talk(&mut client, b"CLIENT GETNAME\r\n", "$-1\r\n");
+    client.write_all(b"HELLO 3 SETNAME me\r\n").unwrap();
+    expect(&mut client, "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n");
+    expect(&mut client, "$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n");
+    expect(
+        &mut client,
+        "$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+    );
+    talk(&mut client, b"CLIENT GETNAME\r\n", "$2\r\nme\r\n");
+    talk(&mut client, b"CONFIG GET appendonly\r\n", "%1\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n");
+    talk(&mut client, b"RESET\r\nCLIENT GETNAME\r\n", "+RESET\r\n$-1\r\n");
+    talk(&mut client, b"CONFIG GET save\r\n", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn client_reply_off_and_skip_are_silent() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let requests = b"CLIENT REPLY SKIP\r\nECHO skipped\r\nECHO a\r\nCLIENT REPLY OFF\r\nECHO b\r\n\
+        SELECT 1\r\nCLIENT REPLY ON\r\nECHO c\r\n";
+    talk(&mut client, requests, "$1\r\na\r\n+OK\r\n$1\r\nc\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn quit_answers_and_closes_and_too_many_clients_are_told() {
+    let server = Server::start_with(|options| options.clients_max = 1);
+    let mut first = server.connect();
+    talk(&mut first, b"PING\r\n", "+PONG\r\n");
+    let mut second = server.connect();
+    expect(&mut second, "-ERR max number of clients reached\r\n");
+    talk(&mut first, b"QUIT\r\nPING\r\n", "+OK\r\n");
+    expect_closed(&mut first);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_client_that_only_stops_writing_still_gets_its_replies() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.write_all(b"ECHO last\r\n").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    expect(&mut client, "$4\r\nlast\r\n");
+    expect_closed(&mut client);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_second_process_is_told_what_is_in_use() {
+    let server = Server::start();
+    talk(&mut server.connect(), b"PING\r\n", "+PONG\r\n");
+    let (_stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let error = run_until(server.options.clone(), theirs).unwrap_err();
+    assert!(error.to_string().contains(&server.options.client_address.port().to_string()));
+    let mut other = server.options.clone();
+    (other.client_address, other.peer_addresses) = (free_address(), vec![free_address()]);
+    let (_stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let error = run_until(other, theirs).unwrap_err();
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+    server.stop().unwrap();
+}

@@ -1,0 +1,150 @@
+//! What the server tells of itself: INFO and ROLE.
+
+use super::connection::REDIS_VERSION;
+use super::{Session, upper, wrong_count};
+use crate::resp::encode;
+use replication::Arguments;
+use std::fmt::Write;
+
+/// The sections of INFO, in order.
+const SECTIONS: [(&str, Section); 7] = [
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication_section),
+    ("Keyspace", keyspace),
+];
+
+type Section = fn(&Session<'_>, &mut String);
+
+/// INFO [section ...]
+pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
+    let wanted: Vec<Vec<u8>> = arguments.from(1).iter().map(|name| upper(Some(name))).collect();
+    let everything = wanted.is_empty()
+        || wanted.iter().any(|name| matches!(&**name, b"ALL" | b"DEFAULT" | b"EVERYTHING"));
+    let mut text = String::new();
+    for (title, section) in SECTIONS {
+        if everything || wanted.contains(&title.to_ascii_uppercase().into_bytes()) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            let _ = write!(text, "# {title}\r\n");
+            section(session, &mut text);
+        }
+    }
+    let protocol = session.protocol();
+    encode::verbatim(out, &text, protocol);
+}
+
+fn field(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(text, "{name}:{value}\r\n");
+}
+
+fn server(session: &Session<'_>, text: &mut String) {
+    let state = &session.state;
+    let uptime = session.now.saturating_duration_since(state.started).as_secs();
+    let name = state.cluster.member(state.me).map_or("", |member| &member.name);
+    field(text, "redis_version", REDIS_VERSION);
+    field(text, "trefoil_version", env!("CARGO_PKG_VERSION"));
+    field(text, "redis_mode", "standalone");
+    field(text, "os", std::env::consts::OS);
+    field(text, "arch_bits", usize::BITS);
+    field(text, "multiplexing_api", "epoll");
+    field(text, "process_id", std::process::id());
+    field(text, "run_id", &state.run_id);
+    field(text, "tcp_port", state.client_port);
+    field(text, "uptime_in_seconds", uptime);
+    field(text, "uptime_in_days", uptime / 86_400);
+    field(text, "cluster_name", &state.cluster.name);
+    field(text, "node_name", name);
+    field(text, "node_incarnation", format_args!("{:016x}", session.node.incarnation().0));
+}
+
+fn clients(session: &Session<'_>, text: &mut String) {
+    let clients = &session.sink.clients;
+    let largest = |size: fn(&crate::clients::Client) -> usize| clients.iter().map(size).max();
+    field(text, "connected_clients", clients.len());
+    field(text, "maxclients", clients.clients_max());
+    let input = largest(|client| client.carry.len());
+    field(text, "client_recent_max_input_buffer", input.unwrap_or(0));
+    let output = largest(|client| client.replies.unsent());
+    field(text, "client_recent_max_output_buffer", output.unwrap_or(0));
+    field(text, "blocked_clients", 0);
+}
+
+fn memory(_: &Session<'_>, text: &mut String) {
+    let resident = resident_bytes();
+    field(text, "used_memory", resident);
+    field(text, "used_memory_human", format_args!("{:.2}M", resident as f64 / 1_048_576.0));
+    field(text, "used_memory_rss", resident);
+    field(text, "maxmemory", 0);
+    field(text, "maxmemory_policy", "noeviction");
+}
+
+/// What the operating system counts for this process; 0 where it does not say.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
+    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
+fn persistence(session: &Session<'_>, text: &mut String) {
+    let (written, synced) = session.sink.log.kept();
+    field(text, "loading", 0);
+    field(text, "aof_enabled", 1);
+    field(text, "aof_last_write_status", "ok");
+    field(text, "log_last_position", session.sink.log.last().0);
+    field(text, "log_written_position", written.0);
+    field(text, "log_synced_position", synced.0);
+}
+
+fn stats(session: &Session<'_>, text: &mut String) {
+    let (counters, sink) = (&session.state.counters, &session.sink);
+    field(text, "total_connections_received", sink.clients.accepted());
+    field(text, "total_commands_processed", counters.commands);
+    field(text, "total_net_input_bytes", counters.bytes_in);
+    field(text, "total_net_output_bytes", sink.clients.bytes_out);
+    field(text, "rejected_connections", sink.clients.rejected);
+    field(text, "client_protocol_errors", counters.protocol_errors);
+    field(text, "peer_connections_refused", sink.peers.refused);
+    field(text, "committed_entries", sink.counts.committed);
+    field(text, "conflicts_resolved", sink.counts.conflicts);
+    field(text, "read_repairs", sink.counts.read_repairs);
+}
+
+/// A node has no single role: it leads some groups and follows in others. Towards tools that ask
+/// for one, every node is a master, for every node takes reads and writes.
+fn replication_section(session: &Session<'_>, text: &mut String) {
+    let state = &session.state;
+    field(text, "role", "master");
+    field(text, "connected_slaves", 0);
+    field(text, "leaderships_won", session.sink.counts.leaderships);
+    for (number, member) in state.cluster.members.iter().enumerate() {
+        let node = replication::NodeId(number as u16);
+        if node != state.me {
+            let link = if session.sink.peers.is_up(node) { "up" } else { "down" };
+            let datacenter = state.cluster.datacenters.get(usize::from(member.datacenter.0));
+            let datacenter = datacenter.map_or("", String::as_str);
+            let peer = format!("peer_{}", member.name);
+            field(text, &peer, format_args!("datacenter={datacenter},link={link}"));
+        }
+    }
+}
+
+fn keyspace(session: &Session<'_>, text: &mut String) {
+    field(text, "keyspaces", session.state.cluster.keyspaces.len());
+}
+
+/// ROLE: see [`replication_section`].
+pub fn role(arguments: Arguments<'_>, session: &Session<'_>, out: &mut Vec<u8>) {
+    if arguments.len() != 1 {
+        return wrong_count(out, "role");
+    }
+    encode::array(out, 3);
+    encode::bulk(out, b"master");
+    encode::integer(out, session.sink.log.last().0 as i64);
+    encode::array(out, 0);
+}
