@@ -134,8 +134,8 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     }
 }
 
-/// `db0` as in Redis, without what is not counted here (`expires`), with the records of all keyspaces that this node holds, and one line for
-/// each keyspace.
+/// `db0` as in Redis, without what is not counted here (`expires`): the records of all keyspaces
+/// that this node holds. Then one line for each keyspace.
 fn keyspace(session: &Session<'_>, text: &mut String) {
     let keyspaces = &session.state.cluster.keyspaces;
     let keys: Vec<u64> = keyspaces.iter().map(|k| session.node.keys_here(k.id)).collect();
