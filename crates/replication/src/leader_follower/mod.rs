@@ -345,6 +345,17 @@ impl Group {
         Some(entries.filter_map(|i| self.log.get(i).map(|kept| (i, &*kept.body))))
     }
 
+    /// The index before the first entry that the log holds in memory.
+    pub fn log_start(&self) -> u64 {
+        self.log.start().index
+    }
+
+    /// Whether changes are merged with what is there: then a record past its deadline is a
+    /// tombstone as it stands, and nothing is ever removed.
+    pub fn merges(&self) -> bool {
+        self.state.merges()
+    }
+
     /// The group's time in milliseconds since 1970: never before the newest entry's.
     pub fn time_ms(&self, turn: &Turn<'_>) -> u64 {
         turn.now.wall_ms.max(self.newest_stamp.wall_ms())

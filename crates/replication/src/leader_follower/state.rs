@@ -55,6 +55,11 @@ impl State {
         }
     }
 
+    /// Whether changes are merged with what is there.
+    pub fn merges(&self) -> bool {
+        self.merges
+    }
+
     /// Applies an entry. `undoable` keeps the pre-images. Returns the keys where it met a write
     /// that its maker had not seen.
     pub fn apply(&mut self, entry: &Entry<'_>, undoable: bool) -> Vec<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! Carrying work out on this node, if it can.
 
-use super::Roles;
+use super::{Roles, multi_leader};
 use super::part::Part;
 use super::requests::Work;
 use crate::command::glob;
@@ -36,11 +36,23 @@ impl Roles {
             let Work::Key(command, _) = work else { return false };
             let here = group.follower_reads() && !work.is_write();
             if here {
-                group.read_here(turn, requester, command);
+                match group.merges() {
+                    true => multi_leader::read_here(group, turn, requester, command),
+                    false => group.read_here(turn, requester, command),
+                }
             }
             return here;
         }
         match work {
+            Work::Key(command, _) if group.merges() => {
+                multi_leader::execute(group, turn, requester, command);
+            }
+            Work::SetMany(pairs) if group.merges() => {
+                multi_leader::set_many(group, turn, requester, *pairs);
+            }
+            Work::Part(Part::Flush) if group.merges() => {
+                multi_leader::flush(group, turn, requester);
+            }
             Work::Key(command, _) => group.execute(turn, requester, command),
             Work::SetMany(pairs) => group.set_many(turn, requester, *pairs),
             Work::Part(Part::Flush) => group.flush(turn, requester),

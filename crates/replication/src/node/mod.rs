@@ -12,6 +12,7 @@ pub mod gather;
 pub mod heartbeat;
 pub mod log_record;
 pub mod message;
+mod multi_leader;
 pub mod open;
 pub mod part;
 pub mod requests;
@@ -23,6 +24,7 @@ pub use setup::{Limits, OpenError, Setup, Timing};
 use crate::keyspace::Cluster;
 use crate::leader_follower::Group;
 use crate::leaderless::Leaderless;
+use crate::multi_leader::MultiLeader;
 use crate::storage::record::Record;
 use crate::turn::{Local, Turn};
 use crate::{Effects, GroupId, Incarnation, Input, KeyspaceId, Message, NodeId, Session, Time};
@@ -47,6 +49,8 @@ pub struct Roles {
     groups: BTreeMap<GroupId, Group>,
     /// The leaderless keyspaces that this node holds partitions of.
     leaderless: BTreeMap<KeyspaceId, Leaderless>,
+    /// The exchange of this node's groups with other datacenters.
+    multi_leader: MultiLeader,
     /// All groups of the cluster, with their nodes in preference order.
     placement: BTreeMap<GroupId, Vec<NodeId>>,
     peers: Vec<heartbeat::Peer>,
@@ -153,7 +157,7 @@ impl Roles {
                     group.on_message(turn, from, incarnation, message);
                 }
             }
-            Message::MultiLeader(_) => {}
+            Message::MultiLeader(message) => self.on_multi_leader(turn, from, message),
             Message::Leaderless(message) => {
                 if let Some(leaderless) = self.leaderless.get_mut(&message.group().keyspace) {
                     leaderless.on_message(turn, from, incarnation, message);
@@ -182,6 +186,7 @@ impl Roles {
         if turn.now.monotonic_us >= self.heartbeat_due_us {
             self.heartbeat_due_us = turn.now.monotonic_us + self.timing.heartbeat_interval_us;
             self.send_heartbeats(turn);
+            self.tend_streams(turn);
             for group in self.groups.values_mut() {
                 group.expire_due(turn);
             }
@@ -197,6 +202,7 @@ impl Roles {
             wants_round |= group.take_wants_round();
             group.on_turn_end(turn);
         }
+        self.exchange(turn);
         if wants_round {
             self.start_round(turn);
         }
@@ -212,6 +218,7 @@ impl Roles {
         for leaderless in self.leaderless.values_mut() {
             leaderless.on_peer_lost(turn, node);
         }
+        self.lose_streams(node);
         self.lose_forwards(turn, node);
     }
 

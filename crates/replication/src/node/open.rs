@@ -10,6 +10,7 @@ use crate::keyspace::protected::difference;
 use crate::keyspace::{Durability, Model};
 use crate::leader_follower::{self, Group, GroupSetup};
 use crate::leaderless::{self, Leaderless};
+use crate::multi_leader::MultiLeader;
 use crate::turn::{Local, Turn};
 use crate::wire::Reader;
 use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas};
@@ -89,6 +90,7 @@ impl Roles {
             datacenter: datacenter.unwrap_or(GroupId::EVERYWHERE),
             groups: BTreeMap::new(),
             leaderless: BTreeMap::new(),
+            multi_leader: MultiLeader::default(),
             placement,
             peers: alloc::vec![Peer::default(); cluster.members.len()],
             leaders: BTreeMap::new(),

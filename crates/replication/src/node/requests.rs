@@ -8,6 +8,7 @@ use crate::command::verb::{EachVerb, Needs, With};
 use crate::command::{self, Action, Command, KeyCommand};
 use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, Model};
+use crate::multi_leader;
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::{Arguments, GroupId, Reply, RequestId};
 use alloc::format;
@@ -244,6 +245,11 @@ fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
             "ERR W and R are options of leaderless keyspaces; \"{}\" is {model}",
             keyspace.prefix.escape_ascii()
         );
+        return Some(Reply::error(text));
+    }
+    if matches!(keyspace.model, Model::MultiLeader(_))
+        && let Some(text) = multi_leader::leader::coordination_error(&command.verb)
+    {
         return Some(Reply::error(text));
     }
     let text = match needs {

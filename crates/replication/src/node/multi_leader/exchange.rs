@@ -1,0 +1,367 @@
+//! What goes to and comes from other datacenters: the entries that a group has committed become
+//! updates, and updates become entries.
+
+use crate::leader_follower::Group;
+use crate::leader_follower::entry::{Change, Entry, Origin, Payload};
+use crate::multi_leader::leader;
+use crate::multi_leader::message::{Message, Page, Pull, Updates, Wants};
+use crate::multi_leader::sync::{self, Batch, Stream, Taken, Update, Verdict, Waiting};
+use crate::multi_leader::{are_siblings, catch_up};
+use crate::mutant::Mutant;
+use crate::node::{Limits, Roles};
+use crate::turn::Turn;
+use crate::wire::{Read, Reader};
+use crate::{Event, GroupId, Message as AnyMessage, NodeId};
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+impl Roles {
+    pub(in crate::node) fn on_multi_leader(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        message: Message<'_>,
+    ) {
+        let (here, there) = (message.to_group(), message.from_group());
+        let is_member = self.placement.get(&there).is_some_and(|nodes| nodes.contains(&from));
+        if !is_member || !are_siblings(here, there) {
+            return;
+        }
+        if !self.groups.get(&here).is_some_and(Group::is_serving) {
+            return;
+        }
+        match message {
+            Message::Pull(pull) => self.on_pull(turn, from, pull),
+            Message::Updates(updates) => self.on_updates(turn, from, &updates),
+            Message::Page(page) => self.on_page(turn, from, &page),
+        }
+    }
+
+    /// Another datacenter's leader asks for what is committed here.
+    fn on_pull(&mut self, turn: &mut Turn<'_>, node: NodeId, pull: Pull) {
+        let Some(group) = self.groups.get(&pull.source) else { return };
+        let key = (pull.source, pull.target);
+        let asked = self.multi_leader.waiting.remove(&key);
+        let asked = asked.filter(|w| w.node == node && w.pull.number == pull.number);
+        let passed = match (&asked, pull.wants) {
+            (Some(asked), _) => asked.passed,
+            (None, Wants::After(cursor)) => cursor,
+            (None, Wants::Slots(_)) => 0,
+        };
+        let mut waiting = Waiting { node, pull, passed };
+        match answer(group, &mut waiting, asked.is_some(), &self.limits) {
+            Some(message) => turn.send(node, AnyMessage::MultiLeader(message)),
+            None => {
+                self.multi_leader.waiting.insert(key, waiting);
+            }
+        }
+    }
+
+    /// Committed entries of another datacenter.
+    fn on_updates(&mut self, turn: &mut Turn<'_>, from: NodeId, updates: &Updates<'_>) {
+        let heartbeat_us = self.timing.heartbeat_interval_us;
+        let now_us = turn.now.monotonic_us;
+        let Some(group) = self.groups.get_mut(&updates.target) else { return };
+        let stream = self.multi_leader.streams.get_mut(&(updates.target, updates.source));
+        let Some(stream) = stream.filter(|stream| stream.epoch == group.epoch()) else { return };
+        let expected = stream.expects(from, updates.number);
+        if !expected && !turn.local.mutants.is(Mutant::ApplyTwice) {
+            return;
+        }
+        let result = take(group, turn, updates);
+        if !expected {
+            return;
+        }
+        let number = turn.local.random.next();
+        match result {
+            Ok((taken, held)) => {
+                stream.took(now_us, taken, number, heartbeat_us);
+                if held && stream.alarm() {
+                    self.tell_held(turn, updates.source);
+                }
+            }
+            Err(_) => {
+                stream.rest(now_us, number, heartbeat_us);
+                turn.event(Event::Alarm(Cow::Borrowed("malformed updates of a datacenter")));
+            }
+        }
+    }
+
+    /// A piece of another datacenter's state, whose log does not reach back so far.
+    fn on_page(&mut self, turn: &mut Turn<'_>, from: NodeId, page: &Page<'_>) {
+        let heartbeat_us = self.timing.heartbeat_interval_us;
+        let now_us = turn.now.monotonic_us;
+        let Some(group) = self.groups.get_mut(&page.target) else { return };
+        let stream = self.multi_leader.streams.get_mut(&(page.target, page.source));
+        let Some(stream) = stream.filter(|stream| stream.epoch == group.epoch()) else { return };
+        if !stream.expects(from, page.number) {
+            return;
+        }
+        let number = turn.local.random.next();
+        let first_slot = group.state.store.first_slot();
+        let Some(transfer) = catch_up::Transfer::after(stream.transfer(), page, first_slot) else {
+            return stream.rest(now_us, number, heartbeat_us);
+        };
+        match take_page(group, turn, page) {
+            Ok(None) => {
+                if transfer.is_complete() {
+                    group.append(turn, None, Payload::Covers(transfer.covered().clone()));
+                }
+                stream.took_page(transfer, number);
+            }
+            Ok(Some(verdict)) => {
+                stream.rest(now_us, number, heartbeat_us);
+                if verdict == Verdict::Ahead && stream.alarm() {
+                    self.tell_held(turn, page.source);
+                }
+            }
+            Err(_) => {
+                stream.rest(now_us, number, heartbeat_us);
+                turn.event(Event::Alarm(Cow::Borrowed("malformed records of a datacenter")));
+            }
+        }
+    }
+
+    fn tell_held(&self, turn: &mut Turn<'_>, source: GroupId) {
+        let datacenters = &self.cluster.datacenters;
+        let name = datacenters.get(usize::from(source.datacenter.0)).map_or("?", |name| name);
+        let text = alloc::format!(
+            "writes of datacenter {name} are held: their stamps are more than {} ms ahead of this \
+             node's clock",
+            leader::MAX_SKEW_MS
+        );
+        turn.event(Event::Alarm(Cow::Owned(text)));
+    }
+
+    /// A tick: for each group that this node leads there is a stream from every other datacenter,
+    /// and no stream outlives its leadership.
+    pub(in crate::node) fn tend_streams(&mut self, turn: &mut Turn<'_>) {
+        let multi_leader = &mut self.multi_leader;
+        let groups = &self.groups;
+        multi_leader.waiting.retain(|(source, _), _| {
+            groups.get(source).is_some_and(Group::is_serving)
+        });
+        multi_leader.streams.retain(|(target, _), stream| {
+            groups.get(target).is_some_and(|g| g.is_serving() && g.epoch() == stream.epoch)
+        });
+        for group in groups.values().filter(|group| group.is_serving()) {
+            let sources = self.placement.keys().filter(|id| are_siblings(**id, group.id));
+            for source in sources {
+                let random = &mut turn.local.random;
+                let new = || Stream::new(group.epoch(), random.next());
+                multi_leader.streams.entry((group.id, *source)).or_insert_with(new);
+            }
+        }
+    }
+
+    /// Nothing more this turn: asks the other datacenters, and answers those that wait.
+    pub(in crate::node) fn exchange(&mut self, turn: &mut Turn<'_>) {
+        let mut streams = core::mem::take(&mut self.multi_leader.streams);
+        for ((target, source), stream) in &mut streams {
+            self.pull(turn, *target, *source, stream);
+        }
+        self.multi_leader.streams = streams;
+        let (groups, limits) = (&self.groups, &self.limits);
+        self.multi_leader.waiting.retain(|(source, _), waiting| {
+            let Some(group) = groups.get(source).filter(|group| group.is_serving()) else {
+                return false;
+            };
+            if group.commit() <= waiting.passed {
+                return true;
+            }
+            let Some(message) = answer(group, waiting, false, limits) else { return true };
+            turn.send(waiting.node, AnyMessage::MultiLeader(message));
+            false
+        });
+    }
+
+    fn pull(&self, turn: &mut Turn<'_>, target: GroupId, source: GroupId, stream: &mut Stream) {
+        let Some(group) = self.groups.get(&target).filter(|group| group.is_serving()) else {
+            return;
+        };
+        let Some(leader) = self.leader_of(turn, source) else { return };
+        let now_us = turn.now.monotonic_us;
+        let due = stream.is_due(now_us, leader, self.timing.heartbeat_interval_us);
+        if !due || group.epoch() != stream.epoch {
+            return;
+        }
+        let (number, wants) = stream.ask(now_us, leader, group.state.store.first_slot());
+        let pull = Pull { source, target, number, wants, covered: group.covered.clone() };
+        turn.send(leader, AnyMessage::MultiLeader(Message::Pull(pull)));
+    }
+
+    /// The connection to a node broke.
+    pub(in crate::node) fn lose_streams(&mut self, node: NodeId) {
+        for stream in self.multi_leader.streams.values_mut() {
+            stream.on_peer_lost(node);
+        }
+        self.multi_leader.waiting.retain(|_, waiting| waiting.node != node);
+    }
+}
+
+/// The answer to a pull, if there is one: with `at_once`, even with nothing.
+fn answer(
+    group: &Group,
+    waiting: &mut Waiting,
+    at_once: bool,
+    limits: &Limits,
+) -> Option<Message<'static>> {
+    let pull = &waiting.pull;
+    let from = match pull.wants {
+        Wants::Slots(first_slot) => return page(group, pull, first_slot, limits),
+        Wants::After(_) => waiting.passed.min(group.commit()),
+    };
+    let (commit, bytes_max) = (group.commit(), limits.append_bytes_max);
+    let mut batch = Batch::new(from, &pull.covered, bytes_max);
+    let entries = match group.committed_after(from) {
+        Some(entries) => entries,
+        None if pull.covered.covers_all(&group.covered) => {
+            return Some(updates(group, pull, commit, Vec::new()));
+        }
+        None if log_suffices(group, pull) => group.committed_after(group.log_start())?,
+        None => return page(group, pull, group.state.store.first_slot(), limits),
+    };
+    for (index, body) in entries {
+        let update = Entry::decode(body).ok().and_then(|entry| update_of(index, entry));
+        if !batch.offer(index, body.len(), update.as_ref()) {
+            break;
+        }
+    }
+    let (to, bytes) = (batch.to, batch.updates);
+    waiting.passed = to;
+    let wait = bytes.is_empty() && to == commit && !at_once && !waiting.is_far();
+    (!wait).then(|| updates(group, &waiting.pull, to, bytes))
+}
+
+fn updates(group: &Group, pull: &Pull, to: u64, bytes: Vec<u8>) -> Message<'static> {
+    Message::Updates(Updates {
+        source: pull.source,
+        target: pull.target,
+        number: pull.number,
+        to,
+        last: to == group.commit(),
+        covered: group.covered.clone(),
+        updates: Cow::Owned(bytes),
+    })
+}
+
+fn page(
+    group: &Group,
+    pull: &Pull,
+    first_slot: u16,
+    limits: &Limits,
+) -> Option<Message<'static>> {
+    let image = group.state.image(first_slot, limits.image_bytes_max, group.commit())?;
+    Some(Message::Page(Page {
+        source: pull.source,
+        target: pull.target,
+        number: pull.number,
+        commit: group.commit(),
+        covered: group.covered.clone(),
+        first_slot,
+        last_slot: image.last_slot,
+        done: image.last_slot == group.state.store.last_slot(),
+        records: image.records,
+    }))
+}
+
+/// Whether the log still holds everything that a puller lacks, although it does not reach back
+/// to where he has got.
+fn log_suffices(group: &Group, pull: &Pull) -> bool {
+    let Some(entries) = group.committed_after(group.log_start()) else { return false };
+    let mut first = BTreeMap::new();
+    for (_, body) in entries {
+        if let Ok(Entry { origin: Some(origin), .. }) = Entry::decode(body) {
+            first.entry(origin.dot.actor).or_insert(origin.dot.counter);
+        }
+    }
+    sync::log_suffices(&pull.covered, &group.covered, &first)
+}
+
+/// What an entry is to other datacenters; `None` if it is nothing to them.
+fn update_of(index: u64, entry: Entry<'_>) -> Option<Update<'_>> {
+    let Origin { dot, dependencies } = entry.origin?;
+    let Payload::Changes(changes) = entry.payload else { return None };
+    let changes = changes.into_iter();
+    let changes = changes.filter_map(|change| Some((change.key, change.record?))).collect();
+    Some(Update { index, dot, stamp: entry.stamp, dependencies, changes })
+}
+
+/// Appends the updates that are new, up to the first that cannot be taken yet. Whether that is
+/// because of its stamp.
+fn take(group: &mut Group, turn: &mut Turn<'_>, updates: &Updates<'_>) -> Read<(Taken, bool)> {
+    let mut taken = Taken { cursor: updates.to, any: false, all: true, lacks: false };
+    let mut held = false;
+    let mut r = Reader(&updates.updates);
+    while !r.is_empty() {
+        let update = Update::decode(&mut r)?;
+        let index = update.index;
+        match sync::judge(&update, &group.covered_by_log, turn.now.wall_ms) {
+            Verdict::Known => {
+                if turn.local.mutants.is(Mutant::ApplyTwice) {
+                    append_again(group, turn, update);
+                }
+            }
+            Verdict::Take if group.has_room() => {
+                append_update(group, turn, update);
+                taken.any = true;
+            }
+            verdict => {
+                held = verdict == Verdict::Ahead;
+                taken.lacks = verdict == Verdict::Early;
+                taken.all = false;
+                taken.cursor = index.saturating_sub(1);
+                break;
+            }
+        }
+    }
+    if taken.all && updates.last {
+        taken.lacks = !group.covered_by_log.covers_all(&updates.covered);
+    }
+    Ok((taken, held))
+}
+
+/// An update is an entry of this group's log under the name that its maker gave it.
+fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
+    let stamp = update.newest_stamp();
+    turn.local.clock.observe(stamp);
+    let changes = update.changes.into_iter();
+    let changes = changes.map(|(key, record)| Change { key, record: Some(record) }).collect();
+    let origin = Origin { dot: update.dot, dependencies: update.dependencies };
+    group.append_stamped(turn, stamp, Some(origin), Payload::Changes(changes));
+}
+
+/// Only for a planted bug: see [`sync::added_again`].
+fn append_again(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
+    let changes = update.changes.into_iter().filter_map(|(key, incoming)| {
+        let kept = group.state.store.get(&key)?;
+        let record = sync::added_again(kept, &incoming, update.dot.actor);
+        Some(Change { key, record: Some(record) })
+    });
+    let payload = Payload::Changes(changes.collect());
+    group.append(turn, None, payload);
+}
+
+/// Appends what is new in a page; or says why it cannot be taken yet.
+fn take_page(group: &mut Group, turn: &mut Turn<'_>, page: &Page<'_>) -> Read<Option<Verdict>> {
+    let (new, newest) = catch_up::news(page, |key| group.state.store.get(key))?;
+    if leader::is_ahead(newest, turn.now.wall_ms) {
+        return Ok(Some(Verdict::Ahead));
+    }
+    if !group.has_room() {
+        return Ok(Some(Verdict::Early));
+    }
+    turn.local.clock.observe(newest);
+    let mut new = new.into_iter();
+    loop {
+        let keys = new.by_ref().take(catch_up::KEYS_PER_ENTRY_MAX);
+        let changes: Vec<Change<'_>> = keys
+            .map(|(key, record)| Change { key: Cow::Borrowed(key), record: Some(record) })
+            .collect();
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        group.append(turn, None, Payload::Changes(changes));
+    }
+}

@@ -1,0 +1,156 @@
+//! Multi-leader keyspaces: a leader-follower group in each datacenter, and the exchange between
+//! them. The groups replicate, `multi_leader/` decides; this folder carries values from one to the
+//! other: here the commands at a datacenter's leader, in `exchange.rs` what goes to and comes from
+//! the other datacenters.
+
+mod exchange;
+
+use crate::command::{Arguments, KeyCommand, Reply};
+use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
+use crate::leader_follower::Group;
+use crate::leader_follower::entry::{Change, Origin, Payload};
+use crate::leader_follower::execute::NO_ROOM;
+use crate::multi_leader::leader::{self, Proposal};
+use crate::mutant::Mutant;
+use crate::storage::record::Record;
+use crate::turn::{Requester, Turn};
+use crate::version::{EntryId, Stamp};
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Carries out a command on one key. This node leads its datacenter's group.
+pub(in crate::node) fn execute(
+    group: &mut Group,
+    turn: &mut Turn<'_>,
+    requester: Requester,
+    command: &KeyCommand<'_>,
+) {
+    if let Some(error) = leader::coordination_error(&command.verb) {
+        return turn.refuse(requester, error);
+    }
+    let now_ms = group.time_ms(turn);
+    let kept = group.state.store.get(command.key);
+    let index = group.state.newest_index(kept);
+    let seen = kept.map(|record| record.as_of(now_ms));
+    let seen = seen.as_deref();
+    let Evaluation { reply, write } = data::evaluate(command, seen, now_ms);
+    let reply = reply.into_owned();
+    if write == Write::Nothing {
+        return group.hold_read(turn, requester, index, reply);
+    }
+    if let Some(error) = write_error(group, turn) {
+        return turn.refuse(requester, error);
+    }
+    let proposal = propose(group, turn, leader::newest_seen(seen));
+    let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);
+    let change = Change { key: Cow::Borrowed(command.key), record: Some(record) };
+    let id = append(group, turn, proposal, vec![change]);
+    group.hold_write(turn, requester, id, reply);
+}
+
+/// Answers a read from what this follower knows to be committed; it may be stale.
+pub(in crate::node) fn read_here(
+    group: &Group,
+    turn: &mut Turn<'_>,
+    requester: Requester,
+    command: &KeyCommand<'_>,
+) {
+    let now_ms = group.time_ms(turn);
+    let evaluation = data::evaluate(command, group.state.store.get(command.key), now_ms);
+    turn.answer(requester, evaluation.reply, None);
+}
+
+/// MSET: all pairs in one entry. This node leads its datacenter's group.
+pub(in crate::node) fn set_many(
+    group: &mut Group,
+    turn: &mut Turn<'_>,
+    requester: Requester,
+    pairs: Arguments<'_>,
+) {
+    if let Some(error) = write_error(group, turn) {
+        return turn.refuse(requester, error);
+    }
+    // Of a key that is given twice, the last value counts: both have the same name.
+    let mut values: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    for place in (0..pairs.len()).step_by(2) {
+        if let (Some(key), Some(value)) = (pairs.get(place), pairs.get(place + 1)) {
+            values.insert(key, value);
+        }
+    }
+    let seen = values.keys().map(|key| leader::newest_seen(group.state.store.get(key)));
+    let newest = seen.max().unwrap_or_default();
+    let proposal = propose(group, turn, newest);
+    let changes = values.into_iter().map(|(key, value)| {
+        let expires_at_ms = ExpiresAt::Never;
+        let write = Write::Set { value: Cow::Borrowed(value), expires_at_ms };
+        let record = data::mint(write, None, proposal.name, proposal.name.dot.actor);
+        Change { key: Cow::Borrowed(key), record: Some(record) }
+    });
+    let changes = changes.collect();
+    let id = append(group, turn, proposal, changes);
+    group.hold_write(turn, requester, id, Reply::Ok);
+}
+
+/// FLUSHALL's part: a tombstone for every key, in entries of a bounded size; answered after the
+/// last of them. This node leads its datacenter's group.
+pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: Requester) {
+    let now_ms = group.time_ms(turn);
+    let (first, last) = (group.state.store.first_slot(), group.state.store.last_slot());
+    let live: Vec<(Vec<u8>, Stamp)> = group
+        .state
+        .store
+        .iter_slots(first, last)
+        .filter(|(_, record)| record.is_live(now_ms))
+        .map(|(key, record)| (key.to_vec(), record.newest_stamp()))
+        .collect();
+    let mut newest = None;
+    for keys in live.chunks(leader::FLUSHED_KEYS_PER_ENTRY_MAX) {
+        if let Some(error) = write_error(group, turn) {
+            return turn.refuse(requester, error);
+        }
+        let seen = keys.iter().map(|(_, stamp)| *stamp).max().unwrap_or_default();
+        let proposal = propose(group, turn, seen);
+        let tombstone = |(key, _): &(Vec<u8>, Stamp)| Change {
+            key: Cow::Owned(key.clone()),
+            record: Some(Record::tombstone(proposal.name)),
+        };
+        let changes = keys.iter().map(tombstone).collect();
+        newest = Some(append(group, turn, proposal, changes));
+    }
+    match newest {
+        Some(id) => group.hold_write(turn, requester, id, Reply::Ok),
+        None => group.answer_range(turn, requester, Reply::Ok),
+    }
+}
+
+/// Why this leader cannot take a write now.
+fn write_error(group: &Group, turn: &Turn<'_>) -> Option<Cow<'static, str>> {
+    if !group.has_room() {
+        return Some(Cow::Borrowed(NO_ROOM));
+    }
+    let newest = turn.local.clock.newest();
+    leader::clock_error(newest, turn.now.wall_ms).map(Cow::Owned)
+}
+
+fn propose(group: &Group, turn: &mut Turn<'_>, seen: Stamp) -> Proposal {
+    turn.local.clock.observe(seen);
+    let stamp = match turn.local.mutants.is(Mutant::WallClockWins) {
+        true => Stamp::at(turn.now.wall_ms),
+        false => turn.stamp(),
+    };
+    let actor = leader::actor(group.id.datacenter, leader::FIRST_INCARNATION);
+    leader::propose(actor, &group.covered_by_log, stamp)
+}
+
+fn append(
+    group: &mut Group,
+    turn: &mut Turn<'_>,
+    proposal: Proposal,
+    changes: Vec<Change<'_>>,
+) -> EntryId {
+    let Proposal { name: Name { stamp, dot }, dependencies } = proposal;
+    let origin = Origin { dot, dependencies };
+    group.append_stamped(turn, stamp, Some(origin), Payload::Changes(changes))
+}
