@@ -111,7 +111,7 @@ measure() { # port pid test pipeline requests
 
 average() { awk -v column="$1" '{ sum += $column } END { printf "%.2f", sum / NR }' "$2"; }
 
-compare() { # durability, appendfsync, requests
+compare() { # durability, appendfsync, requests, tests
     local trefoil_port trefoil_pid redis_port redis_pid
     start_trefoil "$1" && trefoil_port=$port trefoil_pid=$pid
     start_redis "$2" && redis_port=$port redis_pid=$pid
@@ -120,7 +120,7 @@ compare() { # durability, appendfsync, requests
     printf '%-5s %4s %13s %13s %7s %13s %13s %7s\n' test P 'trefoil op/s' 'redis op/s' ratio \
         'trefoil us/op' 'redis us/op' ratio
     for pipeline in 1 16; do
-        for test in set get; do
+        for test in $4; do
             local a="$directory/a" b="$directory/b"
             : >"$a" && : >"$b"
             for _ in $(seq "$rounds"); do
@@ -135,6 +135,6 @@ compare() { # durability, appendfsync, requests
     done
 }
 
-compare interval-1s everysec "$requests"
-# A sync for each group of writes: fewer requests say enough.
-compare fsync always $((requests / 4))
+compare interval-1s everysec "$requests" "set get"
+# A sync for each group of writes: fewer requests say enough, and reads do not wait for a disk.
+compare fsync always $((requests / 4)) set

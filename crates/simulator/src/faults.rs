@@ -235,7 +235,7 @@ impl Faults {
             groups > 0 && admitted(before) >= count + leader_groups(cluster, before)
         });
         let whole = cluster.network.is_whole() && cluster.nodes().iter().all(|n| cluster.is_up(*n));
-        if !recovered || !whole || !crate::convergence::all_equal(cluster) {
+        if !recovered || !whole || !all_led(cluster) || !crate::convergence::all_equal(cluster) {
             return;
         }
         self.wiped = Some((node, admitted(node)));
@@ -243,6 +243,15 @@ impl Faults {
         cluster.wipe(node);
         self.end(End::Restart(node), DOWN_US, cluster);
     }
+}
+
+/// Whether every group that needs a leader has had one: before, it is still being created, and
+/// then a lost disk means that an operator must begin anew.
+fn all_led(cluster: &Cluster) -> bool {
+    replication::replicas::all_groups(&cluster.plan().cluster).iter().all(|(group, _)| {
+        group.datacenter == GroupId::EVERYWHERE
+            || cluster.observations.leaderships.iter().any(|start| start.group == *group)
+    })
 }
 
 /// How many groups with a leader a node is in.

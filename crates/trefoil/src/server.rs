@@ -7,7 +7,7 @@ use crate::event_loop::{Clock, Counts, EventLoop, LoopError, Parts, Sink};
 use crate::event_loop::{FIRST_FREE_TOKEN, WAKER};
 use crate::operator_log;
 use crate::peers::{Identity, Peers, frame};
-use crate::resp::parse::{BULK_BYTES_DEFAULT, BULK_BYTES_LIMIT};
+use crate::resp::parse::{BULK_BYTES_DEFAULT, BULK_BYTES_LIMIT, REQUEST_BYTES_SLACK};
 use crate::session::{Counters, ServerState};
 use mio::net::{TcpListener, UnixStream};
 use mio::{Poll, Waker};
@@ -28,8 +28,9 @@ const _: () = assert!(
     "the server must not be compiled with planted bugs: switch the feature `mutants` off"
 );
 
-/// Beyond the largest value, what a frame must have room for: keys, stamps, the message around it.
-const PAYLOAD_BYTES_SLACK: usize = 16 << 20;
+/// What a frame must have room for beyond the largest request: 100 bytes or so of stamps and lengths
+/// for each key of an MSET with as many keys as a request can have, and the message around it.
+const PAYLOAD_BYTES_SLACK: usize = 64 << 20;
 /// The process's exit code when its log can no longer be trusted; see [`ServerError::exit_code`].
 pub const EXIT_LOG_FAILED: u8 = 74;
 /// The process's exit code when it could not start.
@@ -51,7 +52,7 @@ pub struct ServerOptions {
     pub client_addresses: Vec<SocketAddr>,
     /// Where the data is.
     pub data_directory: PathBuf,
-    /// Bytes of one argument.
+    /// Bytes of one argument; the same on all nodes, for frames between them are bounded by it.
     pub bulk_bytes_max: usize,
     /// Clients at the same time.
     pub clients_max: usize,
@@ -241,8 +242,7 @@ fn open(
         cluster: frame::cluster_digest(&options.cluster.name),
         me: options.me,
         incarnation: Incarnation::default(),
-        payload_bytes_max: frame::PAYLOAD_BYTES_MAX
-            .max(options.bulk_bytes_max.min(BULK_BYTES_LIMIT) + PAYLOAD_BYTES_SLACK),
+        payload_bytes_max: bulk_bytes_max(options) + REQUEST_BYTES_SLACK + PAYLOAD_BYTES_SLACK,
     };
     let peers = Peers::new(identity, &options.peer_addresses, FIRST_FREE_TOKEN);
     let clients = Clients::new(peers.tokens_end(), options.clients_max);
@@ -276,11 +276,16 @@ fn server_state(options: &ServerOptions, sink: &Sink) -> Result<ServerState, Ser
         client_addresses: options.client_addresses.clone(),
         client_port: options.client_address.port(),
         data_directory: options.data_directory.clone(),
-        bulk_bytes_max: options.bulk_bytes_max.min(BULK_BYTES_LIMIT),
+        bulk_bytes_max: bulk_bytes_max(options),
+        bulk_bytes_limit: bulk_bytes_max(options),
         started: Instant::now(),
         run_id: format!("{high:016x}{middle:016x}{low:08x}"),
         counters: Counters::default(),
     })
+}
+
+fn bulk_bytes_max(options: &ServerOptions) -> usize {
+    options.bulk_bytes_max.min(BULK_BYTES_LIMIT)
 }
 
 fn random() -> Result<u64, ServerError> {

@@ -1,5 +1,5 @@
 //! The server as a client sees it: a node in a thread, on free loopback ports, and bytes.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 
 use super::*;
 use replication::DatacenterId;
@@ -228,5 +228,44 @@ fn a_second_process_is_told_what_is_in_use() {
     let (_stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let error = run_until(other, theirs).unwrap_err();
     assert!(error.to_string().contains("in use by another process"), "{error}");
+    server.stop().unwrap();
+}
+
+/// A frame as another node of cluster `name` would send it.
+fn frame_of(name: &str, from: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::begin(&mut bytes, frame::cluster_digest(name), NodeId(from), Incarnation(1));
+    frame::finish(&mut bytes, 0);
+    bytes
+}
+
+#[test]
+fn what_is_no_frame_of_this_cluster_closes_its_connection_and_nothing_else() {
+    let server = Server::start();
+    let mut client = server.connect();
+    talk(&mut client, b"PING\r\n", "+PONG\r\n");
+    let mut damaged = frame_of("test", 1);
+    *damaged.last_mut().unwrap() ^= 1;
+    let strangers = [
+        b"*1\r\n$4\r\nPING\r\n".to_vec(),
+        frame_of("other", 1),
+        frame_of("test", 7),
+        frame_of("test", 0),
+        damaged,
+    ];
+    for bytes in &strangers {
+        let mut peer = TcpStream::connect(server.options.peer_addresses[0]).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.write_all(bytes).unwrap();
+        // Closed with bytes unread, the connection may be reset.
+        assert!(!matches!(peer.read(&mut [0; 1]), Ok(1..)), "{}", bytes.escape_ascii());
+    }
+    client.write_all(b"INFO stats\r\n").unwrap();
+    let mut text = String::new();
+    while !text.contains("peer_connections_refused:5\r\n") {
+        let mut piece = [0; 4096];
+        let length = client.read(&mut piece).unwrap();
+        text.push_str(std::str::from_utf8(piece.get(..length).unwrap()).unwrap());
+    }
     server.stop().unwrap();
 }

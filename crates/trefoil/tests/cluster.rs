@@ -4,9 +4,9 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::Instant;
-use support::{Client, Cluster, DEADLINE, Node, eventually, is_running, run};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Client, Cluster, DEADLINE, Node, eventually, is_running, run, trefoil};
 
 const PREFIXES: [&str; 4] = ["user:", "cart:", "session:", ""];
 
@@ -32,18 +32,15 @@ fn a_client_on_every_node_reads_and_writes_every_model() {
     let mut cluster = Cluster::start(&[]);
     let nodes = cluster.nodes();
     assert_eq!(nodes.len(), 6);
-    for prefix in PREFIXES {
-        for node in &nodes {
-            let (mut client, key) = (Client::of(node), format!("{prefix}by {}", node.name));
-            let value = set_at_last(&mut client, &key);
-            assert_eq!(client.get(&key).unwrap(), Some(value), "{key} where it was written");
-        }
-        for (reader, writer) in nodes.iter().flat_map(|r| nodes.iter().map(move |w| (r, w))) {
-            let key = format!("{prefix}by {}", writer.name);
-            // Between datacenters it takes a moment; elsewhere the first answer is right.
-            wait_for_value(&mut Client::of(reader), &key, &format!("{key} try 1"));
-        }
+    let mut acknowledged = BTreeMap::new();
+    for (prefix, node) in PREFIXES.iter().flat_map(|p| nodes.iter().map(move |n| (p, n))) {
+        let (mut client, key) = (Client::of(node), format!("{prefix}by {}", node.name));
+        let value = set_at_last(&mut client, &key);
+        assert_eq!(client.get(&key).unwrap().as_ref(), Some(&value), "{key} where it was written");
+        acknowledged.insert(key, value);
     }
+    // Between datacenters it takes a moment.
+    expect_everywhere(&nodes, &acknowledged);
     counters_and_refusals(&nodes);
     cluster.stop();
     assert!(!cluster.directory().join("dev.json").exists());
@@ -193,4 +190,47 @@ fn killing_all_nodes_loses_no_acknowledged_write() {
     cluster.kill_dev();
     cluster.resume();
     expect_everywhere(&cluster.nodes(), &acknowledged);
+}
+
+/// Starts a node that must refuse to, and returns what it says.
+fn refusal(arguments: &[&str]) -> String {
+    let mut node = trefoil()
+        .arg("serve")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while node.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            node.kill().unwrap();
+            panic!("{arguments:?} is not refused");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = node.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_data_directory_of_another_node_or_with_other_keyspaces_is_refused() {
+    let mut cluster = Cluster::start(&["--datacenters", "eu", "--nodes", "2"]);
+    let value = set_at_last(&mut Client::of(&cluster.nodes()[1]), "user:1");
+    cluster.stop();
+    let file = cluster.directory().join("eu-1/trefoil.toml");
+    let text = refusal(&["--config", file.to_str().unwrap(), "--node", "eu-2"]);
+    assert!(text.contains("eu-1") || text.contains("another node"), "{text}");
+
+    let changed = std::fs::read_to_string(&file).unwrap();
+    let changed = changed.replace("replicas = 2", "replicas = 1").replace("semi-sync", "async");
+    std::fs::write(&file, changed).unwrap();
+    let text = refusal(&["--config", file.to_str().unwrap()]);
+    assert!(text.contains("user:"), "{text}");
+
+    cluster.resume();
+    let mut client = Client::of(&cluster.nodes()[0]);
+    wait_for_value(&mut client, "user:1", &value);
 }

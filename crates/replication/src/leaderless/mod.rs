@@ -19,9 +19,10 @@
 //! tombstone, a tombstone to what is newer. Later answers are waited for; then whoever was stale
 //! gets the merged record: *read repair*.
 //!
-//! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST and GETEX: quorum read, merge into the own store, evaluate, quorum write. Increments have a slot for each actor,
-//! so concurrent ones add up. A coordinator carries out the writes of one key one at a time, in
-//! order of arrival; plain SETs that wait together are written as one, the last (`queue.rs`).
+//! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST and GETEX: quorum read, merge into
+//! the own store, evaluate, quorum write. Increments have a slot for each actor, so concurrent
+//! ones add up. A coordinator carries out the writes of one key one at a time, in order of
+//! arrival; plain SETs that wait together are written as one, the last (`queue.rs`).
 //!
 //! **Nothing is said before it is durable.** A replica's acks and answers wait for the log
 //! (`Gate`). What is made from something read is durable here before anybody hears of it: else a
@@ -29,7 +30,8 @@
 //! log syncs, as their names cannot repeat: the dot's counter is the hybrid stamp, below a ceiling
 //! that was made durable beforehand (`ceiling.rs`), and the clock starts above it.
 //!
-//! **What claims or compares** (SETNX, GETSET, conditions, APPEND, KEEPTTL, ...) is refused: `-NEEDCOORD`.
+//! **What claims or compares** (SETNX, GETSET, conditions, APPEND, KEEPTTL, ...) is refused:
+//! `-NEEDCOORD`.
 //!
 //! **A replica whose disk was emptied** answers "not ready", never "not found", until it has
 //! fetched all that each other replica holds (`recovery.rs`).

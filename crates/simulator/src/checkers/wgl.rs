@@ -9,7 +9,7 @@ use crate::history::{Action, Answer, Operation, Outcome};
 use std::collections::BTreeSet;
 
 /// States that are looked at before the search gives up without a verdict.
-const STATES_MAX: usize = 300_000;
+const STATES_MAX: usize = 30_000;
 
 /// How a search ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,6 @@
 //! `trefoil explain`: what follows from the settings, without starting anything.
 
-use crate::cli::dev;
+use crate::cli::{dev, say};
 use crate::config::{self, Config};
 use miette::{IntoDiagnostic, WrapErr};
 use replication::keyspace::guarantees;
@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Prints the guarantees of every keyspace.
 pub fn run(options: &Options) -> miette::Result<()> {
-    print!("{}", text(options)?);
+    say(&text(options)?);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ mod serve;
 mod status;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// One Redis-compatible database with three replication models.
@@ -23,6 +23,13 @@ enum Task {
     Dev(dev::Options),
     /// Run one node of a cluster.
     Serve(serve::Options),
+    /// Play a whole cluster in one thread, from one number, and check it.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// A seed, `--seeds A..B`, `--model M`, `--trace`, `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Show a cluster as one of its nodes sees it.
     Status(status::Options),
     /// Say what each keyspace of a configuration file guarantees.
@@ -36,6 +43,10 @@ pub fn run() -> ExitCode {
     let result = match arguments.task {
         Task::Dev(options) => dev::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Serve(options) => serve::run(&options),
+        Task::Sim { arguments } => {
+            let code = simulator::cli::main(arguments);
+            Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+        }
         Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
     };
@@ -46,6 +57,11 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a text; whoever has stopped reading, as `head` does, does not want the rest.
+fn say(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Lines are not wrapped, so that names and paths in errors can be searched for and copied.

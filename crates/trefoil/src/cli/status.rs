@@ -1,5 +1,6 @@
 //! `trefoil status`: a cluster as one of its nodes sees it. Also the small client that `dev` uses.
 
+use crate::cli::say;
 use comfy_table::{Table, presets};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use serde::Deserialize;
@@ -77,7 +78,8 @@ pub struct GroupStatus {
     pub leader: Option<String>,
     epoch: Option<u64>,
     commit: Option<u64>,
-    applied: Option<u64>,
+    last: Option<u64>,
+    keys: Option<u64>,
     role: Option<String>,
     lag: BTreeMap<String, Lag>,
 }
@@ -96,12 +98,12 @@ pub fn run(options: &Options) -> miette::Result<()> {
         .into_diagnostic()
         .wrap_err_with(|| format!("no node answers at {address}"))?;
     if options.json {
-        println!("{text}");
+        say(&format!("{text}\n"));
         return Ok(());
     }
     let status: Status = serde_json::from_str(&text)
         .map_err(|error| miette!("the answer of {address} makes no sense: {error}"))?;
-    print!("{}", show(&status));
+    say(&show(&status));
     Ok(())
 }
 
@@ -166,8 +168,9 @@ fn show(status: &Status) -> String {
         "datacenter",
         "leader",
         "epoch",
-        "commit",
-        "applied",
+        "newest",
+        "committed",
+        "keys",
         "role here",
         "lag",
     ]);
@@ -188,8 +191,9 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
         |partition: String| vec![show_prefix(&keyspace.prefix), keyspace.model.clone(), partition];
     if keyspace.model == "leaderless" {
         let here = keyspace.groups.iter().filter(|group| group.role.is_some()).count();
+        let keys: u64 = keyspace.groups.iter().filter_map(|group| group.keys).sum();
         let mut row = head(format!("all {}", keyspace.groups.len()));
-        row.extend(["everywhere", "nobody", "-", "-", "-"].map(String::from));
+        row.extend(["everywhere", "nobody", "-", "-", "-", &keys.to_string()].map(String::from));
         row.extend([format!("replica of {here}"), String::new()]);
         return vec![row];
     }
@@ -200,8 +204,9 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
             group.datacenter.clone().unwrap_or_else(|| String::from("everywhere")),
             group.leader.clone().unwrap_or_else(|| String::from("none")),
             number(group.epoch),
+            number(group.last),
             number(group.commit),
-            number(group.applied),
+            number(group.keys),
             group.role.clone().unwrap_or_default(),
             behind.collect::<Vec<_>>().join(", "),
         ]);
@@ -222,7 +227,7 @@ mod tests {
                        {"name":"eu-2","datacenter":"eu","up":false,"heard_ms_ago":912}],
             "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
                 {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
-                 "applied":42,"role":"leader","lag":{"eu-2":{"entries":3,"ms":9}}}]},
+                 "last":45,"keys":9,"role":"leader","lag":{"eu-2":{"entries":3,"ms":9}}}]},
               {"prefix":"session:","model":"leaderless","groups":[
                 {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;

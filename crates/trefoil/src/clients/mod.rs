@@ -13,6 +13,7 @@ pub use client::{Client, ReplyMode};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use replication::{ClientId, Reply, RequestId};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub const OUT_BYTES_MAX: usize = 256 << 20;
 pub const OUTSTANDING_MAX: u64 = 65_536;
 /// How long no connection is accepted after the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// After how long the system asks a silent client's machine whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// Connections accepted in one turn.
 const ACCEPTS_PER_TURN_MAX: usize = 256;
 /// Out buffers kept for reuse, and the largest that is kept.
@@ -150,6 +153,8 @@ impl Clients {
         });
         let token = Token(self.first_token + place);
         let _ = stream.set_nodelay(true);
+        let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut stream, token, interest) {
             crate::operator_log::line(format_args!("cannot poll a client: {error}"));

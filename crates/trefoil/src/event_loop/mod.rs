@@ -200,7 +200,7 @@ impl EventLoop {
             match event.token() {
                 CLIENT_LISTENER => self.accept_more = true,
                 PEER_LISTENER => {
-                    self.sink.peers.accept(&self.peer_listener, self.poll.registry());
+                    self.sink.peers.accept(&self.peer_listener, self.poll.registry(), self.now);
                 }
                 WAKER => {}
                 STOP => {
@@ -235,6 +235,9 @@ impl EventLoop {
     fn turn(&mut self) -> Result<(), LoopError> {
         if let Some((written, synced)) = self.sink.log.progress().map_err(LoopError::Disk)? {
             self.step(Input::Durable { written, synced });
+        }
+        if self.sink.peers.is_accept_due(self.now) {
+            self.sink.peers.accept(&self.peer_listener, self.poll.registry(), self.now);
         }
         self.read_peers();
         let accept_again = self.sink.clients.accept_again().is_some_and(|at| at <= self.now);

@@ -22,8 +22,6 @@ const HEADER_BYTES: usize = 20;
 const SENDER_BYTES: usize = 10;
 /// Bytes that a frame with one message has beyond the message.
 pub const PAYLOAD_OVERHEAD: usize = HEADER_BYTES + SENDER_BYTES + 4;
-/// Bytes of a payload, unless values may be so large that a frame must hold more.
-pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
 /// A cluster's name as a number. Not a secret.
 pub fn cluster_digest(name: &str) -> u64 {

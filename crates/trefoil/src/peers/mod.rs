@@ -18,10 +18,12 @@ use replication::{Incarnation, Message, NodeId};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Refused connections are told of once for each address and reason, and for so many of them.
 const REFUSALS_TOLD_MAX: usize = 256;
+/// How long no connection is accepted after the process has run out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What this node says about itself in every frame.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,8 @@ pub struct Peers {
     inbound: Vec<Option<Inbound>>,
     first_inbound_token: usize,
     told: BTreeSet<(IpAddr, FrameError)>,
+    /// When accepting must be tried again without an event.
+    accept_again: Option<Instant>,
     /// Connections closed because of what came over them.
     pub refused: u64,
 }
@@ -66,6 +70,7 @@ impl Peers {
             inbound: (0..inbound).map(|_| None).collect(),
             first_inbound_token: first_token + addresses.len(),
             told: BTreeSet::new(),
+            accept_again: None,
             refused: 0,
         }
     }
@@ -106,9 +111,9 @@ impl Peers {
         }
     }
 
-    /// When [`Peers::dial`] must be called, if ever.
+    /// When something here must be done without an event, if ever.
     pub fn deadline(&self) -> Option<Instant> {
-        self.links.iter().filter_map(Link::deadline).min()
+        self.links.iter().filter_map(Link::deadline).chain(self.accept_again).min()
     }
 
     /// Dials whom it is time to dial.
@@ -135,8 +140,14 @@ impl Peers {
         (place < self.inbound.len()).then_some(place)
     }
 
+    /// Whether accepting must be tried again now.
+    pub fn is_accept_due(&self, now: Instant) -> bool {
+        self.accept_again.is_some_and(|again| again <= now)
+    }
+
     /// Takes new connections from peers.
-    pub fn accept(&mut self, listener: &TcpListener, registry: &Registry) {
+    pub fn accept(&mut self, listener: &TcpListener, registry: &Registry, now: Instant) {
+        self.accept_again = None;
         loop {
             match listener.accept() {
                 Ok((mut stream, address)) => {
@@ -155,7 +166,12 @@ impl Peers {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(_) => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Out of file descriptors: the peer waits in the backlog, and no event will tell.
+                Err(_) => {
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
             }
         }
     }

@@ -16,8 +16,9 @@ pub const BULK_BYTES_LIMIT: usize = 512 << 20;
 pub const BULK_BYTES_DEFAULT: usize = 64 << 20;
 /// Bytes of an inline request.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of one request with all its arguments: Redis's `client-query-buffer-limit`.
-pub const REQUEST_BYTES_MAX: usize = 1 << 30;
+/// Bytes that a request may have beyond its largest argument. All of a request becomes one entry
+/// of a log, and that must fit into a frame to a peer: a request of many large values is refused.
+pub const REQUEST_BYTES_SLACK: usize = 1 << 20;
 /// Bytes of a line that holds a length.
 const LENGTH_LINE_BYTES_MAX: usize = 32;
 
@@ -61,7 +62,7 @@ pub enum ProtocolError {
     TooBigCount,
     /// The line of an argument's length does not end.
     TooBigLength,
-    /// The request is over [`REQUEST_BYTES_MAX`].
+    /// The request is over the limit of an argument and [`REQUEST_BYTES_SLACK`].
     TooBigRequest,
 }
 
@@ -174,11 +175,15 @@ impl Parser {
         match request.first() {
             None => Ok(Step::Incomplete),
             Some(b'*') => {
-                let step = self.multibulk(request, start, bulk_max, batch);
-                if matches!(step, Ok(Step::Incomplete)) && request.len() > REQUEST_BYTES_MAX {
+                let step = self.multibulk(request, start, bulk_max, batch)?;
+                let length = match step {
+                    Step::Complete(end) | Step::Empty(end) => end - start,
+                    Step::Incomplete => request.len(),
+                };
+                if length > bulk_max + REQUEST_BYTES_SLACK {
                     return Err(ProtocolError::TooBigRequest);
                 }
-                step
+                Ok(step)
             }
             Some(_) => self.inline(request, start, batch),
         }

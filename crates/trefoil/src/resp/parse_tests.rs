@@ -106,6 +106,22 @@ fn a_claimed_length_allocates_nothing() {
     assert!(batch.spans.capacity() <= 2_048);
 }
 
+#[test]
+fn a_request_of_many_large_arguments_is_refused_however_it_comes() {
+    let bulk_max = 1_000;
+    let command = vec![vec![b'x'; bulk_max]; REQUEST_BYTES_SLACK / bulk_max + 2];
+    let whole = encode(&vec![command]);
+    for pieces in [whole.len(), 100_000] {
+        let (mut parser, mut carry, mut error) = (Parser::default(), Vec::new(), None);
+        for chunk in whole.chunks(pieces) {
+            carry.extend_from_slice(chunk);
+            let parsed = parser.parse(&mut carry, bulk_max, &mut Batch::default());
+            error = error.or(parsed.error);
+        }
+        assert_eq!(error, Some(ProtocolError::TooBigRequest));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

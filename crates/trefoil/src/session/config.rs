@@ -2,7 +2,6 @@
 
 use super::{Session, text, upper, wrong_count};
 use crate::resp::encode;
-use crate::resp::parse::BULK_BYTES_LIMIT;
 use replication::Arguments;
 use replication::command::glob;
 
@@ -65,6 +64,7 @@ fn get(patterns: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
 /// CONFIG SET option value ...: all of them or none.
 fn set(pairs: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
     let known = options(session);
+    let most = session.state.bulk_bytes_limit;
     let mut bulk_bytes_max = session.state.bulk_bytes_max;
     for place in (0..pairs.len()).step_by(2) {
         let name = text(pairs.get(place)).to_ascii_lowercase();
@@ -80,14 +80,14 @@ fn set(pairs: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
             );
         };
         let problem = match (name.as_str(), text(Some(value)).parse::<usize>()) {
-            ("proto-max-bulk-len", Ok(bytes))
-                if (BULK_BYTES_LEAST..=BULK_BYTES_LIMIT).contains(&bytes) =>
-            {
+            ("proto-max-bulk-len", Ok(bytes)) if (BULK_BYTES_LEAST..=most).contains(&bytes) => {
                 bulk_bytes_max = bytes;
                 continue;
             }
-            ("proto-max-bulk-len", _) => "argument must be between 1048576 and 536870912 inclusive",
-            _ => "can't set immutable config",
+            ("proto-max-bulk-len", _) => {
+                format!("argument must be between {BULK_BYTES_LEAST} and {most} inclusive")
+            }
+            _ => "can't set immutable config".into(),
         };
         return encode::error(
             out,

@@ -11,7 +11,7 @@ pub const REDIS_VERSION: &str = "7.0.15";
 /// The user that every connection is until there are others. It has no password.
 const DEFAULT_USER: &[u8] = b"default";
 
-/// PING [message]
+/// `PING [message]`
 pub fn ping(arguments: Arguments<'_>, out: &mut Vec<u8>) {
     match (arguments.get(1), arguments.len()) {
         (None, _) => encode::simple(out, "PONG"),
@@ -28,7 +28,7 @@ pub fn echo(arguments: Arguments<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// AUTH [user] password: there is one user, without a password.
+/// `AUTH [user] password`: there is one user, without a password.
 pub fn auth(arguments: Arguments<'_>, out: &mut Vec<u8>) {
     match (arguments.get(1), arguments.len()) {
         (None, _) => wrong_count(out, "auth"),

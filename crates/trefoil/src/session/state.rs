@@ -23,6 +23,8 @@ pub struct ServerState {
     pub data_directory: PathBuf,
     /// Bytes of one argument: `proto-max-bulk-len`.
     pub bulk_bytes_max: usize,
+    /// The most that it can be set to: frames between nodes were sized for it at the start.
+    pub bulk_bytes_limit: usize,
     /// When the process started.
     pub started: Instant,
     /// 40 hexadecimal digits, new at each start.

@@ -2,7 +2,8 @@
 
 use super::{Session, wrong_count};
 use crate::resp::encode;
-use replication::keyspace::Model;
+use replication::keyspace::{Cluster, Model};
+use replication::node::status::GroupStatus;
 use replication::{Arguments, NodeId};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -65,10 +66,53 @@ fn keyspaces(session: &Session<'_>) -> String {
             Model::Leaderless(_) => "leaderless",
         };
         let prefix = String::from_utf8_lossy(&keyspace.prefix);
-        format!("{{\"prefix\":{},\"model\":\"{model}\"}}", quoted(&prefix))
+        let groups: Vec<String> = session
+            .node
+            .status(keyspace.id)
+            .iter()
+            .map(|status| group(&session.state.cluster, status))
+            .collect();
+        let (prefix, groups) = (quoted(&prefix), groups.join(","));
+        format!("{{\"prefix\":{prefix},\"model\":\"{model}\",\"groups\":[{groups}]}}")
     };
     let keyspaces: Vec<String> = session.state.cluster.keyspaces.iter().map(keyspace).collect();
     keyspaces.join(",")
+}
+
+/// A group: who leads it as far as this node knows, and what this node has as a member.
+fn group(cluster: &Cluster, status: &GroupStatus) -> String {
+    let name = |node: NodeId| cluster.member(node).map_or("", |member| &member.name);
+    let place = cluster.datacenters.get(usize::from(status.group.datacenter.0));
+    let members: Vec<String> = status.members.iter().map(|node| quoted(name(*node))).collect();
+    let mut text = format!(
+        "{{\"partition\":{},\"datacenter\":{},\"members\":[{}],\"leader\":{}",
+        status.group.partition,
+        place.map_or("null".into(), |place| quoted(place)),
+        members.join(","),
+        status.leader.map_or("null".into(), |leader| quoted(name(leader))),
+    );
+    if let Some(here) = &status.here {
+        let lag = here
+            .lag
+            .iter()
+            .map(|(node, entries)| format!("{}:{{\"entries\":{entries}}}", quoted(name(*node))));
+        let lag: Vec<String> = lag.collect();
+        let _ = write!(
+            text,
+            ",\"role\":{},\"epoch\":{},\"last\":{},\"commit\":{},\"keys\":{},\"bytes\":{},\
+             \"cut_entries\":{},\"lag\":{{{}}}",
+            quoted(here.role),
+            here.epoch,
+            here.last_index,
+            here.commit,
+            here.keys,
+            here.bytes,
+            here.cut_entries,
+            lag.join(","),
+        );
+    }
+    text.push('}');
+    text
 }
 
 /// A JSON string.

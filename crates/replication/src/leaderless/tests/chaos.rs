@@ -19,6 +19,8 @@ enum What {
     Get,
 }
 
+/// Runs of the random test.
+const SEEDS: u64 = 60;
 const KEYS: [&str; 4] = ["a", "b", "n", "m"];
 
 impl World {
@@ -26,7 +28,7 @@ impl World {
     fn step(&mut self, moment: u64, asked: &mut Vec<Asked>) {
         let node = self.random.range(0, NODES as u64) as usize;
         match self.random.range(0, 100) {
-            0..30 => {
+            0..15 => {
                 let key = self.random.range(0, 4) as usize;
                 let value = moment.to_string();
                 let (verb, what) = match key {
@@ -36,15 +38,15 @@ impl World {
                 let request = self.ask(node, KEYS[key], verb);
                 asked.push(Asked { request, key, what, begun: moment, ended: None });
             }
-            30..40 => {
+            15..22 => {
                 let key = self.random.range(0, 4) as usize;
                 let request = self.ask(node, KEYS[key], Verb::Get);
                 asked.push(Asked { request, key, what: What::Get, begun: moment, ended: None });
             }
-            40..60 => self.sync(node),
-            60..62 => self.crash(node),
-            62..66 => self.pass(60),
-            66..67 => {
+            22..40 => self.sync(node),
+            40 if self.random.chance(40) => self.crash(node),
+            41..44 => self.pass(40),
+            44 => {
                 let other = self.random.range(0, NODES as u64) as usize;
                 self.turn(node, |m, turn| m.on_peer_lost(turn, NodeId(other as u16)));
             }
@@ -69,7 +71,7 @@ impl World {
         if self.random.chance(10) {
             self.wire.push(message.clone());
         }
-        if !self.random.chance(10) {
+        if !self.random.chance(5) {
             self.deliver(message);
         }
     }
@@ -88,8 +90,8 @@ fn number(reply: &Reply<'_>) -> u64 {
     }
 }
 
-/// One seed; what is wrong with it, if anything.
-fn run(seed: u64, mutants: Mutants) -> Result<(), String> {
+/// One seed: how many of a hundred commands were acknowledged, or what is wrong.
+fn run(seed: u64, mutants: Mutants) -> Result<usize, String> {
     let mut world = World::new();
     world.random = Random::new(seed);
     world.nodes[1].skew_ms = seed % 3 * 700;
@@ -118,7 +120,7 @@ fn run(seed: u64, mutants: Mutants) -> Result<(), String> {
     if digests.iter().any(|digest| *digest != digests[0]) {
         return Err("the replicas differ".into());
     }
-    Ok(())
+    Ok(asked.iter().filter(|one| world.acknowledged(one)).count() * 100 / asked.len())
 }
 
 impl World {
@@ -163,11 +165,14 @@ impl World {
 
 #[test]
 fn replicas_agree_after_healing_and_nothing_acknowledged_is_lost() {
-    for seed in 0..60 {
-        if let Err(wrong) = run(seed, Mutants::default()) {
-            panic!("seed {seed}: {wrong}");
+    let mut percent = 0;
+    for seed in 0..SEEDS {
+        match run(seed, Mutants::default()) {
+            Ok(acknowledged) => percent += acknowledged,
+            Err(wrong) => panic!("seed {seed}: {wrong}"),
         }
     }
+    assert!(percent / SEEDS as usize > 40, "too little happened: {percent}");
 }
 
 #[cfg(feature = "mutants")]

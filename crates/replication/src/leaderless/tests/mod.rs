@@ -70,17 +70,17 @@ struct World {
     requests: u64,
     random: Random,
     mutants: Mutants,
+    durability: Durability,
 }
 
-fn options() -> keyspace::Leaderless {
-    let durability = Durability::Fsync;
+fn options(durability: Durability) -> keyspace::Leaderless {
     keyspace::Leaderless { partitions: 1, n: 3, w: 2, r: 2, durability, timeout_ms: 1000 }
 }
 
-fn model(me: usize, actor: u64) -> Leaderless {
+fn model(me: usize, actor: u64, durability: Durability) -> Leaderless {
     let replicas = (0..NODES as u16).map(NodeId).collect();
     let partition = Partition { group: GROUP, first_slot: 0, last_slot: 16383, replicas };
-    Leaderless::new(&options(), alloc::vec![partition], NodeId(me as u16), actor, 9)
+    Leaderless::new(&options(durability), alloc::vec![partition], NodeId(me as u16), actor, 9)
 }
 
 fn set(value: &[u8]) -> Verb<'_> {
@@ -93,17 +93,27 @@ fn bulk(text: &str) -> Reply<'static> {
 
 impl World {
     fn new() -> World {
+        World::with_durability(Durability::Fsync)
+    }
+
+    fn with_durability(durability: Durability) -> World {
         let node = |me: usize| {
             let local =
                 Local::new(NodeId(me as u16), Incarnation(1), me as u64, Mutants::default());
             let actor = 100 + me as u64;
-            TestNode { model: model(me, actor), local, sink: Sink::default(), skew_ms: 0, actor }
+            TestNode {
+                model: model(me, actor, durability),
+                local,
+                sink: Sink::default(),
+                skew_ms: 0,
+                actor,
+            }
         };
         let now = Time { monotonic_us: 1, wall_ms: 1_000_000 };
         let nodes = (0..NODES).map(node).collect();
         let (wire, cut) = (Vec::new(), BTreeSet::new());
         let (random, mutants) = (Random::new(5), Mutants::default());
-        World { nodes, now, wire, cut, requests: 0, random, mutants }
+        World { nodes, now, wire, cut, requests: 0, random, mutants, durability }
     }
 
     fn turn<T>(&mut self, node: usize, act: impl FnOnce(&mut Leaderless, &mut Turn<'_>) -> T) -> T {
@@ -203,7 +213,7 @@ impl World {
     fn crash(&mut self, node: usize) {
         let test = &mut self.nodes[node];
         test.sink.log.truncate(test.local.synced.0 as usize);
-        test.model = model(node, test.actor);
+        test.model = model(node, test.actor, self.durability);
         for record in &test.sink.log {
             let mut r = Reader(record);
             assert_eq!(r.u8().unwrap(), RECORD_KIND);

@@ -222,3 +222,58 @@ fn a_key_expires_everywhere_and_can_be_counted_anew() {
     assert_eq!(world.answer(0, "n", Verb::Increment(1)), Reply::Integer(1));
     assert_eq!(world.answer(2, "n", Verb::Increment(1)), Reply::Integer(2));
 }
+
+#[test]
+fn where_written_counts_only_increments_wait_for_the_sync() {
+    let mut world = World::with_durability(Durability::Interval);
+    world.answer(0, "warm", set(b"up"));
+    // Written, not synced, on all nodes until nothing happens any more.
+    let settle = |world: &mut World| {
+        for _ in 0..4 {
+            for node in 0..NODES {
+                let end = Position(world.nodes[node].sink.log.len() as u64);
+                world.nodes[node].local.written = end;
+                world.turn(node, |m, turn| {
+                    turn.send_owed();
+                    m.on_durable(turn);
+                });
+            }
+            world.deliver_all();
+        }
+    };
+    let plain = world.ask(0, "k", set(b"v"));
+    let increment = world.ask(0, "n", Verb::Increment(1));
+    settle(&mut world);
+    assert_eq!(world.reply(plain), Some(Reply::Ok));
+    assert_eq!(world.reply(increment), None, "after a power cut its slot would be used again");
+    world.settle();
+    assert_eq!(world.reply(increment), Some(Reply::Integer(1)));
+}
+
+#[test]
+fn sets_that_wait_together_are_written_as_one() {
+    let mut world = World::new();
+    world.answer(0, "warm", set(b"up"));
+    let before = world.nodes[1].sink.log.len();
+    let values: Vec<String> = (0..20).map(|i| i.to_string()).collect();
+    let requests: Vec<u64> =
+        values.iter().map(|value| world.ask(0, "k", set(value.as_bytes()))).collect();
+    world.settle();
+    assert!(requests.iter().all(|request| world.reply(*request) == Some(Reply::Ok)));
+    assert_eq!(world.nodes[1].sink.log.len() - before, 2, "the first, then the last");
+    assert_eq!(world.answer(2, "k", Verb::Get), bulk("19"));
+}
+
+#[test]
+fn what_a_stranger_says_counts_for_nothing() {
+    let mut world = World::new();
+    let request = world.ask(0, "k", Verb::Get);
+    let operation = world.nodes[0].model.newest_operation.unwrap();
+    let answer = message::Answer::Missing;
+    let message = || Message::ReadAnswer { operation, group: GROUP, answer: answer.clone() };
+    world.turn(0, |m, turn| m.on_message(turn, NodeId(9), Incarnation(1), message()));
+    world.turn(0, |m, turn| m.on_message(turn, NodeId(0), Incarnation(1), message()));
+    assert_eq!(world.reply(request), None);
+    world.turn(0, |m, turn| m.on_message(turn, NodeId(1), Incarnation(1), message()));
+    assert_eq!(world.reply(request), Some(Reply::Nil));
+}

@@ -145,7 +145,7 @@ fn the_image_of_all_slots_replaces_the_log_before_it() {
 
 #[test]
 fn junk_in_the_log_is_told_from_records() {
-    let mut model = model(0, 1);
+    let mut model = model(0, 1, Durability::Fsync);
     assert!(model.replay(&mut Reader(b"junk")).is_err());
     let mut bytes = Vec::new();
     let other = GroupId { partition: 9, ..GROUP };

@@ -325,3 +325,32 @@ fn write_whole(path: &Path, text: &str) -> miette::Result<()> {
         .into_diagnostic()
         .wrap_err_with(|| format!("{} cannot be written", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_examples_fit_every_shape_of_cluster() {
+        let all = ["eu", "us", "ap"].map(String::from);
+        for (datacenters, nodes) in (1..=3).flat_map(|d| (1..=11).map(move |n| (d, n))) {
+            let datacenters = all.get(..datacenters).unwrap();
+            let lines = node_lines(datacenters, nodes, PORT, Ipv4Addr::new(127, 0, 1, 1));
+            let text = describe(&example_keyspaces(datacenters, nodes), "dev", 1, &lines);
+            let config = Config::parse("cluster.toml", &text).unwrap();
+            assert_eq!(config.addresses.len(), datacenters.len() * nodes);
+            assert_eq!(config.cluster.datacenters, datacenters);
+            assert_eq!(config.cluster.keyspaces.len(), if datacenters.len() > 1 { 4 } else { 3 });
+        }
+    }
+
+    #[test]
+    fn a_comment_or_no_newline_at_the_end_of_a_keyspace_file_hides_nothing() {
+        for end in ["", "\n", " # the end", "\r\n"] {
+            let text = format!("[[keyspace]]\nprefix = \"a:\"\nmodel = \"leaderless\"{end}");
+            let config = Config::parse("k.toml", &with_default_nodes(&text)).unwrap();
+            assert_eq!(config.cluster.members.len(), 6);
+        }
+    }
+}

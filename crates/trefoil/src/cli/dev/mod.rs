@@ -11,10 +11,12 @@ mod ready;
 
 pub use layout::with_default_nodes;
 
+use crate::cli::say;
 use control::Control;
 use layout::Layout;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use processes::Processes;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +42,7 @@ pub struct Options {
     /// The first client port; the others follow, the peer ports begin 100 higher. [default: 7001]
     #[arg(long)]
     port: Option<u16>,
-    /// A file with the [[keyspace]] tables. [default: one example of each model]
+    /// A file with the `[[keyspace]]` tables. [default: one example of each model]
     #[arg(long)]
     config: Option<PathBuf>,
     /// Start a node again that is down, in the cluster that runs in `--data DIR`.
@@ -57,7 +59,7 @@ pub struct Options {
 pub fn run(options: &Options) -> miette::Result<()> {
     if let (Some(name), Some(directory)) = (&options.restart, &options.data) {
         let answer = control::ask(directory, name)?;
-        println!("{answer}");
+        say(&format!("{answer}\n"));
         return Ok(());
     }
     // Dropped last: the temporary directory goes when all nodes have ended.
@@ -87,6 +89,7 @@ fn run_in(directory: &Path, options: &Options) -> miette::Result<()> {
     let layout = layout::open(&directory, options)?;
     let _lock = lock(&directory)?;
     layout.check_ports()?;
+    layout.remove_description();
     layout.write_files()?;
     let control = Control::listen(&directory)?;
     let mut processes = Processes::start(&layout)?;
@@ -118,10 +121,10 @@ fn restart(layout: &Layout, processes: &mut Processes, name: &str) -> Result<Str
     Ok(text)
 }
 
-/// Set by Ctrl-C and SIGTERM.
+/// Set by Ctrl-C, SIGTERM, and a terminal that closes.
 fn stop_signal() -> miette::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .into_diagnostic()
             .wrap_err("signals cannot be handled")?;

@@ -2,6 +2,7 @@
 
 use super::layout::Layout;
 use super::processes::{Processes, program};
+use crate::cli::say;
 use crate::cli::status::{self, Status, show_prefix};
 use miette::miette;
 use replication::keyspace::{Keyspace, Model};
@@ -131,13 +132,15 @@ pub fn show(layout: &Layout, processes: &Processes, leaders: &Leaders) {
         ]);
     }
     let directory = layout.directory.display();
-    println!("{}\n\n{}\n", nodes.trim_fmt(), keyspaces.trim_fmt());
-    println!("Try, on any node:\n{}\n", commands(layout));
-    println!(
-        "A node that is killed stays down until you say, in another terminal:\n  \
-         {} dev --restart NAME --data {directory}\n\nCtrl-C stops all nodes.",
-        program()
-    );
+    say(&format!(
+        "{}\n\n{}\n\nTry, on any node:\n{}\n\n\
+         A node that is killed stays down until you say, in another terminal:\n  \
+         {} dev --restart NAME --data {directory}\n\nCtrl-C stops all nodes.\n",
+        nodes.trim_fmt(),
+        keyspaces.trim_fmt(),
+        commands(layout),
+        program(),
+    ));
 }
 
 fn options_of(datacenters: &[String], model: &Model) -> String {
