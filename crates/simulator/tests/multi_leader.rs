@@ -1,6 +1,6 @@
 //! Several datacenters of real nodes: updates travel over a third datacenter, catch up after a
 //! cut by the log or by the state, and wait for clocks.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use replication::keyspace::{Acks, Conflicts, Failover, Model, MultiLeader};
 use replication::mutant::Mutants;

@@ -62,22 +62,31 @@ impl Transfer {
     }
 }
 
-/// What is new in a page, and the newest stamp in it.
+/// What a page brings.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct News<'p> {
+    /// The records that say something new, with their keys.
+    pub records: Vec<(&'p [u8], Record)>,
+    /// The newest stamp in the page.
+    pub newest: Stamp,
+}
+
+/// What is new in a page, given what is kept for each key.
 pub fn news<'p, 's>(
     page: &'p Page<'_>,
     kept: impl Fn(&[u8]) -> Option<&'s Record>,
-) -> Read<(Vec<(&'p [u8], Record)>, Stamp)> {
-    let (mut new, mut newest) = (Vec::new(), Stamp::ZERO);
+) -> Read<News<'p>> {
+    let mut news = News::default();
     let mut r = Reader(&page.records);
     while !r.is_empty() {
         let (key, record) = (r.bytes()?, r.record()?);
-        newest = newest.max(record.newest_stamp());
+        news.newest = news.newest.max(record.newest_stamp());
         let is_known = kept(key).is_some_and(|kept| {
             last_write_wins::merge(kept, &record).outcome == last_write_wins::Outcome::Kept
         });
         if !is_known {
-            new.push((key, record));
+            news.records.push((key, record));
         }
     }
-    Ok((new, newest))
+    Ok(news)
 }

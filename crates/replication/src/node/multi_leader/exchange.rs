@@ -340,15 +340,15 @@ fn append_again(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
 
 /// Appends what is new in a page; or says why it cannot be taken yet.
 fn take_page(group: &mut Group, turn: &mut Turn<'_>, page: &Page<'_>) -> Read<Option<Verdict>> {
-    let (new, newest) = catch_up::news(page, |key| group.state.store.get(key))?;
-    if leader::is_ahead(newest, turn.now.wall_ms) {
+    let news = catch_up::news(page, |key| group.state.store.get(key))?;
+    if leader::is_ahead(news.newest, turn.now.wall_ms) {
         return Ok(Some(Verdict::Ahead));
     }
     if !group.has_room() {
         return Ok(Some(Verdict::Early));
     }
-    turn.local.clock.observe(newest);
-    let mut new = new.into_iter();
+    turn.local.clock.observe(news.newest);
+    let mut new = news.records.into_iter();
     loop {
         let keys = new.by_ref().take(catch_up::KEYS_PER_ENTRY_MAX);
         let changes: Vec<Change<'_>> = keys
