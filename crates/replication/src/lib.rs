@@ -48,7 +48,12 @@ pub struct Incarnation(pub u64);
 
 /// One run of a node's process: forwarded commands and their answers never reach another run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Session(pub u64);
+pub struct Session {
+    /// The process's disk.
+    pub incarnation: Incarnation,
+    /// How often a process has started on it; durable before the process says anything.
+    pub boot: u64,
+}
 
 /// A keyspace's number: a hash of its prefix, so that it survives additions to the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -5,7 +5,7 @@
 
 use crate::storage::record::{Increment, Record, Value};
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
-use crate::{DatacenterId, GroupId, Incarnation, KeyspaceId, NodeId};
+use crate::{DatacenterId, GroupId, Incarnation, KeyspaceId, NodeId, Session};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -62,6 +62,11 @@ impl Writer<'_> {
     /// A node, or none.
     pub fn option_node(&mut self, value: Option<NodeId>) {
         self.u16(value.map_or(u16::MAX, |node| node.0));
+    }
+    /// A process.
+    pub fn session(&mut self, session: Session) {
+        self.u64(session.incarnation.0);
+        self.u64(session.boot);
     }
     /// A group's name.
     pub fn group(&mut self, group: GroupId) {
@@ -178,6 +183,10 @@ impl<'a> Reader<'a> {
     /// A disk's number.
     pub fn incarnation(&mut self) -> Read<Incarnation> {
         Ok(Incarnation(self.u64()?))
+    }
+    /// A process.
+    pub fn session(&mut self) -> Read<Session> {
+        Ok(Session { incarnation: self.incarnation()?, boot: self.u64()? })
     }
     /// A group's name.
     pub fn group(&mut self) -> Read<GroupId> {

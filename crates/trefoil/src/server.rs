@@ -28,8 +28,8 @@ const _: () = assert!(
     "the server must not be compiled with planted bugs: switch the feature `mutants` off"
 );
 
-/// What a frame must have room for beyond the largest request: 100 bytes or so of stamps and lengths
-/// for each key of an MSET with as many keys as a request can have, and the message around it.
+/// What a frame must have room for beyond the largest request: 100 bytes or so of stamps and
+/// lengths for each key of an MSET with as many keys as a request can have, and the message.
 const PAYLOAD_BYTES_SLACK: usize = 64 << 20;
 /// The process's exit code when its log can no longer be trusted; see [`ServerError::exit_code`].
 pub const EXIT_LOG_FAILED: u8 = 74;

@@ -81,8 +81,21 @@ impl Server {
     }
 
     fn stop(mut self) -> Result<(), ServerError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), ServerError> {
         self.stop.write_all(b"x").unwrap();
         self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// The same node again, on the same directory.
+    fn restart(&mut self) {
+        self.end().unwrap();
+        let (stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let options = self.options.clone();
+        self.stop = stop;
+        self.thread = Some(std::thread::spawn(move || run_until(options, theirs)));
     }
 }
 
@@ -267,5 +280,17 @@ fn what_is_no_frame_of_this_cluster_closes_its_connection_and_nothing_else() {
         let length = client.read(&mut piece).unwrap();
         text.push_str(std::str::from_utf8(piece.get(..length).unwrap()).unwrap());
     }
+    server.stop().unwrap();
+}
+
+#[test]
+fn commands_on_data_and_the_server_s_own_are_answered_in_order_and_data_outlives_the_process() {
+    let mut server = Server::start();
+    let mut client = server.connect();
+    let requests = b"SET k v\r\nPING\r\nGET k\r\nGET none\r\nECHO e\r\nGET k\r\nNOSUCH\r\n";
+    talk(&mut client, requests, "+OK\r\n+PONG\r\n$1\r\nv\r\n$-1\r\n$1\r\ne\r\n$1\r\nv\r\n-ERR ");
+    drop(client);
+    server.restart();
+    talk(&mut server.connect(), b"GET k\r\n", "$1\r\nv\r\n");
     server.stop().unwrap();
 }

@@ -64,6 +64,10 @@ fn counters_and_refusals(nodes: &[Node]) {
     let values: Vec<Option<String>> =
         client.call("MGET", &["user:counter", "nobody", "session:counter"]).unwrap();
     assert_eq!(values, [Some("6".to_owned()), None, Some("6".to_owned())]);
+    let with = ["W", "3", "R", "1", "--", "SET", "session:w", "all three"];
+    client.call::<()>("TF.WITH", &with).unwrap();
+    let with = ["W", "1", "R", "3", "--", "GET", "session:w"];
+    assert_eq!(client.call::<String>("TF.WITH", &with).unwrap(), "all three");
     let error = client.call::<()>("NOSUCH", &["a"]).unwrap_err();
     assert!(error.to_string().contains("unknown command"), "{error}");
 }
@@ -130,6 +134,10 @@ fn killing_the_leader_loses_no_acknowledged_write() {
         cluster.leader(survivor, "user:").filter(|new| new.name != leader.name)
     });
     assert!(is_running(new.pid));
+    for number in 0..20 {
+        let key = format!("session:{number}");
+        acknowledged.insert(key.clone(), set_at_last(&mut client, &key));
+    }
     expect_all(survivor, &acknowledged);
 
     cluster.restart(&leader.name);

@@ -57,6 +57,10 @@ impl Group {
             self.follow(turn, from);
             self.follower.commit = self.follower.commit.max(commit);
             self.follow_commit(turn);
+            if self.follower.matched == 0 {
+                // A follower that has just started: the leader may think that it has matched.
+                self.say_epoch(turn, from, Body::Matched { received: 0, durable: 0 });
+            }
         }
         (turn.local.synced >= self.epoch_position).then_some(self.epoch)
     }

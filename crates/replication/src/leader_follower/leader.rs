@@ -67,6 +67,18 @@ impl Progress {
         Progress { heard_us: now_us, ..start }
     }
 
+    /// The follower has started anew and does not know what it had matched; what it durably has
+    /// still counts.
+    fn probe_anew(&mut self, last: u64) {
+        if !self.probing && self.snapshot.is_none() {
+            self.received = 0;
+            self.probing = true;
+            self.probe_due = true;
+            self.next = last + 1;
+            self.in_flight.clear();
+        }
+    }
+
     fn rewind(&mut self) {
         self.next = self.received + 1;
         self.in_flight.clear();
@@ -270,6 +282,9 @@ impl Group {
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
         if received > last || durable > received {
             return;
+        }
+        if received == 0 {
+            return progress.probe_anew(last);
         }
         progress.received = progress.received.max(received);
         progress.durable = progress.durable.max(durable);

@@ -228,9 +228,8 @@ mod tests {
     fn messages() -> Vec<Message<'static>> {
         let (source, target, number) = (group(0), group(1), 99);
         let covered = VersionVector([(1, 2), (3, 4)].into());
-        let pull = |wants| {
-            Message::Pull(Pull { source, target, number, wants, covered: covered.clone() })
-        };
+        let pull =
+            |wants| Message::Pull(Pull { source, target, number, wants, covered: covered.clone() });
         let (to, last, updates) = (12, true, Cow::Borrowed(&b"updates"[..]));
         let (commit, first_slot, last_slot, done) = (5, 1, 16_383, true);
         let records = Cow::Borrowed(&b"records"[..]);

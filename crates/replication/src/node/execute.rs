@@ -1,8 +1,8 @@
 //! Carrying work out on this node, if it can.
 
-use super::{Roles, multi_leader};
 use super::part::Part;
 use super::requests::Work;
+use super::{Roles, multi_leader};
 use crate::command::glob;
 use crate::keyspace::{Model, Reads, SLOTS};
 use crate::leader_follower::Group;

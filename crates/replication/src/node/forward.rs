@@ -14,7 +14,9 @@ use super::requests::Work;
 use super::{Node, Roles};
 use crate::command::{self, Action};
 use crate::turn::{LastWrite, Requester, Turn};
-use crate::{Arguments, ClientId, GroupId, Message as AnyMessage, NodeId, Reply, Session, Span};
+use crate::{
+    Arguments, ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session, Span,
+};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
@@ -29,17 +31,26 @@ pub struct Forwards {
     sent: BTreeMap<u64, Sent>,
     /// The same by deadline.
     deadlines: BTreeSet<(u64, u64)>,
+    /// What each client has out in each group.
+    clients: BTreeMap<(ClientId, GroupId), Out>,
     /// Not sent yet, in order of arrival.
     waiting: BTreeMap<GroupId, VecDeque<Waiting>>,
     /// The current attempt of each group, and how many commands of older ones are out.
     attempts: BTreeMap<GroupId, (u64, usize)>,
     /// Groups that are given a rest until a moment, as nobody could be found for them.
     paused_until_us: BTreeMap<GroupId, u64>,
-    first: u64,
-    /// The largest sequence that each sender's process has shown.
-    seen: BTreeMap<NodeId, (Session, u64)>,
+    /// The newest process of each sender's disk, and the largest sequence that it has shown.
+    seen: BTreeMap<(NodeId, Incarnation), (u64, u64)>,
     /// The newest attempt of each sender that this node has refused.
-    refused: BTreeMap<(NodeId, GroupId), u64>,
+    refused: BTreeMap<(NodeId, GroupId), (Session, u64)>,
+}
+
+/// Commands of one client that are out in one group.
+#[derive(Default)]
+struct Out {
+    count: usize,
+    /// The newest one that went out since there was none; it may be answered.
+    newest: u64,
 }
 
 struct Sent {
@@ -53,6 +64,8 @@ struct Sent {
 #[derive(Clone)]
 struct Waiting {
     requester: Requester,
+    /// The client that it came from, if from one of this node.
+    client: Option<ClientId>,
     /// Rises in order of arrival; a command that goes out again keeps its place.
     order: u64,
     encoded: Vec<u8>,
@@ -72,11 +85,6 @@ pub(super) struct Forwarded {
 }
 
 impl Forwards {
-    /// Numbers start anew with every process, above those of the one before.
-    pub fn starting_at(first: u64) -> Forwards {
-        Forwards { next_token: first, next_sequence: first, first, ..Forwards::default() }
-    }
-
     /// When the earliest command has waited long enough.
     pub fn next_deadline(&self) -> u64 {
         let sent = self.deadlines.first().map_or(u64::MAX, |(deadline_us, _)| *deadline_us);
@@ -87,10 +95,15 @@ impl Forwards {
     }
 
     fn attempt(&self, group: GroupId) -> (u64, usize) {
-        self.attempts.get(&group).copied().unwrap_or((self.first, 0))
+        self.attempts.get(&group).copied().unwrap_or_default()
     }
 
     fn insert(&mut self, token: u64, sent: Sent) {
+        if let Some(client) = sent.command.client {
+            let out = self.clients.entry((client, sent.group)).or_default();
+            out.count += 1;
+            out.newest = out.newest.max(sent.command.order);
+        }
         self.deadlines.insert((sent.deadline_us, token));
         self.sent.insert(token, sent);
     }
@@ -98,12 +111,28 @@ impl Forwards {
     fn remove(&mut self, token: u64) -> Option<Sent> {
         let sent = self.sent.remove(&token)?;
         self.deadlines.remove(&(sent.deadline_us, token));
+        if let Some(client) = sent.command.client
+            && let Some(out) = self.clients.get_mut(&(client, sent.group))
+        {
+            out.count -= 1;
+            if out.count == 0 {
+                self.clients.remove(&(client, sent.group));
+            }
+        }
         if let Some((attempt, older)) = self.attempts.get_mut(&sent.group)
             && sent.attempt < *attempt
         {
             *older = older.saturating_sub(1);
         }
         Some(sent)
+    }
+
+    /// Whether a later command of the same client went out: then a read must not go again, as it
+    /// could see what came after it.
+    fn is_followed(&self, token: u64) -> bool {
+        let Some(sent) = self.sent.get(&token) else { return false };
+        let out = sent.command.client.and_then(|client| self.clients.get(&(client, sent.group)));
+        out.is_some_and(|out| out.newest > sent.command.order)
     }
 
     /// Something was refused: what goes out from now on is a new attempt.
@@ -141,8 +170,10 @@ impl Roles {
             Work::Part(Part::Wait { timeout_ms, .. }) => timeout_ms.saturating_mul(1000),
             _ => 0,
         };
+        let client = self.client_of(requester);
         let command = Waiting {
             requester,
+            client,
             order: self.forwards.next_token,
             encoded: encode(),
             is_write: work.is_write(),
@@ -187,12 +218,11 @@ impl Roles {
         if older == 0 {
             return true;
         }
-        let client = self.client_of(command.requester);
         !self.forwards.sent.values().any(|sent| {
             sent.group == group
                 && sent.attempt < attempt
                 && sent.command.order < command.order
-                && self.client_of(sent.command.requester) == client
+                && sent.command.client == command.client
         })
     }
 
@@ -210,6 +240,9 @@ impl Roles {
             with_work(&command.encoded, |work| self.try_here(turn, command.requester, group, work));
         if done == Some(true) {
             return true;
+        }
+        if turn.local.synced < self.session_position {
+            return false;
         }
         let Some(to) = self.who_can(turn, group, command.is_write) else { return false };
         let Some(session) = self.peers.get(usize::from(to.0)).and_then(|peer| peer.session) else {
@@ -250,21 +283,19 @@ impl Roles {
     /// A command that another node has forwarded to this one.
     pub(super) fn on_forward(&mut self, turn: &mut Turn<'_>, forwarded: Forwarded, command: &[u8]) {
         let Forwarded { node: from, session, sequence, attempt, token, group } = forwarded;
-        let seen = self.forwards.seen.entry(from).or_insert((session, 0));
-        if seen.0 != session {
-            *seen = (session, 0);
-        }
-        if sequence <= seen.1 {
+        let seen = self.forwards.seen.entry((from, session.incarnation)).or_default();
+        if (session.boot, sequence) <= *seen {
             return;
         }
-        seen.1 = sequence;
-        let refused = self.forwards.refused.get(&(from, group)).copied();
+        *seen = (session.boot, sequence);
+        let refused = self.forwards.refused.get(&(from, group));
+        let refused = refused.filter(|(of, _)| *of == session).map(|(_, attempt)| *attempt);
         let requester = Requester::Peer { node: from, session, token };
         let done = refused.is_none_or(|refused| attempt > refused)
             && with_work(command, |work| self.try_here(turn, requester, group, work))
                 .unwrap_or(false);
         if !done {
-            self.forwards.refused.insert((from, group), attempt);
+            self.forwards.refused.insert((from, group), (session, attempt));
             let leader = self
                 .leader_of(turn, group)
                 .map(|node| (node, self.leaders.get(&group).map_or(0, |(_, epoch)| *epoch)));
@@ -323,25 +354,14 @@ impl Roles {
         let tokens: Vec<u64> =
             self.forwards.sent.iter().filter(|(_, sent)| lost(sent)).map(|(t, _)| *t).collect();
         for token in tokens {
+            let followed = self.forwards.is_followed(token);
             let Some(sent) = self.forwards.remove(token) else { continue };
-            if sent.command.is_write || self.is_followed(&sent) {
+            if sent.command.is_write || followed {
                 self.give_up(turn, &sent, "the connection to its leader broke");
             } else {
                 self.put_back(sent);
             }
         }
-    }
-
-    /// Whether a later command of the same client is out: then a read must not go again, as it
-    /// could see what came after it.
-    fn is_followed(&self, sent: &Sent) -> bool {
-        let client = self.client_of(sent.command.requester);
-        let later = |other: &Sent| {
-            other.group == sent.group
-                && other.command.order > sent.command.order
-                && self.client_of(other.command.requester) == client
-        };
-        self.forwards.sent.values().any(later)
     }
 
     fn give_up(&mut self, turn: &mut Turn<'_>, sent: &Sent, why: &str) {

@@ -40,6 +40,9 @@ impl Roles {
     }
 
     fn beat(&self, turn: &mut Turn<'_>, to: impl Fn(&Roles, NodeId) -> bool) {
+        if turn.local.synced < self.session_position {
+            return;
+        }
         let led: Vec<Led> = self
             .groups
             .values()

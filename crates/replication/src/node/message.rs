@@ -124,7 +124,7 @@ impl<'a> Message<'a> {
         match self {
             Message::Heartbeat { session, round, keyspaces, led } => {
                 w.u8(0);
-                w.u64(session.0);
+                w.session(*session);
                 w.u64(*round);
                 w.u64(*keyspaces);
                 w.u32(led.len() as u32);
@@ -145,8 +145,8 @@ impl<'a> Message<'a> {
             }
             Message::Forward { to, from, sequence, attempt, token, group, command } => {
                 w.u8(2);
-                w.u64(to.0);
-                w.u64(from.0);
+                w.session(*to);
+                w.session(*from);
                 w.u64(*sequence);
                 w.u64(*attempt);
                 w.u64(*token);
@@ -155,7 +155,7 @@ impl<'a> Message<'a> {
             }
             Message::Answer { to, token, reply, last_write } => {
                 w.u8(3);
-                w.u64(to.0);
+                w.session(*to);
                 w.u64(*token);
                 reply.encode(w);
                 match last_write {
@@ -173,7 +173,7 @@ impl<'a> Message<'a> {
             }
             Message::NotHere { to, token, group, attempt, leader } => {
                 w.u8(4);
-                w.u64(to.0);
+                w.session(*to);
                 w.u64(*token);
                 w.group(*group);
                 w.u64(*attempt);
@@ -187,7 +187,7 @@ impl<'a> Message<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Message<'a>> {
         Ok(match r.u8()? {
             0 => {
-                let (session, round, keyspaces) = (Session(r.u64()?), r.u64()?, r.u64()?);
+                let (session, round, keyspaces) = (r.session()?, r.u64()?, r.u64()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
                     led.push(Led { group: r.group()?, epoch: r.u64()?, commit: r.u64()? });
@@ -203,8 +203,8 @@ impl<'a> Message<'a> {
                 Message::HeartbeatAnswer { round, confirmed }
             }
             2 => Message::Forward {
-                to: Session(r.u64()?),
-                from: Session(r.u64()?),
+                to: r.session()?,
+                from: r.session()?,
                 sequence: r.u64()?,
                 attempt: r.u64()?,
                 token: r.u64()?,
@@ -212,7 +212,7 @@ impl<'a> Message<'a> {
                 command: Cow::Borrowed(r.bytes()?),
             },
             3 => Message::Answer {
-                to: Session(r.u64()?),
+                to: r.session()?,
                 token: r.u64()?,
                 reply: Reply::decode(r)?,
                 last_write: match r.u8()? {
@@ -223,7 +223,7 @@ impl<'a> Message<'a> {
                 },
             },
             4 => {
-                let (to, token, group) = (Session(r.u64()?), r.u64()?, r.group()?);
+                let (to, token, group) = (r.session()?, r.u64()?, r.group()?);
                 let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);
                 Message::NotHere { to, token, group, attempt, leader: node.map(|n| (n, epoch)) }
             }

@@ -19,9 +19,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Bits of a number that count within one process; the process's number is above them.
-const BOOT_SHIFT: u32 = 40;
-
 /// Bits of an actor that name the disk; the node is above them.
 const ACTOR_SHIFT: u32 = 48;
 
@@ -43,15 +40,14 @@ impl Node {
         let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
         let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
         let identity = Identity { boot, incarnation, ..identity_of(&setup) };
-        roles.session = Session(incarnation.0.rotate_left(17) ^ boot);
-        roles.forwards = Forwards::starting_at(boot << BOOT_SHIFT);
+        roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
         for group in roles.groups.values() {
             local.clock.observe(group.newest_stamp());
         }
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
-        turn.append(&identity.encode(), Durability::Fsync);
+        roles.session_position = turn.append(&identity.encode(), Durability::Fsync);
         roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
             leaderless.set_actor(actor);
@@ -85,7 +81,8 @@ impl Roles {
         let mut roles = Roles {
             timing: setup.timing,
             limits: setup.limits,
-            session: Session(0),
+            session: Session::default(),
+            session_position: Position(0),
             keyspaces_digest: cluster.digest(),
             datacenter: datacenter.unwrap_or(GroupId::EVERYWHERE),
             groups: BTreeMap::new(),

@@ -15,8 +15,10 @@ fn settle(log: &mut Log) {
     }
 }
 
+type Records = Vec<(u64, Vec<u8>)>;
+
 /// Opens the log, gives what was recovered, and the log.
-fn open(path: &Path, segment_bytes_max: u64) -> Result<(Vec<(u64, Vec<u8>)>, Log), DiskError> {
+fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log), DiskError> {
     let directory = Directory::open(path)?;
     let segments = directory.read()?;
     let slices = segments.slices();

@@ -134,8 +134,20 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     }
 }
 
+/// `db0` as in Redis, without what is not counted here (`expires`): the records of all keyspaces
+/// that this node holds. Then one line for each keyspace.
 fn keyspace(session: &Session<'_>, text: &mut String) {
-    field(text, "keyspaces", session.state.cluster.keyspaces.len());
+    let keyspaces = &session.state.cluster.keyspaces;
+    let keys: Vec<u64> = keyspaces.iter().map(|k| session.node.keys_here(k.id)).collect();
+    let all: u64 = keys.iter().sum();
+    if all > 0 {
+        field(text, "db0", format_args!("keys={all}"));
+    }
+    for (number, (keyspace, keys)) in keyspaces.iter().zip(keys).enumerate() {
+        let prefix = keyspace.prefix.escape_ascii();
+        let name = format!("keyspace_{number}");
+        field(text, &name, format_args!("prefix=\"{prefix}\",keys_here={keys}"));
+    }
 }
 
 /// ROLE: see [`replication_section`].

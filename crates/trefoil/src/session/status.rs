@@ -2,9 +2,9 @@
 
 use super::{Session, wrong_count};
 use crate::resp::encode;
-use replication::keyspace::{Cluster, Model};
-use replication::node::status::GroupStatus;
-use replication::{Arguments, NodeId};
+use replication::keyspace::Model;
+use replication::node::status::{GroupStatus, MemberStatus};
+use replication::{Arguments, GroupId, NodeId};
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -44,18 +44,21 @@ fn members(session: &Session<'_>) -> String {
     };
     let member = |(number, member): (usize, &replication::keyspace::Member)| {
         let node = NodeId(number as u16);
+        let heard_us = session.node.heard_us_ago(session.time.monotonic_us, node);
+        let heard = heard_us.map_or("null".into(), |us| (us / 1_000).to_string());
         let datacenter = state.cluster.datacenters.get(usize::from(member.datacenter.0));
         format!(
-            "{{\"name\":{},\"datacenter\":{},\"client\":{},\"peer\":{},\"up\":{}}}",
+            "{{\"name\":{},\"datacenter\":{},\"client\":{},\"peer\":{},\"up\":{},\
+             \"heard_ms_ago\":{heard},\"connected\":{}}}",
             quoted(&member.name),
             quoted(datacenter.map_or("", String::as_str)),
             address(&state.client_addresses, number),
             address(&state.peer_addresses, number),
+            session.node.is_up(session.time, node),
             node == state.me || session.sink.peers.is_up(node),
         )
     };
-    let members: Vec<String> = state.cluster.members.iter().enumerate().map(member).collect();
-    members.join(",")
+    joined(state.cluster.members.iter().enumerate().map(member))
 }
 
 fn keyspaces(session: &Session<'_>) -> String {
@@ -66,53 +69,56 @@ fn keyspaces(session: &Session<'_>) -> String {
             Model::Leaderless(_) => "leaderless",
         };
         let prefix = String::from_utf8_lossy(&keyspace.prefix);
-        let groups: Vec<String> = session
-            .node
-            .status(keyspace.id)
-            .iter()
-            .map(|status| group(&session.state.cluster, status))
-            .collect();
-        let (prefix, groups) = (quoted(&prefix), groups.join(","));
-        format!("{{\"prefix\":{prefix},\"model\":\"{model}\",\"groups\":[{groups}]}}")
+        let status = session.node.status(keyspace.id);
+        let groups = joined(status.iter().map(|status| group(session, status)));
+        format!("{{\"prefix\":{},\"model\":\"{model}\",\"groups\":[{groups}]}}", quoted(&prefix))
     };
-    let keyspaces: Vec<String> = session.state.cluster.keyspaces.iter().map(keyspace).collect();
-    keyspaces.join(",")
+    joined(session.state.cluster.keyspaces.iter().map(keyspace))
 }
 
-/// A group: who leads it as far as this node knows, and what this node has as a member.
-fn group(cluster: &Cluster, status: &GroupStatus) -> String {
-    let name = |node: NodeId| cluster.member(node).map_or("", |member| &member.name);
-    let place = cluster.datacenters.get(usize::from(status.group.datacenter.0));
-    let members: Vec<String> = status.members.iter().map(|node| quoted(name(*node))).collect();
-    let mut text = format!(
-        "{{\"partition\":{},\"datacenter\":{},\"members\":[{}],\"leader\":{}",
+fn group(session: &Session<'_>, status: &GroupStatus) -> String {
+    let cluster = &session.state.cluster;
+    let datacenter = match status.group.datacenter {
+        GroupId::EVERYWHERE => None,
+        datacenter => cluster.datacenters.get(usize::from(datacenter.0)),
+    };
+    let here = status.here.as_ref().map_or(String::new(), |here| member_fields(session, here));
+    format!(
+        "{{\"partition\":{},\"datacenter\":{},\"members\":[{}],\"leader\":{}{here}}}",
         status.group.partition,
-        place.map_or("null".into(), |place| quoted(place)),
-        members.join(","),
-        status.leader.map_or("null".into(), |leader| quoted(name(leader))),
-    );
-    if let Some(here) = &status.here {
-        let lag = here
-            .lag
-            .iter()
-            .map(|(node, entries)| format!("{}:{{\"entries\":{entries}}}", quoted(name(*node))));
-        let lag: Vec<String> = lag.collect();
+        datacenter.map_or("null".into(), |name| quoted(name)),
+        joined(status.members.iter().map(|node| name_of(session, *node))),
+        status.leader.map_or("null".into(), |leader| name_of(session, leader)),
+    )
+}
+
+/// What this node knows as a member. A group without leaders has neither epoch nor log.
+fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
+    let mut text =
+        format!(",\"role\":{},\"keys\":{},\"bytes\":{}", quoted(here.role), here.keys, here.bytes);
+    if here.epoch > 0 {
+        let lag = |(node, entries): &(NodeId, u64)| {
+            format!("{}:{{\"entries\":{entries}}}", name_of(session, *node))
+        };
         let _ = write!(
             text,
-            ",\"role\":{},\"epoch\":{},\"last\":{},\"commit\":{},\"keys\":{},\"bytes\":{},\
-             \"cut_entries\":{},\"lag\":{{{}}}",
-            quoted(here.role),
+            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{}",
             here.epoch,
             here.last_index,
             here.commit,
-            here.keys,
-            here.bytes,
+            joined(here.lag.iter().map(lag)),
             here.cut_entries,
-            lag.join(","),
         );
     }
-    text.push('}');
     text
+}
+
+fn name_of(session: &Session<'_>, node: NodeId) -> String {
+    quoted(session.state.cluster.member(node).map_or("", |member| &member.name))
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(",")
 }
 
 /// A JSON string.

@@ -139,9 +139,9 @@ impl Roles {
     pub(in crate::node) fn tend_streams(&mut self, turn: &mut Turn<'_>) {
         let multi_leader = &mut self.multi_leader;
         let groups = &self.groups;
-        multi_leader.waiting.retain(|(source, _), _| {
-            groups.get(source).is_some_and(Group::is_serving)
-        });
+        multi_leader
+            .waiting
+            .retain(|(source, _), _| groups.get(source).is_some_and(Group::is_serving));
         multi_leader.streams.retain(|(target, _), stream| {
             groups.get(target).is_some_and(|g| g.is_serving() && g.epoch() == stream.epoch)
         });
@@ -246,12 +246,7 @@ fn updates(group: &Group, pull: &Pull, to: u64, bytes: Vec<u8>) -> Message<'stat
     })
 }
 
-fn page(
-    group: &Group,
-    pull: &Pull,
-    first_slot: u16,
-    limits: &Limits,
-) -> Option<Message<'static>> {
+fn page(group: &Group, pull: &Pull, first_slot: u16, limits: &Limits) -> Option<Message<'static>> {
     let image = group.state.image(first_slot, limits.image_bytes_max, group.commit())?;
     Some(Message::Page(Page {
         source: pull.source,
