@@ -15,6 +15,8 @@ const DOWN_US: (u64, u64) = (20_000, 800_000);
 /// The same for a process that is started again at once, as a supervisor does: it comes back into
 /// the very election that it left.
 const BLINK_US: (u64, u64) = (500, 20_000);
+/// How long a hunted leader leads.
+const FALL_US: (u64, u64) = (500, 15_000);
 /// How long the network stays split.
 const SPLIT_US: (u64, u64) = (50_000, 1_500_000);
 /// How long a disk stays slow.
@@ -28,6 +30,8 @@ const NEXT: u64 = 0;
 #[derive(Clone, Debug)]
 enum End {
     Restart(NodeId),
+    /// Not an end but a delayed beginning: a new leader crashes.
+    Fall(NodeId),
     Mend,
     Speed(NodeId),
 }
@@ -91,6 +95,7 @@ impl Faults {
         }
         match self.ends.remove(&number) {
             Some(End::Restart(node)) => cluster.start(node),
+            Some(End::Fall(node)) => self.crash(node, cluster),
             Some(End::Mend) => {
                 cluster.trace.line(cluster.now_us, || String::from("the network is whole"));
                 cluster.network.heal();
@@ -101,6 +106,25 @@ impl Faults {
                 self.plan_next(cluster);
             }
             None => {}
+        }
+    }
+
+    /// Somebody has just begun to lead: one of those who voted for him forgets what was not
+    /// synced, or he himself falls silent with entries that few have.
+    pub fn on_new_leader(&mut self, leader: NodeId, cluster: &mut Cluster) {
+        if self.over || !self.families.leader_hunt {
+            return;
+        }
+        match cluster.random.range(0, 10) {
+            0..3 => {
+                let node = NodeId(cluster.random.range(0, cluster.servers.len() as u64) as u16);
+                if node != leader && cluster.is_up(node) {
+                    cluster.crash(node, true);
+                    self.end(End::Restart(node), BLINK_US, cluster);
+                }
+            }
+            3..6 => self.end(End::Fall(leader), FALL_US, cluster),
+            _ => {}
         }
     }
 

@@ -154,6 +154,9 @@ impl<'a> Play<'a> {
                 self.workload.timer(client, number, self.cluster);
             }
             Outside::Timer(Timer::Fault(number)) => self.faults.timer(number, self.cluster),
+            Outside::Timer(Timer::NewLeader(node)) => {
+                self.faults.on_new_leader(node, self.cluster);
+            }
             Outside::Timer(Timer::Phase(_)) => {}
             Outside::Reply { connection, sequence, reply } => {
                 self.workload.reply(connection, sequence, &reply, self.cluster);

@@ -71,6 +71,8 @@ pub enum Timer {
     Fault(u64),
     /// A client wants to call, or gives up waiting; the second number tells stale timers.
     Client(usize, u64),
+    /// A node has just begun to lead: a good moment for a fault.
+    NewLeader(NodeId),
     /// The user's own.
     Phase(u64),
 }

@@ -1,9 +1,9 @@
 //! A node's turn: its inputs one after another, `TurnEnd`, then what it had to say.
 
 use super::sink::{Output, Sink, messages};
-use super::{Cluster, Happening, Outside, describe};
+use super::{Cluster, Happening, Outside, Timer, describe};
 use replication::{
-    ClientId, Incarnation, Input, NodeId, Position, Reply, RequestId, Requests, Span,
+    ClientId, Event, Incarnation, Input, NodeId, Position, Reply, RequestId, Requests, Span,
 };
 use std::rc::Rc;
 
@@ -101,6 +101,10 @@ impl Cluster {
     /// Carries out what a turn has brought forth, at its end.
     pub(super) fn carry_out(&mut self, id: NodeId, output: Output, at_us: u64) {
         self.narrate(id, &output, at_us);
+        if output.events.iter().any(|event| matches!(event, Event::BecameLeader { .. })) {
+            let outside = Outside::Timer(Timer::NewLeader(id));
+            self.schedule(at_us, Happening::Outside(outside));
+        }
         for (to, frame) in output.frames {
             self.send_frame(id, to, frame, at_us);
         }
