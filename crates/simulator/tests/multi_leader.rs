@@ -235,6 +235,24 @@ fn a_restarted_datacenter_takes_nothing_twice() {
 }
 
 #[test]
+fn a_restarted_datacenter_needs_no_state_if_the_log_has_what_it_lacks() {
+    let limits = Limits { log_bytes_max: 4000, ..Limits::default() };
+    let mut world = World::new(2, limits, Weather::calm(), 1);
+    for number in 0..100 {
+        assert_eq!(world.call(0, &format!("SET k{number} v")), Reply::Ok);
+    }
+    world.settle(SECOND_US);
+    // It forgets where in the other's log it was, and that log no longer has its beginning.
+    world.cluster.crash(NodeId(1), false);
+    assert_eq!(world.call(0, "SET meanwhile v"), Reply::Ok);
+    world.cluster.start(NodeId(1));
+    world.run(SECOND_US);
+    world.settle(2 * SECOND_US);
+    assert_eq!(world.value(1, "meanwhile"), "v");
+    assert_eq!(world.told(PAGE), 0);
+}
+
+#[test]
 fn updates_from_far_ahead_are_held_and_never_skipped() {
     let mut world = World::new(2, Limits::default(), Weather::calm(), 1);
     world.jump(1, 15_000);
@@ -292,6 +310,7 @@ fn a_flush_removes_what_it_saw_everywhere_and_an_expired_key_is_gone_in_both_pla
     world.run(SECOND_US / 2);
     assert_eq!(world.value(0, "short"), "Nil");
     assert_eq!(world.value(1, "short"), "Nil");
+    assert_eq!(world.call(0, "DBSIZE"), Reply::Integer(600));
     assert_eq!(world.call(1, "INCR short"), Reply::Integer(1), "a new life");
     assert_eq!(world.call(1, "FLUSHALL"), Reply::Ok);
     world.settle(5 * SECOND_US);

@@ -40,7 +40,8 @@
 //! - The group's incarnation never changes. A datacenter that was restored from a backup, or that
 //!   has started under a rule of possible loss, must draw a new one before its first write: else
 //!   it gives numbers to new writes that the others know as old ones.
-//! - Tombstones stay for ever: they may go once every datacenter has them.
+//! - Tombstones stay for ever, and so do records past their deadline, with their values: they may
+//!   go once every datacenter has them.
 //! - While a state transfer runs, what it has brought is visible before all of it is there.
 //! - `siblings`, `merge` and `custom`: of two bases, the last one wins; the losers are not kept.
 //! - An answer is asked for when the one before is there: one round trip for each

@@ -189,7 +189,7 @@ fn look(
 ) -> Reply<'static> {
     let live = |record: &Record| record.is_live(now_ms);
     match part {
-        Part::Size => Reply::Integer(store.live() as i64),
+        Part::Size => Reply::Integer(store.live_at(now_ms) as i64),
         Part::Keys(pattern) => {
             let all = store.iter_slots(store.first_slot(), store.last_slot());
             let keys = all.filter(|(key, record)| live(record) && glob::matches(pattern, key));

@@ -143,6 +143,14 @@ impl Store {
         self.live
     }
 
+    /// How many records are neither tombstones nor past their deadline at this wall-clock moment.
+    /// Costs time in proportion to those that are past it.
+    pub fn live_at(&self, now_ms: u64) -> usize {
+        let past = self.deadlines.range(..=(now_ms, u16::MAX, u64::MAX));
+        let past: usize = past.map(|(_, count)| *count as usize).sum();
+        self.live.saturating_sub(past)
+    }
+
     /// An estimate of the memory in use: keys, values and overhead, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes

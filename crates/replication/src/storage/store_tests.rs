@@ -57,6 +57,10 @@ fn agrees(store: &Store, model: &BTreeMap<Vec<u8>, Record>) {
     assert_eq!(store.len(), model.len());
     assert_eq!(store.is_empty(), model.is_empty());
     assert_eq!(store.live(), model.values().filter(|r| is_live(r)).count());
+    for now_ms in [0, 3, u64::MAX] {
+        let live = model.values().filter(|record| record.is_live(now_ms)).count();
+        assert_eq!(store.live_at(now_ms), live);
+    }
     assert_eq!(store.bytes(), model.iter().map(|(key, r)| bytes_of(key, r)).sum::<usize>());
     for (key, record) in model {
         assert_eq!(store.get(key), Some(record));
