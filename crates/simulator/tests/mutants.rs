@@ -10,7 +10,15 @@ use simulator::options::ModelName;
 use simulator::run::run;
 
 /// A planted bug, the model in which it shows, and a seed that catches it.
-const CAUGHT: &[(Mutant, ModelName, u64)] = &[];
+const CAUGHT: &[(Mutant, ModelName, u64)] = &[
+    (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 515),
+    (Mutant::TruncateToCommit, ModelName::LeaderFollower, 30),
+    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 577),
+    (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 540),
+    (Mutant::WallClockWins, ModelName::MultiLeader, 26),
+    (Mutant::ApplyTwice, ModelName::MultiLeader, 1),
+    (Mutant::ReadOneShort, ModelName::Leaderless, 1),
+];
 
 /// Where each bug can show.
 const ALL: &[(Mutant, ModelName)] = &[
