@@ -98,9 +98,11 @@ impl Group {
         requester: Requester,
         command: &KeyCommand<'_>,
     ) {
-        // Only the leader expires: a follower shows a key until its removal is committed.
-        let now_ms = 0;
         let record = self.state.store.get(command.key);
+        // Only the leader expires: a follower shows a key until its removal is committed.
+        let deadline = record.and_then(|record| record.expires_at_ms).filter(|_| !self.merges());
+        let latest_ms = deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(1));
+        let now_ms = self.time_ms(turn).min(latest_ms);
         let evaluation = data::evaluate(command, record, now_ms);
         turn.answer(requester, evaluation.reply, None);
     }

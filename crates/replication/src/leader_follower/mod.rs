@@ -23,7 +23,9 @@
 //! the log does not reach; `recovery.rs` reads the node's log after a restart.
 //!
 //! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
-//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels.
+//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels. And in an `interval-1s`
+//! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
+//! had not: there, `acks` promises survival of processes, not of the machines' power.
 
 pub mod acks;
 pub mod election;
