@@ -19,6 +19,8 @@ const BLINK_US: (u64, u64) = (500, 20_000);
 const FALL_US: (u64, u64) = (500, 15_000);
 /// How long the network stays split.
 const SPLIT_US: (u64, u64) = (50_000, 1_500_000);
+/// How long a node stands still: longer than an election takes, most of the time.
+const PAUSED_US: (u64, u64) = (50_000, 900_000);
 /// How long a disk stays slow.
 const SLOW_US: (u64, u64) = (100_000, 1_000_000);
 /// How far a wall clock jumps at most, either way.
@@ -40,7 +42,9 @@ enum End {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
     Crash,
+    CrashSome,
     CrashAll,
+    Pause,
     Isolate,
     Split,
     OneWay,
@@ -67,6 +71,9 @@ impl Faults {
         let possible = [
             (families.crashes, Fault::Crash),
             (families.crashes, Fault::Crash),
+            (families.crashes, Fault::CrashSome),
+            (families.pauses, Fault::Pause),
+            (families.pauses, Fault::Pause),
             (families.crash_of_all, Fault::CrashAll),
             (families.partitions, Fault::Isolate),
             (families.partitions, Fault::Split),
@@ -172,6 +179,19 @@ impl Faults {
         let node = self.target(cluster);
         match fault {
             Fault::Crash => self.crash(node, cluster),
+            Fault::CrashSome => {
+                for node in cluster.nodes() {
+                    if cluster.random.chance(50) {
+                        self.crash(node, cluster);
+                    }
+                }
+            }
+            Fault::Pause => {
+                let duration = cluster.random.range(PAUSED_US.0, PAUSED_US.1);
+                let leader = cluster.observations.leaderships.last().map(|start| start.node);
+                let leads = leader.filter(|_| cluster.random.chance(70));
+                cluster.pause(leads.unwrap_or(node), duration);
+            }
             Fault::CrashAll => {
                 cluster.observations.count("crash of all");
                 let down = if cluster.random.chance(50) { BLINK_US } else { DOWN_US };

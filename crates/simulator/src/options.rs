@@ -64,6 +64,8 @@ pub struct Families {
     pub clocks: bool,
     /// A disk is replaced by an empty one.
     pub wipes: bool,
+    /// Nodes stand still for longer than their peers wait.
+    pub pauses: bool,
     /// Faults aim at whoever has just begun to lead.
     pub leader_hunt: bool,
 }
@@ -162,6 +164,7 @@ fn families(model: ModelName, random: &mut Random) -> Families {
         slow_disks: random.chance(30),
         clocks: random.chance(50),
         wipes: random.chance(25),
+        pauses: random.chance(50),
         leader_hunt: model != ModelName::Leaderless && random.chance(40),
     }
 }

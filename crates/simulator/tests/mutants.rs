@@ -10,7 +10,16 @@ use simulator::options::ModelName;
 use simulator::run::run;
 
 /// A planted bug, the model in which it shows, and a seed that catches it.
-const CAUGHT: &[(Mutant, ModelName, u64)] = &[];
+const CAUGHT: &[(Mutant, ModelName, u64)] = &[
+    (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 171),
+    (Mutant::VoteNotDurable, ModelName::LeaderFollower, 30),
+    (Mutant::TruncateToCommit, ModelName::LeaderFollower, 6),
+    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 986),
+    (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 468),
+    (Mutant::WallClockWins, ModelName::MultiLeader, 7),
+    (Mutant::ApplyTwice, ModelName::MultiLeader, 9),
+    (Mutant::ReadOneShort, ModelName::Leaderless, 4),
+];
 
 /// Where each bug can show.
 const ALL: &[(Mutant, ModelName)] = &[

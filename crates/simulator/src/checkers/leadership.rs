@@ -43,7 +43,8 @@ pub fn committed_prefix(commits: &[Commit]) -> Verdict {
             && higher > *epoch
         {
             return Err(format!(
-                "entry {index} of {group:?} is of epoch {epoch} on {node}, an earlier one of {higher}"
+                "entry {index} of {group:?} is of epoch {epoch} on {node}, an earlier one of \
+                 {higher}"
             ));
         }
         last = Some(((*group, *index), *epoch));

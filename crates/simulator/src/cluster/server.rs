@@ -157,6 +157,23 @@ impl Cluster {
         }
     }
 
+    /// A node stands still for a while, as a process that is stopped, or a machine that swaps: what
+    /// arrives waits, and is then handled in one turn, in the order in which it came.
+    pub fn pause(&mut self, id: NodeId, duration_us: u64) {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let process_number = server.process_number;
+        let Some(process) = &mut server.process else { return };
+        let until_us = process.busy_until.max(now_us + duration_us);
+        process.busy_until = until_us;
+        self.trace.line(now_us, || format!("{name} stands still for {duration_us} us"));
+        self.observations.count("pause");
+        if process.turn_at.is_some() {
+            process.turn_at = Some(until_us);
+            self.schedule(until_us, Happening::Turn { node: id, process: process_number });
+        }
+    }
+
     /// Empties a crashed node's disk.
     pub fn wipe(&mut self, id: NodeId) {
         let (now_us, name) = (self.now_us, self.name(id).to_string());

@@ -12,6 +12,9 @@ const WAKE_US: (u64, u64) = (5, 60);
 /// How long one input takes.
 const INPUT_US: (u64, u64) = (1, 8);
 
+/// How many arrivals one turn takes at most, as one wait for ready sockets returns only so many.
+const TURN_ARRIVALS_MAX: u64 = 8;
+
 /// What waits for a node's next turn.
 pub(super) enum Arrival {
     Frame { from: NodeId, incarnation: Incarnation, frame: Rc<Vec<u8>> },
@@ -85,7 +88,9 @@ impl Cluster {
         process.turn_at = None;
         let mut at_us = start_us;
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, start_us, id);
-        for arrival in std::mem::take(&mut process.inbox) {
+        let most = self.random.range(1, TURN_ARRIVALS_MAX + 1) as usize;
+        let later = process.inbox.split_off(most.min(process.inbox.len()));
+        for arrival in std::mem::replace(&mut process.inbox, later) {
             arrival.each_input(&mut |input| {
                 self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
                 process.node.step(server.clock.time(at_us), input, &mut sink);
@@ -94,7 +99,14 @@ impl Cluster {
         }
         process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
         process.busy_until = at_us;
+        let more = !process.inbox.is_empty();
+        if more {
+            process.turn_at = Some(at_us);
+        }
         let output = sink.finish();
+        if more {
+            self.schedule(at_us, Happening::Turn { node: id, process: process_number });
+        }
         self.carry_out(id, output, at_us);
     }
 
