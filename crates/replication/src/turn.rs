@@ -72,6 +72,9 @@ pub struct Local {
     pub random: Random,
     /// Planted bugs, if any.
     pub mutants: Mutants,
+    /// From when on the log holds who this process is; before that it says nothing to anybody, as
+    /// every frame names the disk.
+    pub identity_position: Position,
     /// How far the log is handed to the operating system.
     pub written: Position,
     /// How far the log is on disk.
@@ -101,6 +104,7 @@ impl Local {
             clock: HybridClock::default(),
             random: Random::new(seed),
             mutants,
+            identity_position: Position(0),
             written: Position(0),
             synced: Position(0),
             round: 0,
@@ -112,6 +116,11 @@ impl Local {
             owed_synced: VecDeque::new(),
             owed_written: VecDeque::new(),
         }
+    }
+
+    /// Whether it is on disk who this process is.
+    pub fn may_speak(&self) -> bool {
+        self.synced >= self.identity_position
     }
 
     /// Up to where the log counts as kept.
@@ -145,7 +154,7 @@ impl Turn<'_> {
             }
             Requester::Peer { node, session, token } => {
                 let message = NodeMessage::Answer { to: session, token, reply, last_write };
-                self.effects.send(node, &Message::Node(message));
+                self.send(node, Message::Node(message));
             }
             Requester::Part { gather, part } => {
                 self.local.part_answers.push_back((gather, part, reply.into_owned(), last_write));
@@ -158,9 +167,11 @@ impl Turn<'_> {
         self.answer(to, Reply::Error(error.into()), None);
     }
 
-    /// Says something to a peer.
+    /// Says something to a peer: at once, or not at all while it is not on disk who speaks.
     pub fn send(&mut self, to: NodeId, message: Message<'_>) {
-        self.effects.send(to, &message);
+        if self.local.may_speak() {
+            self.effects.send(to, &message);
+        }
     }
 
     /// Says something to a peer once the log is kept up to a position: a node never says what it
@@ -173,7 +184,7 @@ impl Turn<'_> {
         message: Message<'static>,
     ) {
         if self.local.durable(durability) >= position {
-            return self.effects.send(to, &message);
+            return self.send(to, message);
         }
         let owed = Owed { position, to, message };
         match durability {
@@ -186,10 +197,10 @@ impl Turn<'_> {
     pub fn send_owed(&mut self) {
         let (written, synced) = (self.local.written, self.local.synced);
         while let Some(owed) = self.local.owed_synced.pop_front_if(|o| o.position <= synced) {
-            self.effects.send(owed.to, &owed.message);
+            self.send(owed.to, owed.message);
         }
         while let Some(owed) = self.local.owed_written.pop_front_if(|o| o.position <= written) {
-            self.effects.send(owed.to, &owed.message);
+            self.send(owed.to, owed.message);
         }
     }
 

@@ -104,7 +104,7 @@ impl Network {
 /// agrees: as many halvings as a coin shows heads, and a part of the next one.
 pub fn exponential(random: &mut Random, mean: u64) -> u64 {
     const HALF_LIFE_PER_MILLE: u64 = 693;
-    let heads = u64::from(random.next().trailing_zeros().min(12));
+    let heads = u64::from(random.next_u64().trailing_zeros().min(12));
     let part = random.range(0, 1000);
     mean * HALF_LIFE_PER_MILLE / 1000 * (heads * 1000 + part) / 1000
 }

@@ -235,7 +235,7 @@ fn leader_follower(random: &mut Random) -> Cluster {
         partitions: if random.chance(80) { 1 } else { 2 },
         group: group(nodes, acks, failover),
     });
-    cluster_of(&["eu"], usize::from(nodes), model, random.next())
+    cluster_of(&["eu"], usize::from(nodes), model, random.next_u64())
 }
 
 fn multi_leader(random: &mut Random) -> Cluster {
@@ -253,7 +253,7 @@ fn multi_leader(random: &mut Random) -> Cluster {
         group: group(3, acks, failover),
         conflicts: Conflicts::LastWriteWins,
     });
-    cluster_of(&["eu", "us"], 3, model, random.next())
+    cluster_of(&["eu", "us"], 3, model, random.next_u64())
 }
 
 fn leaderless(random: &mut Random) -> Cluster {
@@ -271,7 +271,7 @@ fn leaderless(random: &mut Random) -> Cluster {
         durability: Durability::Fsync,
         timeout_ms: 300,
     });
-    cluster_of(&["eu", "us"], 3, model, random.next())
+    cluster_of(&["eu", "us"], 3, model, random.next_u64())
 }
 
 fn timing(random: &mut Random) -> Timing {

@@ -42,7 +42,7 @@ impl Group {
     pub(super) fn start_snapshot(&mut self, turn: &mut Turn<'_>, node: NodeId) {
         let Some(floor) = self.log.id_at(self.commit) else { return };
         let sending = Sending {
-            snapshot: turn.local.random.next(),
+            snapshot: turn.local.random.next_u64(),
             floor,
             next_slot: u32::from(self.state.store.first_slot()),
             voters: self.voters.list(),

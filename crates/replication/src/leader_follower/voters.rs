@@ -85,6 +85,12 @@ impl Group {
         incarnation: Incarnation,
     ) {
         self.voters.admit(node, incarnation);
+        // Remembered, as after a restart nobody may be left who could tell that it is committed.
+        if self.voters.is_born() {
+            let voters = self.voters.list();
+            let body = log_record::Body::Voters { voters, born: true };
+            self.log_record(turn, body, Durability::Fsync);
+        }
         turn.event(Event::VoterAdmitted { group: self.id, node, incarnation });
     }
 

@@ -181,7 +181,7 @@ impl Leaderless {
             // Also another one where a driver starts a process with the seed of the one before.
             None => {
                 let moment = turn.now.wall_ms.rotate_left(24) ^ self.ceiling.newest().0;
-                Random::new(turn.local.random.next() ^ moment).next()
+                Random::new(turn.local.random.next_u64() ^ moment).next_u64()
             }
             Some(newest) => newest.wrapping_add(1),
         };

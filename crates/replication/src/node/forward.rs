@@ -241,7 +241,7 @@ impl Roles {
         if done == Some(true) {
             return true;
         }
-        if turn.local.synced < self.session_position {
+        if !turn.local.may_speak() {
             return false;
         }
         let Some(to) = self.who_can(turn, group, command.is_write) else { return false };

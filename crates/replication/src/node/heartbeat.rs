@@ -40,9 +40,6 @@ impl Roles {
     }
 
     fn beat(&self, turn: &mut Turn<'_>, to: impl Fn(&Roles, NodeId) -> bool) {
-        if turn.local.synced < self.session_position {
-            return;
-        }
         let led: Vec<Led> = self
             .groups
             .values()
@@ -62,7 +59,7 @@ impl Roles {
         let message = AnyMessage::Node(message);
         for node in (0..self.cluster.members.len() as u16).map(NodeId) {
             if node != turn.local.me && to(self, node) {
-                turn.effects.send(node, &message);
+                turn.send(node, message.clone());
             }
         }
     }

@@ -27,9 +27,7 @@ use crate::leaderless::Leaderless;
 use crate::multi_leader::MultiLeader;
 use crate::storage::record::Record;
 use crate::turn::{Local, Turn};
-use crate::{
-    Effects, GroupId, Incarnation, Input, KeyspaceId, Message, NodeId, Position, Session, Time,
-};
+use crate::{Effects, GroupId, Incarnation, Input, KeyspaceId, Message, NodeId, Session, Time};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -45,8 +43,6 @@ pub struct Roles {
     timing: Timing,
     limits: Limits,
     session: Session,
-    /// From when on the log holds this process's number; before that it says nothing.
-    session_position: Position,
     keyspaces_digest: u64,
     datacenter: crate::DatacenterId,
     /// The groups with a leader that this node is a member of.

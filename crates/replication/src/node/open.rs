@@ -47,7 +47,7 @@ impl Node {
         }
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
-        roles.session_position = turn.append(&identity.encode(), Durability::Fsync);
+        turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);
         roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
             leaderless.set_actor(actor);
@@ -82,7 +82,6 @@ impl Roles {
             timing: setup.timing,
             limits: setup.limits,
             session: Session::default(),
-            session_position: Position(0),
             keyspaces_digest: cluster.digest(),
             datacenter: datacenter.unwrap_or(GroupId::EVERYWHERE),
             groups: BTreeMap::new(),

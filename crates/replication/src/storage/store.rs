@@ -220,7 +220,7 @@ impl Store {
     /// Some key that is no tombstone, each about as likely as any other.
     pub fn random(&self, random: &mut Random) -> Option<&[u8]> {
         let mut rank = random.range(0, self.live as u64) as usize;
-        let from = random.next();
+        let from = random.next_u64();
         let slot = self.slots.iter().find(|slot| {
             let here = rank < slot.live;
             rank = rank.saturating_sub(slot.live);

@@ -87,8 +87,8 @@ impl Cluster {
         let setup = Setup {
             cluster: self.plan.cluster.clone(),
             me: id,
-            new_incarnation: Incarnation(self.random.next()),
-            seed: self.random.next(),
+            new_incarnation: Incarnation(self.random.next_u64()),
+            seed: self.random.next_u64(),
             timing: self.plan.timing,
             limits: self.plan.limits,
             mutants: self.plan.mutants,

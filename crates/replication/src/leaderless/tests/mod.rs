@@ -220,7 +220,7 @@ impl World {
             assert_eq!(keyspace_of_record(&r).unwrap(), GROUP.keyspace);
             test.model.replay(&mut r).unwrap();
         }
-        let (synced, seed) = (test.local.synced, self.random.next());
+        let (synced, seed) = (test.local.synced, self.random.next_u64());
         test.local = Local::new(NodeId(node as u16), Incarnation(1), seed, self.mutants);
         (test.local.synced, test.local.written) = (synced, synced);
     }

@@ -73,7 +73,7 @@ impl Roles {
         if !expected {
             return;
         }
-        let number = turn.local.random.next();
+        let number = turn.local.random.next_u64();
         match result {
             Ok((taken, held)) => {
                 stream.took(now_us, taken, number, heartbeat_us);
@@ -98,7 +98,7 @@ impl Roles {
         if !stream.expects(from, page.number) {
             return;
         }
-        let number = turn.local.random.next();
+        let number = turn.local.random.next_u64();
         let first_slot = group.state.store.first_slot();
         let Some(transfer) = catch_up::Transfer::after(stream.transfer(), page, first_slot) else {
             return stream.rest(now_us, number, heartbeat_us);
@@ -149,7 +149,7 @@ impl Roles {
             let sources = self.placement.keys().filter(|id| are_siblings(**id, group.id));
             for source in sources {
                 let random = &mut turn.local.random;
-                let new = || Stream::new(group.epoch(), random.next());
+                let new = || Stream::new(group.epoch(), random.next_u64());
                 multi_leader.streams.entry((group.id, *source)).or_insert_with(new);
             }
         }
