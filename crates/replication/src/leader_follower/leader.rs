@@ -70,8 +70,8 @@ impl Progress {
     /// The follower has started anew and does not know what it had matched; what it durably has
     /// still counts.
     fn probe_anew(&mut self, last: u64) {
+        self.received = 0;
         if !self.probing && self.snapshot.is_none() {
-            self.received = 0;
             self.probing = true;
             self.probe_due = true;
             self.next = last + 1;
@@ -225,9 +225,12 @@ impl Group {
         }
         for progress in leader.progress.values_mut() {
             progress.probe_due = true;
-            progress.quiet_ticks += u32::from(!progress.in_flight.is_empty());
+            let owes_word = !progress.in_flight.is_empty() || progress.durable < progress.received;
+            progress.quiet_ticks += u32::from(owes_word);
             if progress.quiet_ticks > QUIET_TICKS_MAX {
+                // What was sent may be lost, or the word about it: asks where the follower is.
                 progress.rewind();
+                progress.probing = true;
             }
         }
         self.admit_learners(turn);

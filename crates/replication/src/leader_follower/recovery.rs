@@ -33,11 +33,7 @@ impl Group {
         }
         match record.body {
             Body::Entry(body) => self.replay_entry(position, &body)?,
-            Body::Cut { last_kept } => {
-                while let Some((id, kept)) = self.log.pop_above(last_kept) {
-                    self.cut_entries.insert(id, kept.body);
-                }
-            }
+            Body::Cut { last_kept } => self.replay_cut(last_kept),
             Body::Vote { epoch, voted_for } => {
                 self.epoch = epoch;
                 self.voted_for = voted_for;
@@ -83,6 +79,18 @@ impl Group {
         Ok(())
     }
 
+    fn replay_cut(&mut self, last_kept: u64) {
+        while let Some((id, kept)) = self.log.pop_above(last_kept) {
+            self.cut_entries.insert(id, kept.body);
+        }
+        if last_kept < self.log.start().index {
+            // The log's beginning was dropped in the midst of a tail that was cut later: nothing
+            // of it is left, and the checkpoint that allowed it is still to come.
+            self.log = ReplicationLog::default();
+            self.anchored = false;
+        }
+    }
+
     /// A checkpoint names the entry before which everything is in images: the log goes back to it
     /// where it goes back to anything.
     fn anchor(&mut self, floor: EntryId, position: Position) {
@@ -94,7 +102,10 @@ impl Group {
     }
 
     fn replay_snapshot(&mut self, position: Position) -> Read<()> {
-        let Some(pending) = self.recovering.take() else { return Err(Malformed) };
+        let Some(pending) = self.recovering.take() else {
+            // A snapshot whose beginning was dropped: a checkpoint with all of it follows.
+            return if self.anchored { Err(Malformed) } else { Ok(()) };
+        };
         while let Some((id, kept)) = self.log.pop_above(self.commit) {
             self.cut_entries.insert(id, kept.body);
         }
