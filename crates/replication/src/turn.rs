@@ -81,8 +81,8 @@ pub struct Local {
     pub synced: Position,
     /// The newest heartbeat round that this node has started.
     pub round: u64,
-    /// The last write of each connection.
-    pub last_writes: BTreeMap<ClientId, LastWrite>,
+    /// The last write of each connection that has asked something and has not gone.
+    pub last_writes: BTreeMap<ClientId, Option<LastWrite>>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
     pub part_answers: VecDeque<PartAnswer>,
     /// Bytes of records appended so far by this process.
@@ -147,8 +147,11 @@ impl Turn<'_> {
     pub fn answer(&mut self, to: Requester, reply: Reply<'_>, last_write: Option<LastWrite>) {
         match to {
             Requester::Client(request) => {
-                if let Some(last_write) = last_write {
-                    self.local.last_writes.insert(request.client, last_write);
+                // A client that has gone is not there, and must not come back by this.
+                if last_write.is_some()
+                    && let Some(kept) = self.local.last_writes.get_mut(&request.client)
+                {
+                    *kept = last_write;
                 }
                 self.effects.reply(request, &reply);
             }

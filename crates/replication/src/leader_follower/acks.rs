@@ -8,7 +8,7 @@ use crate::mutant::Mutant;
 use crate::quorum::reached_by;
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::version::EntryId;
-use crate::{Event, Incarnation, NodeId};
+use crate::{ClientId, Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -126,7 +126,7 @@ impl Group {
         self.state.commit(self.commit);
         let entry = self.log.id_at(self.commit).unwrap_or_default();
         turn.event(Event::Committed { group: self.id, entry });
-        self.log.prune(self.needed_by_snapshots(), self.limits.log_bytes_max);
+        self.prune_as_leader();
     }
 
     /// Whether the empty entry of this leader's epoch is committed: only then anybody is answered.
@@ -266,15 +266,21 @@ impl Group {
         replicas: u64,
         timeout_ms: u64,
     ) {
-        let deadline_us = match timeout_ms {
-            0 => u64::MAX,
-            ms => turn.now.monotonic_us.saturating_add(ms.saturating_mul(1000)),
-        };
+        let deadline_us = turn.now.monotonic_us.saturating_add(timeout_ms.saturating_mul(1000));
         let copies = usize::try_from(replicas).unwrap_or(usize::MAX).saturating_add(1);
         if let Role::Leader(leader) = &mut self.role {
             leader.held.waits.push(Wait { requester, index, copies, deadline_us });
         }
         self.release(turn);
+    }
+
+    /// A client of this node has gone: nobody asks any more whether its write has arrived.
+    pub fn forget_waits(&mut self, client: ClientId) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.waits.retain(|wait| {
+                !matches!(wait.requester, Requester::Client(request) if request.client == client)
+            });
+        }
     }
 
     /// Answers those whose deadline has come: missing acks are never silent.

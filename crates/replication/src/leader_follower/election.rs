@@ -46,7 +46,7 @@ impl Group {
         self.leader = None;
         self.role = Role::Candidate(Candidate { asking: true, votes, vote_position: Position(0) });
         let last = self.log.last();
-        let (group, epoch) = (self.id, self.epoch + 1);
+        let (group, epoch) = (self.id, self.epoch.saturating_add(1));
         for to in self.others(turn.local.me) {
             let message = super::message::Message { group, epoch, body: Body::PreVote { last } };
             turn.send(to, crate::Message::LeaderFollower(message));
@@ -58,12 +58,10 @@ impl Group {
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
-        incarnation: Incarnation,
         epoch: u64,
         last: EntryId,
     ) {
         let granted = epoch > self.epoch
-            && self.counts(turn, from, incarnation)
             && self.is_voter(turn)
             && !self.hears_leader(turn)
             && last >= self.log.last();
@@ -88,7 +86,7 @@ impl Group {
             && candidate.asking
             && granted
             && counts
-            && epoch == self.epoch + 1
+            && epoch.checked_sub(1) == Some(self.epoch)
         {
             candidate.votes.insert(from);
             self.count_votes(turn);
@@ -97,7 +95,7 @@ impl Group {
 
     /// Enough would vote for this node: the real election, in a new epoch.
     fn start_election(&mut self, turn: &mut Turn<'_>) {
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         self.voted_for = Some(turn.local.me);
         self.forget_matched();
         let vote_position = self.write_vote(turn);
@@ -118,14 +116,10 @@ impl Group {
             || (self.leader.is_some() && since_us < self.timing.election_timeout_us)
     }
 
-    pub(super) fn on_vote(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: NodeId,
-        incarnation: Incarnation,
-        last: EntryId,
-    ) {
-        if !self.is_voter(turn) || !self.counts(turn, from, incarnation) {
+    pub(super) fn on_vote(&mut self, turn: &mut Turn<'_>, from: NodeId, last: EntryId) {
+        // Whether the candidate's own disk counts, it knows itself: this node may not have heard
+        // yet that it was admitted, and a group whose members wait for that has no leader to tell.
+        if !self.is_voter(turn) {
             return;
         }
         let free = self.voted_for.is_none_or(|node| node == from);

@@ -86,9 +86,10 @@ impl Group {
         self.hold_read(turn, requester, index, reply.into_owned());
     }
 
-    /// Whether this node may answer the keyspace's reads although it does not lead.
-    pub fn follower_reads(&self) -> bool {
-        self.options.reads == Reads::Follower && !self.leads()
+    /// Whether this node may answer the keyspace's reads although it does not lead. Not while its
+    /// disk is new: it would say "not found" of everything.
+    pub fn follower_reads(&self, turn: &Turn<'_>) -> bool {
+        self.options.reads == Reads::Follower && !self.leads() && self.is_voter(turn)
     }
 
     /// Answers a read from what this follower knows to be committed; it may be stale.

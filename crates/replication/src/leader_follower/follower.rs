@@ -39,7 +39,7 @@ impl Group {
         self.reset_election_timer(turn);
     }
 
-    /// A heartbeat of a leader. Returns the epoch to answer with, if there is one to tell.
+    /// A heartbeat of a leader. Returns its epoch if this node is in it, and can say so.
     pub fn on_heartbeat(
         &mut self,
         turn: &mut Turn<'_>,
@@ -61,6 +61,12 @@ impl Group {
                 // A follower that has just started: the leader may think that it has matched.
                 self.say_epoch(turn, from, Body::Matched { received: 0, durable: 0 });
             }
+        }
+        if epoch < self.epoch {
+            // Told as a message, and never as an answer to the round: a late heartbeat of the
+            // sender's former process must not confirm its present leadership.
+            self.say_epoch(turn, from, Body::EpochOver);
+            return None;
         }
         (turn.local.synced >= self.epoch_position).then_some(self.epoch)
     }

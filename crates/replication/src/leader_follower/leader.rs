@@ -59,6 +59,9 @@ pub struct Progress {
     pub(super) confirmed_round: u64,
     heard_us: u64,
     pub(super) snapshot: Option<Sending>,
+    /// It has a snapshot and does not have yet what was committed meanwhile: the log stays, or it
+    /// would need the next snapshot at once.
+    pub(super) is_catching_up: bool,
 }
 
 impl Progress {
@@ -96,10 +99,22 @@ impl Progress {
     /// The follower has a state up to an index from a snapshot: the log goes on after it.
     pub(super) fn go_on_after(&mut self, index: u64) {
         self.snapshot = None;
+        self.is_catching_up = true;
         self.next = index + 1;
         self.probing = true;
         self.probe_due = true;
         self.in_flight.clear();
+    }
+
+    /// The follower says nothing: no part of the log is kept for its snapshot any longer.
+    fn give_up_snapshot(&mut self, last: u64) {
+        self.is_catching_up = false;
+        if self.snapshot.take().is_some() {
+            self.probing = true;
+            self.probe_due = true;
+            self.next = last + 1;
+            self.in_flight.clear();
+        }
     }
 }
 
@@ -223,7 +238,11 @@ impl Group {
             let reason = alloc::format!("heard from {heard} of {need} needed replicas");
             return self.step_down(turn, Cow::Owned(reason));
         }
+        let last = self.log.last_index();
         for progress in leader.progress.values_mut() {
+            if now_us.saturating_sub(progress.heard_us) >= silence_us {
+                progress.give_up_snapshot(last);
+            }
             progress.probe_due = true;
             let owes_word = !progress.in_flight.is_empty() || progress.durable < progress.received;
             progress.quiet_ticks += u32::from(owes_word);
@@ -281,7 +300,7 @@ impl Group {
         received: u64,
         durable: u64,
     ) {
-        let last = self.log.last_index();
+        let (last, commit) = (self.log.last_index(), self.commit);
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
         if received > last || durable > received {
             return;
@@ -291,7 +310,12 @@ impl Group {
         }
         progress.received = progress.received.max(received);
         progress.durable = progress.durable.max(durable);
-        progress.probing = false;
+        progress.is_catching_up &= received < commit;
+        if core::mem::take(&mut progress.probing) {
+            // Not from where the probe was: a late word may be about an earlier place, and what
+            // lies between was never sent.
+            progress.next = progress.received;
+        }
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
         while progress.in_flight.pop_front_if(|index| *index <= received).is_some() {}
@@ -309,7 +333,7 @@ impl Group {
         hint: u64,
     ) {
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
-        if progress.probing && previous.index + 1 == progress.next {
+        if progress.probing && progress.next.checked_sub(1) == Some(previous.index) {
             progress.next = hint.min(previous.index.saturating_sub(1)).max(progress.received) + 1;
             progress.probe_due = true;
         }

@@ -181,7 +181,7 @@ impl Group {
                 return self.on_voters(turn, from, to, &voters, born);
             }
             Body::PreVote { last } => {
-                return self.on_pre_vote(turn, from, incarnation, epoch, last);
+                return self.on_pre_vote(turn, from, epoch, last);
             }
             Body::PreVoteAnswer { granted, current } => {
                 let answer = (granted, current);
@@ -212,7 +212,7 @@ impl Group {
         body: Body<'_>,
     ) {
         match body {
-            Body::Vote { last } => self.on_vote(turn, from, incarnation, last),
+            Body::Vote { last } => self.on_vote(turn, from, last),
             Body::VoteAnswer { granted } => self.on_vote_answer(turn, from, incarnation, granted),
             Body::Append { previous, commit, entries } => {
                 self.on_append(turn, from, previous, commit, &entries);

@@ -96,6 +96,8 @@ impl Group {
     fn anchor(&mut self, floor: EntryId, position: Position) {
         if !self.anchored || self.log.last_index() < floor.index {
             self.log = ReplicationLog::starting_after(floor, position);
+        } else {
+            self.log.name_start(floor);
         }
         self.anchored = true;
         self.commit = self.commit.max(floor.index);

@@ -81,6 +81,14 @@ impl ReplicationLog {
         Some(EntryId { epoch: self.get(index)?.epoch, index })
     }
 
+    /// Tells the start's whole id where so far only its index was known: logs are compared by it
+    /// once the entries behind it are cut.
+    pub fn name_start(&mut self, id: EntryId) {
+        if id.index == self.start.index {
+            self.start = id;
+        }
+    }
+
     /// Appends the entry that follows the last one.
     pub fn append(&mut self, epoch: u64, position: Position, body: Arc<[u8]>) {
         self.bytes += body.len();

@@ -20,6 +20,10 @@ use crate::{Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
+/// How much more log than usual is kept in memory for followers that are sent a snapshot. Beyond
+/// it they get another one: a writer that outruns them so far would outrun any bound.
+const SNAPSHOT_LOG_FACTOR: usize = 8;
+
 /// A snapshot on its way to a follower.
 #[derive(Debug)]
 pub struct Sending {
@@ -115,11 +119,21 @@ impl Group {
         }
     }
 
-    /// Up to where the log may be forgotten: what a follower needs after its snapshot stays.
-    pub(super) fn needed_by_snapshots(&self) -> u64 {
+    /// Forgets what the log no longer needs: all that is committed, but not what a follower needs
+    /// after its snapshot, within a bound.
+    pub(super) fn prune_as_leader(&mut self) {
+        let bytes_max = self.limits.log_bytes_max;
+        self.log.prune(self.needed_by_snapshots(), bytes_max);
+        self.log.prune(self.commit, bytes_max.saturating_mul(SNAPSHOT_LOG_FACTOR));
+    }
+
+    fn needed_by_snapshots(&self) -> u64 {
         let Role::Leader(leader) = &self.role else { return self.commit };
-        let sending = leader.progress.values().filter_map(|progress| progress.snapshot.as_ref());
-        sending.map(|sending| sending.floor.index).min().unwrap_or(u64::MAX).min(self.commit)
+        let needed = leader.progress.values().filter_map(|progress| match &progress.snapshot {
+            Some(sending) => Some(sending.floor.index),
+            None => progress.is_catching_up.then_some(progress.received),
+        });
+        needed.min().unwrap_or(u64::MAX).min(self.commit)
     }
 
     pub(super) fn on_snapshot(

@@ -18,6 +18,11 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+/// Records from which on removing all keys puts the whole table aside. A table costs memory for
+/// each of its slots: putting small ones aside, one for each FLUSHALL of a pipeline, would cost
+/// far more than their records.
+const CLEARED_AT_ONCE_MIN: usize = 4096;
+
 /// The records of one group.
 pub struct State {
     /// What is visible to evaluation: at a leader, the uncommitted changes included.
@@ -120,17 +125,19 @@ impl State {
     }
 
     fn clear(&mut self, index: u64, undoable: bool) {
-        if self.ahead.is_empty() {
-            let (first, last) = (self.store.first_slot(), self.store.last_slot());
+        if undoable {
+            self.uncommitted_clear = index;
+        }
+        let (first, last) = (self.store.first_slot(), self.store.last_slot());
+        let is_small = undoable && self.store.len() < CLEARED_AT_ONCE_MIN;
+        if self.ahead.is_empty() && !is_small {
             let empty = Store::new(first, last, self.seed);
             let old = core::mem::replace(&mut self.store, empty);
             if undoable {
                 self.undo.push_back(PreImage { index, old: Old::Everything(Box::new(old)) });
-                self.uncommitted_clear = index;
             }
             return;
         }
-        let (first, last) = (self.store.first_slot(), self.store.last_slot());
         let keys: Vec<Vec<u8>> = self
             .store
             .iter_slots(first, last)
@@ -151,12 +158,8 @@ impl State {
     /// Everything up to the index is committed: it will not be undone.
     pub fn commit(&mut self, index: u64) {
         while let Some(pre_image) = self.undo.pop_front_if(|p| p.index <= index) {
-            let Old::Record(key, _) = &pre_image.old else { continue };
-            let removed = |record: &Record| {
-                !self.merges && !record.is_live(0) && record.dot.counter == pre_image.index
-            };
-            if self.store.get(key).is_some_and(removed) {
-                self.store.remove(key);
+            if let Old::Record(key, _) = &pre_image.old {
+                self.drop_tombstone(key, pre_image.index);
             }
         }
         if self.uncommitted_clear <= index {
@@ -167,20 +170,41 @@ impl State {
         }
     }
 
+    /// A delete is committed: its tombstone has done its work. It is in the table, or in the one
+    /// that an uncommitted entry after it has put aside.
+    fn drop_tombstone(&mut self, key: &[u8], index: u64) {
+        if self.merges {
+            return;
+        }
+        let aside = self.undo.iter_mut().find_map(|pre_image| match &mut pre_image.old {
+            Old::Everything(store) => Some(&mut **store),
+            Old::Record(..) => None,
+        });
+        let store = aside.unwrap_or(&mut self.store);
+        let is_it = |record: &Record| !record.is_live(0) && record.dot.counter == index;
+        if store.get(key).is_some_and(is_it) {
+            store.remove(key);
+        }
+    }
+
     /// Takes everything uncommitted back, the newest first.
     pub fn undo(&mut self) {
         self.uncommitted_clear = 0;
         while let Some(pre_image) = self.undo.pop_back() {
             match pre_image.old {
-                Old::Record(key, Some(record)) => {
-                    self.store.put(&key, record);
-                }
-                Old::Record(key, None) => {
-                    self.store.remove(&key);
-                }
+                Old::Record(key, record) => match record.filter(|record| self.is_kept(record)) {
+                    Some(record) => drop(self.store.put(&key, record)),
+                    None => drop(self.store.remove(&key)),
+                },
                 Old::Everything(store) => self.store = *store,
             }
         }
+    }
+
+    /// Whether a pre-image is a record of the committed state. A tombstone is none where nothing
+    /// is merged: either its delete is committed, or the delete's own pre-image comes next.
+    fn is_kept(&self, record: &Record) -> bool {
+        self.merges || record.is_live(0)
     }
 
     /// The newest entry that touched the key, as far as it may be uncommitted.
@@ -208,7 +232,9 @@ impl State {
         let mut committed: BTreeMap<&[u8], Option<&Record>> = BTreeMap::new();
         for pre_image in self.undo.iter().rev() {
             match &pre_image.old {
-                Old::Record(key, record) => committed.insert(key, record.as_ref()),
+                Old::Record(key, record) => {
+                    committed.insert(key, record.as_ref().filter(|record| self.is_kept(record)))
+                }
                 Old::Everything(_) => return None,
             };
         }
@@ -277,4 +303,72 @@ impl State {
 pub fn name_of(entry: &Entry<'_>) -> Name {
     let dot = Dot { actor: entry.id.epoch, counter: entry.id.index };
     Name { stamp: entry.stamp, dot }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::entry::Change;
+    use super::*;
+    use crate::storage::record::Value;
+    use crate::version::EntryId;
+    use alloc::format;
+    use alloc::vec;
+
+    fn changes(index: u64, key: &str, value: Option<&str>) -> Entry<'static> {
+        let id = EntryId { epoch: 1, index };
+        let dot = Dot { actor: 1, counter: index };
+        let record = value.map(|value| Record {
+            value: Value::String(value.as_bytes().into()),
+            ..Record::tombstone(Name { stamp: Stamp(index), dot })
+        });
+        let change = Change { key: Cow::Owned(key.as_bytes().to_vec()), record };
+        Entry { id, stamp: Stamp(index), origin: None, payload: Payload::Changes(vec![change]) }
+    }
+
+    fn clear(index: u64) -> Entry<'static> {
+        let id = EntryId { epoch: 1, index };
+        Entry { id, stamp: Stamp(index), origin: None, payload: Payload::Clear }
+    }
+
+    /// A state with `count` committed keys, k1 to kCOUNT.
+    fn filled(count: u64) -> State {
+        let mut state = State::new(0, 16_383, 7, false);
+        for index in 1..=count {
+            state.apply(&changes(index, &format!("k{index}"), Some("v")), false);
+        }
+        state.commit(count);
+        state
+    }
+
+    #[test]
+    fn a_committed_delete_leaves_no_tombstone_when_what_followed_is_taken_back() {
+        for followed_by in [changes(3, "k1", Some("w")), changes(3, "k1", None), clear(3)] {
+            let mut state = filled(1);
+            state.apply(&changes(2, "k1", None), true);
+            state.apply(&followed_by, true);
+            state.commit(2);
+            let image = state.image(0, usize::MAX, 2).unwrap();
+            assert!(image.records.is_empty(), "{followed_by:?}");
+            state.undo();
+            assert!(state.store.is_empty(), "{followed_by:?}");
+        }
+    }
+
+    #[test]
+    fn removing_all_keys_is_taken_back_whether_there_are_few_or_many() {
+        for count in [3, CLEARED_AT_ONCE_MIN as u64 + 1] {
+            let mut state = filled(count);
+            state.apply(&changes(count + 1, "k2", None), true);
+            state.apply(&clear(count + 2), true);
+            state.apply(&clear(count + 3), true);
+            state.apply(&changes(count + 4, "k1", Some("w")), true);
+            assert_eq!(state.newest_index(None), count + 3, "an absent key waits for the clear");
+            state.commit(count + 1);
+            state.undo();
+            let mut expected = filled(count);
+            expected.store.remove(b"k2");
+            assert_eq!(state.store.digest(), expected.store.digest(), "{count} keys");
+        }
+    }
 }

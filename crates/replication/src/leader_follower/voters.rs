@@ -98,6 +98,11 @@ impl Group {
     /// needed for it.
     pub(super) fn seek_voters(&mut self, turn: &mut Turn<'_>) {
         if self.voters.born {
+            // Without a leader, only the others can tell that this disk was admitted before the
+            // last one went; and without this node's vote there may never be a leader again.
+            if self.leader.is_none() && !self.is_voter(turn) {
+                self.broadcast(turn, &Body::AskVoters);
+            }
             return;
         }
         self.broadcast(turn, &Body::AskVoters);
@@ -141,10 +146,13 @@ impl Group {
         told: &VoterSet,
         born: bool,
     ) {
-        if to != turn.local.incarnation || self.voters.born {
+        if to != turn.local.incarnation {
             return;
         }
         let set: BTreeMap<NodeId, Incarnation> = told.iter().copied().collect();
+        if self.voters.born {
+            return self.learn_admission(turn, &set, born);
+        }
         if self.voters.set.is_empty() && (born || set.get(&turn.local.me) == Some(&to)) {
             self.write_voters(turn, set.clone(), born);
         }
@@ -156,6 +164,23 @@ impl Group {
             self.write_voters(turn, set, true);
         }
         self.finish_birth(turn);
+    }
+
+    /// A member knows this disk as a voter: the entry that admits it is committed, although this
+    /// node has not heard so from a leader. Of the other members' disks nothing is learnt here.
+    fn learn_admission(
+        &mut self,
+        turn: &mut Turn<'_>,
+        told: &BTreeMap<NodeId, Incarnation>,
+        born: bool,
+    ) {
+        let me = turn.local.me;
+        let mine = Some(&turn.local.incarnation);
+        if born && told.get(&me) == mine && self.voters.set.get(&me) != mine {
+            let mut set = self.voters.set.clone();
+            set.insert(me, turn.local.incarnation);
+            self.write_voters(turn, set, true);
+        }
     }
 
     /// All others never had the group: they and this node are its first voters.

@@ -21,8 +21,12 @@ pub struct Checkpoint {
     keep_from: Position,
     /// When the last piece is on disk, the checkpoint is complete.
     last_piece: Option<Position>,
-    /// How many bytes the log had grown by when the newest checkpoint began.
+    /// How many bytes the log had grown by when the newest checkpoint began, and what that one has
+    /// written itself since: else a checkpoint that is larger than the growth which starts one
+    /// would start the next, for ever.
     began_at_bytes: u64,
+    /// Bytes of the newest checkpoint.
+    bytes: u64,
     /// This process's identity record.
     pub(super) identity: Option<Identity>,
 }
@@ -35,11 +39,23 @@ impl Roles {
             return;
         }
         if self.checkpoint.left.is_empty() {
-            let grown = turn.local.appended_bytes - self.checkpoint.began_at_bytes;
-            if grown < self.limits.checkpoint_bytes || !self.begin_checkpoint(turn) {
+            let grown = turn.local.appended_bytes.saturating_sub(self.checkpoint.began_at_bytes);
+            // At least as much as the last one wrote: a large state costs no more than twice the
+            // log's own bytes.
+            let enough = self.limits.checkpoint_bytes.max(self.checkpoint.bytes);
+            if grown < enough || !self.begin_checkpoint(turn) {
                 return;
             }
         }
+        let before = turn.local.appended_bytes;
+        self.write_piece(turn);
+        let written = turn.local.appended_bytes - before;
+        self.checkpoint.bytes += written;
+        self.checkpoint.began_at_bytes += written;
+    }
+
+    /// Writes the next piece of the checkpoint at work.
+    fn write_piece(&mut self, turn: &mut Turn<'_>) {
         let Some((id, slot)) = self.checkpoint.left.pop_front() else { return };
         let bytes_max = self.limits.image_bytes_max;
         let next = match self.groups.get_mut(&id) {
@@ -79,6 +95,7 @@ impl Roles {
         self.checkpoint.left = left;
         self.checkpoint.keep_from = keep_from;
         self.checkpoint.began_at_bytes = turn.local.appended_bytes;
+        self.checkpoint.bytes = 0;
         true
     }
 

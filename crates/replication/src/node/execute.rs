@@ -34,7 +34,7 @@ impl Roles {
         let Some(group) = self.groups.get_mut(&id) else { return false };
         if !group.leads() {
             let Work::Key(command, _) = work else { return false };
-            let here = group.follower_reads() && !work.is_write();
+            let here = group.follower_reads(turn) && !work.is_write();
             if here {
                 match group.merges() {
                     true => multi_leader::read_here(group, turn, requester, command),
@@ -61,6 +61,9 @@ impl Roles {
                 false => turn.answer(requester, Reply::Integer(0), None),
             },
             Work::Part(part) => {
+                // What this reply does not show any more must not come back under a later leader
+                // with a slower clock: a removal in the log keeps the group's time.
+                group.expire_due(turn);
                 let now_ms = group.time_ms(turn);
                 let reply = look(turn, &group.state.store, part, now_ms, after);
                 group.answer_range(turn, requester, reply);
@@ -173,9 +176,13 @@ struct GoesOn {
 }
 
 impl Group {
-    /// Whether the log has this entry, or had it before it was committed.
+    /// Whether the log has this entry, and not another one in its place after a failover. What the
+    /// log no longer reaches is known to be here only if this leader has written it.
     fn has(&self, id: crate::version::EntryId) -> bool {
-        id.index <= self.commit() || self.id_at(id.index) == Some(id)
+        match self.id_at(id.index) {
+            Some(found) => found == id,
+            None => id.index <= self.log_start() && id.epoch == self.epoch(),
+        }
     }
 }
 

@@ -69,12 +69,16 @@ impl Node {
         let (turn, roles) = (&mut turn, &mut self.roles);
         match input {
             Input::Requests(requests) => {
+                turn.local.last_writes.entry(requests.client).or_default();
                 for (request, arguments) in requests.iter() {
                     roles.on_request(turn, request, arguments);
                 }
             }
             Input::Disconnected(client) => {
                 turn.local.last_writes.remove(&client);
+                for group in roles.groups.values_mut() {
+                    group.forget_waits(client);
+                }
             }
             Input::Message { from, incarnation, message } => {
                 roles.on_message(turn, from, incarnation, message);

@@ -39,7 +39,7 @@ pub enum Part<'a> {
         id: EntryId,
         /// How many followers.
         replicas: u64,
-        /// How long, in milliseconds; 0 for ever.
+        /// How long, in milliseconds.
         timeout_ms: u64,
     },
 }

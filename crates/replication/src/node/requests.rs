@@ -14,6 +14,10 @@ use crate::{Arguments, GroupId, Reply, RequestId};
 use alloc::format;
 use alloc::vec::Vec;
 
+/// The longest that a WAIT waits, in milliseconds: an hour. Without an end, each WAIT of a client
+/// that has gone, or for more followers than there are, would stay in its leader's memory.
+const WAIT_MS_MAX: u64 = 3_600_000;
+
 /// Something for one group to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Work<'a> {
@@ -79,8 +83,12 @@ impl Roles {
             }
             Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
             Action::Wait { replicas, timeout_ms } => {
-                let last_write = turn.local.last_writes.get(&request.client).copied();
-                self.start_wait(turn, requester, last_write, *replicas, *timeout_ms);
+                let last_write = turn.local.last_writes.get(&request.client).copied().flatten();
+                let timeout_ms = match *timeout_ms {
+                    0 => WAIT_MS_MAX,
+                    ms => ms.min(WAIT_MS_MAX),
+                };
+                self.start_wait(turn, requester, last_write, *replicas, timeout_ms);
             }
         }
     }

@@ -8,19 +8,21 @@
 //! again, behind every earlier one of its client. Any other silence is `-UNKNOWN` for a write.
 //! Where a group has no leader that this node knows, commands wait for a while.
 
-use super::message::{Message, decode_arguments};
-use super::part::{PART, Part};
+mod receive;
+
+pub(super) use receive::Forwarded;
+
+use super::message::Message;
+use super::part::Part;
 use super::requests::Work;
 use super::{Node, Roles};
-use crate::command::{self, Action};
 use crate::turn::{LastWrite, Requester, Turn};
-use crate::{
-    Arguments, ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session, Span,
-};
+use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
+use receive::with_work;
 
 /// Commands on their way through this node.
 #[derive(Default)]
@@ -46,11 +48,24 @@ pub struct Forwards {
 }
 
 /// Commands of one client that are out in one group.
-#[derive(Default)]
 struct Out {
-    count: usize,
+    /// Their places in the order of arrival.
+    orders: BTreeSet<u64>,
     /// The newest one that went out since there was none; it may be answered.
     newest: u64,
+    /// Who has the one that was sent last.
+    to: NodeId,
+}
+
+/// What became of a command that was to go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Went {
+    /// It is carried out or sent.
+    Out,
+    /// An earlier command of the same client is elsewhere, or may still be refused.
+    NotYet,
+    /// There is nobody for the group.
+    Nowhere,
 }
 
 struct Sent {
@@ -70,18 +85,10 @@ struct Waiting {
     order: u64,
     encoded: Vec<u8>,
     is_write: bool,
+    /// Until when it waits for somebody to be there.
     deadline_us: u64,
-}
-
-/// What a forwarded command says about itself.
-#[derive(Clone, Copy)]
-pub(super) struct Forwarded {
-    pub node: NodeId,
-    pub session: Session,
-    pub sequence: u64,
-    pub attempt: u64,
-    pub token: u64,
-    pub group: GroupId,
+    /// How much longer than others its answer may take.
+    patience_us: u64,
 }
 
 impl Forwards {
@@ -100,9 +107,11 @@ impl Forwards {
 
     fn insert(&mut self, token: u64, sent: Sent) {
         if let Some(client) = sent.command.client {
-            let out = self.clients.entry((client, sent.group)).or_default();
-            out.count += 1;
+            let none = || Out { orders: BTreeSet::new(), newest: 0, to: sent.to };
+            let out = self.clients.entry((client, sent.group)).or_insert_with(none);
+            out.orders.insert(sent.command.order);
             out.newest = out.newest.max(sent.command.order);
+            out.to = sent.to;
         }
         self.deadlines.insert((sent.deadline_us, token));
         self.sent.insert(token, sent);
@@ -114,8 +123,8 @@ impl Forwards {
         if let Some(client) = sent.command.client
             && let Some(out) = self.clients.get_mut(&(client, sent.group))
         {
-            out.count -= 1;
-            if out.count == 0 {
+            out.orders.remove(&sent.command.order);
+            if out.orders.is_empty() {
                 self.clients.remove(&(client, sent.group));
             }
         }
@@ -125,6 +134,12 @@ impl Forwards {
             *older = older.saturating_sub(1);
         }
         Some(sent)
+    }
+
+    /// Who has earlier commands of the same client that are out.
+    fn held_up_by(&self, client: Option<ClientId>, group: GroupId, order: u64) -> Option<NodeId> {
+        let out = self.clients.get(&(client?, group))?;
+        out.orders.first().is_some_and(|first| *first < order).then_some(out.to)
     }
 
     /// Whether a later command of the same client went out: then a read must not go again, as it
@@ -162,7 +177,10 @@ impl Roles {
         encode: &dyn Fn() -> Vec<u8>,
     ) {
         let waits = self.forwards.waiting.get(&group).is_some_and(|queue| !queue.is_empty());
-        if !waits && self.try_here(turn, requester, group, work) {
+        let client = self.client_of(requester);
+        // What this client has out elsewhere may still be refused there, and then comes after it.
+        let is_free = !waits && self.forwards.held_up_by(client, group, u64::MAX).is_none();
+        if is_free && self.try_here(turn, requester, group, work) {
             return;
         }
         self.forwards.next_token += 1;
@@ -170,21 +188,23 @@ impl Roles {
             Work::Part(Part::Wait { timeout_ms, .. }) => timeout_ms.saturating_mul(1000),
             _ => 0,
         };
-        let client = self.client_of(requester);
         let command = Waiting {
             requester,
             client,
             order: self.forwards.next_token,
             encoded: encode(),
             is_write: work.is_write(),
-            deadline_us: turn.now.monotonic_us + self.timing.leader_wait_us + patience_us,
+            deadline_us: turn.now.monotonic_us + self.timing.leader_wait_us,
+            patience_us,
         };
         let queue = self.forwards.waiting.entry(group).or_default();
         if queue.len() >= self.limits.waiting_commands_max {
             return turn.refuse(requester, "TRYAGAIN too many commands wait for this keyspace");
         }
         queue.push_back(command);
-        self.deliver_waiting_of(turn, group);
+        if !waits {
+            self.deliver_waiting_of(turn, group);
+        }
     }
 
     /// Sends what waits, as far as there is somebody to send it to. Called at the end of a turn.
@@ -202,14 +222,21 @@ impl Roles {
             }
             self.forwards.paused_until_us.remove(&group);
         }
-        while let Some(command) = self.forwards.waiting.get_mut(&group).and_then(|q| q.pop_front())
-        {
-            if !self.may_go(&command, group) || !self.deliver_one(turn, group, &command) {
-                self.forwards.waiting.entry(group).or_default().push_front(command);
-                return;
+        let Some(mut queue) = self.forwards.waiting.remove(&group) else { return };
+        let mut kept = VecDeque::new();
+        while let Some(command) = queue.pop_front() {
+            let went = self.deliver_one(turn, group, &command);
+            if went != Went::Out {
+                kept.push_back(command);
+            }
+            if went == Went::Nowhere {
+                break;
             }
         }
-        self.forwards.waiting.remove(&group);
+        kept.append(&mut queue);
+        if !kept.is_empty() {
+            self.forwards.waiting.insert(group, kept);
+        }
     }
 
     /// Not while an earlier command of the same client may still be refused.
@@ -234,20 +261,42 @@ impl Roles {
         }
     }
 
-    /// Carries a command out here or sends it; false if there is nobody who could.
-    fn deliver_one(&mut self, turn: &mut Turn<'_>, group: GroupId, command: &Waiting) -> bool {
-        let done =
-            with_work(&command.encoded, |work| self.try_here(turn, command.requester, group, work));
-        if done == Some(true) {
-            return true;
+    /// Carries a command out here or sends it. Commands of one client overtake each other nowhere:
+    /// while earlier ones are out at a node, later ones go to that node only.
+    fn deliver_one(&mut self, turn: &mut Turn<'_>, group: GroupId, command: &Waiting) -> Went {
+        if !self.may_go(command, group) {
+            return Went::NotYet;
+        }
+        let behind = self.forwards.held_up_by(command.client, group, command.order);
+        if behind.is_none()
+            && with_work(&command.encoded, |work| {
+                self.try_here(turn, command.requester, group, work)
+            }) == Some(true)
+        {
+            return Went::Out;
         }
         if !turn.local.may_speak() {
-            return false;
+            return Went::Nowhere;
         }
-        let Some(to) = self.who_can(turn, group, command.is_write) else { return false };
+        let to = self.who_can(turn, group, command.is_write);
+        if behind.is_some() && behind != to {
+            return Went::NotYet;
+        }
+        let Some(to) = to else { return Went::Nowhere };
         let Some(session) = self.peers.get(usize::from(to.0)).and_then(|peer| peer.session) else {
-            return false;
+            return Went::Nowhere;
         };
+        self.forward(turn, group, command, (to, session));
+        Went::Out
+    }
+
+    fn forward(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        command: &Waiting,
+        (to, session): (NodeId, Session),
+    ) {
         self.forwards.next_token += 1;
         self.forwards.next_sequence += 1;
         let (attempt, _) = self.forwards.attempt(group);
@@ -261,12 +310,11 @@ impl Roles {
             command: Cow::Borrowed(&command.encoded),
         };
         turn.send(to, AnyMessage::Node(message));
-        let waited_us = command.deadline_us.saturating_sub(turn.now.monotonic_us);
-        let deadline_us = turn.now.monotonic_us + self.timing.forward_timeout_us.max(waited_us);
+        let timeout_us = self.timing.forward_timeout_us.saturating_add(command.patience_us);
+        let deadline_us = turn.now.monotonic_us.saturating_add(timeout_us);
         let command = command.clone();
         let sent = Sent { command, group, to, attempt, deadline_us };
         self.forwards.insert(self.forwards.next_token, sent);
-        true
     }
 
     /// A node that is up and could carry out work of a group.
@@ -275,33 +323,13 @@ impl Roles {
         if !any {
             return self.leader_of(turn, group).filter(|leader| *leader != turn.local.me);
         }
+        // A follower whose disk is new would send a read back: the leader is the surer choice.
+        if let Some(leader) = self.leader_of(turn, group).filter(|node| *node != turn.local.me) {
+            return Some(leader);
+        }
         let members = self.placement.get(&group)?;
         let others = members.iter().copied().filter(|node| *node != turn.local.me);
         others.into_iter().find(|node| self.is_up(turn, *node))
-    }
-
-    /// A command that another node has forwarded to this one.
-    pub(super) fn on_forward(&mut self, turn: &mut Turn<'_>, forwarded: Forwarded, command: &[u8]) {
-        let Forwarded { node: from, session, sequence, attempt, token, group } = forwarded;
-        let seen = self.forwards.seen.entry((from, session.incarnation)).or_default();
-        if (session.boot, sequence) <= *seen {
-            return;
-        }
-        *seen = (session.boot, sequence);
-        let refused = self.forwards.refused.get(&(from, group));
-        let refused = refused.filter(|(of, _)| *of == session).map(|(_, attempt)| *attempt);
-        let requester = Requester::Peer { node: from, session, token };
-        let done = refused.is_none_or(|refused| attempt > refused)
-            && with_work(command, |work| self.try_here(turn, requester, group, work))
-                .unwrap_or(false);
-        if !done {
-            self.forwards.refused.insert((from, group), (session, attempt));
-            let leader = self
-                .leader_of(turn, group)
-                .map(|node| (node, self.leaders.get(&group).map_or(0, |(_, epoch)| *epoch)));
-            let message = Message::NotHere { to: session, token, group, attempt, leader };
-            turn.send(from, AnyMessage::Node(message));
-        }
     }
 
     /// The answer to a command that this node had forwarded.
@@ -400,22 +428,6 @@ impl Roles {
         }
         self.forwards.waiting.retain(|_, queue| !queue.is_empty());
         self.forwards.paused_until_us.retain(|_, until_us| *until_us > now_us);
-    }
-}
-
-/// Reads an encoded command and gives it to `act`; `None` if it makes no sense.
-fn with_work<T>(encoded: &[u8], act: impl FnOnce(&Work<'_>) -> T) -> Option<T> {
-    let spans: Vec<Span> = decode_arguments(encoded).ok()?;
-    let arguments = Arguments::new(encoded, &spans);
-    if arguments.get(0) == Some(PART) {
-        let part = Part::decode(arguments.get(1)?).ok()?;
-        return Some(act(&Work::Part(part)));
-    }
-    let command = command::parse(arguments).ok()?;
-    match command.action {
-        Action::Key(key_command) => Some(act(&Work::Key(key_command, command.with))),
-        Action::SetMany { pairs } => Some(act(&Work::SetMany(pairs))),
-        _ => None,
     }
 }
 
