@@ -319,6 +319,12 @@ impl Group {
         self.log.id_at(index)
     }
 
+    /// The voters that this node knows, each with the disk that counts; none before the group is
+    /// known to have started.
+    pub fn voters(&self) -> message::VoterSet {
+        if self.voters.is_born() { self.voters.list() } else { message::VoterSet::new() }
+    }
+
     /// What this node is in the group, in a word.
     pub fn role_name(&self, me: NodeId, incarnation: Incarnation) -> &'static str {
         match &self.role {
@@ -407,7 +413,7 @@ impl Group {
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };
         self.leader = None;
-        self.state.undo();
+        self.state.undo(self.commit);
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);
         leader.revoke(turn, self.quorum.acks, &reason);

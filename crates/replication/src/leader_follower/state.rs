@@ -167,11 +167,14 @@ impl State {
         }
     }
 
-    /// Takes everything uncommitted back, the newest first.
-    pub fn undo(&mut self) {
+    /// Takes everything above the commit index back, the newest first.
+    pub fn undo(&mut self, commit: u64) {
         self.uncommitted_clear = 0;
         while let Some(pre_image) = self.undo.pop_back() {
             match pre_image.old {
+                Old::Record(key, Some(record)) if self.is_removal(&record, commit) => {
+                    self.store.remove(&key);
+                }
                 Old::Record(key, Some(record)) => {
                     self.store.put(&key, record);
                 }
@@ -181,6 +184,12 @@ impl State {
                 Old::Everything(store) => self.store = *store,
             }
         }
+    }
+
+    /// Whether a pre-image only stands for a key whose removal is committed by now: an overwriting
+    /// state keeps no record of it.
+    fn is_removal(&self, record: &Record, commit: u64) -> bool {
+        !self.merges && !record.is_live(0) && record.dot.counter <= commit
     }
 
     /// The newest entry that touched the key, as far as it may be uncommitted.
@@ -214,7 +223,7 @@ impl State {
         }
         let mut by_slot: BTreeMap<u16, Vec<(&[u8], &Record)>> = BTreeMap::new();
         for (key, record) in &committed {
-            if let Some(record) = record {
+            if let Some(record) = record.filter(|record| !self.is_removal(record, applied)) {
                 by_slot.entry(slot_of(key)).or_default().push((key, record));
             }
         }
