@@ -61,8 +61,8 @@ pub struct Faults {
     ends: BTreeMap<u64, End>,
     number: u64,
     over: bool,
-    /// Who was wiped, and how many admissions to groups he had seen until then.
-    wiped: Option<(NodeId, usize)>,
+    /// Whether a disk was wiped.
+    wiped: bool,
 }
 
 impl Faults {
@@ -89,7 +89,7 @@ impl Faults {
             ends: BTreeMap::new(),
             number: 0,
             over: false,
-            wiped: None,
+            wiped: false,
         };
         faults.plan_next(cluster);
         faults
@@ -267,34 +267,34 @@ impl Faults {
         self.end(End::Mend, SPLIT_US, cluster);
     }
 
-    /// A disk is lost only where nothing is lost with it: everybody is up, connected and has the
-    /// same state, and whoever was wiped before counts again. Without a leader nobody tells when
-    /// that is, so there it happens once.
+    /// A disk is lost only where nothing is lost with it: everybody is up, connected, has the same
+    /// state, and counts with the disk that he has in everybody's eyes. Without a leader nobody
+    /// tells when a lost disk is made good, so there it happens once.
     fn wipe(&mut self, node: NodeId, cluster: &mut Cluster) {
-        let groups = leader_groups(cluster, node);
-        let admitted = |id: NodeId| {
-            cluster.observations.admitted.iter().filter(|(_, member)| *member == id).count()
-        };
-        let recovered = self.wiped.is_none_or(|(before, count)| {
-            groups > 0 && admitted(before) >= count + leader_groups(cluster, before)
-        });
+        let first = !core::mem::replace(&mut self.wiped, true);
         let whole = cluster.network.is_whole() && cluster.nodes().iter().all(|n| cluster.is_up(*n));
-        if !recovered || !whole || !all_led(cluster) || !crate::convergence::all_equal(cluster) {
+        let recovered = first || leader_groups(cluster, node) > 0;
+        if !recovered || !whole || !all_count(cluster) || !crate::convergence::all_equal(cluster) {
+            self.wiped = !first;
             return;
         }
-        self.wiped = Some((node, admitted(node)));
         cluster.crash(node, true);
         cluster.wipe(node);
         self.end(End::Restart(node), DOWN_US, cluster);
     }
 }
 
-/// Whether every group that needs a leader has had one: before, it is still being created, and
-/// then a lost disk means that an operator must begin anew.
-fn all_led(cluster: &Cluster) -> bool {
-    replication::replicas::all_groups(&cluster.plan().cluster).iter().all(|(group, _)| {
-        group.datacenter == GroupId::EVERYWHERE
-            || cluster.observations.leaderships.iter().any(|start| start.group == *group)
+/// Whether every member of every group with a leader counts, with the disk that it has, in the eyes
+/// of all members. While a group is being created that is not so, and a lost disk then means that
+/// an operator must begin anew.
+fn all_count(cluster: &Cluster) -> bool {
+    let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
+    nodes.iter().flat_map(|node| node.groups()).all(|group| {
+        let voters = group.voters();
+        group.members.iter().all(|member| {
+            let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
+            disk.is_some_and(|disk| voters.contains(&(*member, disk)))
+        })
     })
 }
 

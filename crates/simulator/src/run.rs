@@ -115,7 +115,9 @@ impl<'a> Play<'a> {
         self.workload.wind_up();
         self.wait_for("every command to be answered", |play| play.workload.waiting() == 0)?;
         self.last_write()?;
-        self.pass(self.cluster.now_us + QUIET_US)?;
+        // A repeated message may come long after the first: what it brings is to be read, too.
+        let late_us = self.cluster.plan().weather.repeat_late_us;
+        self.pass(self.cluster.now_us + QUIET_US + late_us)?;
         let end = if self.options.model == ModelName::Leaderless {
             let end = self.final_reads(NodeId(0), true)?;
             self.pass(self.cluster.now_us + QUIET_US)?;

@@ -319,6 +319,12 @@ impl Group {
         self.log.id_at(index)
     }
 
+    /// The voters that this node knows, each with the disk that counts; none before the group is
+    /// known to have started.
+    pub fn voters(&self) -> message::VoterSet {
+        if self.voters.is_born() { self.voters.list() } else { message::VoterSet::new() }
+    }
+
     /// What this node is in the group, in a word.
     pub fn role_name(&self, me: NodeId, incarnation: Incarnation) -> &'static str {
         match &self.role {
