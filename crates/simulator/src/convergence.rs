@@ -32,6 +32,33 @@ pub fn all_equal(cluster: &Cluster) -> bool {
     differences(cluster).is_empty()
 }
 
+/// In words: what differs, and the first record in which the replicas of each partition do.
+pub fn describe(cluster: &Cluster) -> String {
+    let mut text = String::new();
+    for (partition, digests) in differences(cluster) {
+        text += &format!("\n{partition:?}: {digests:?}");
+        let mut records: BTreeMap<String, Vec<(NodeId, String)>> = BTreeMap::new();
+        let nodes = cluster.nodes().into_iter();
+        for node in nodes.filter_map(|id| cluster.server(id)?.node()) {
+            let here = |id: &GroupId| GroupId { datacenter: GroupId::EVERYWHERE, ..*id };
+            for group in node.groups().filter(|group| here(&group.id) == partition) {
+                let store = &group.state.store;
+                for (key, record) in store.iter_slots(store.first_slot(), store.last_slot()) {
+                    let key = String::from_utf8_lossy(key).into_owned();
+                    records.entry(key).or_default().push((node.id(), format!("{record:?}")));
+                }
+            }
+        }
+        let differ = |held: &Vec<(NodeId, String)>| {
+            held.len() < digests.len() || held.windows(2).any(|pair| pair[0].1 != pair[1].1)
+        };
+        if let Some((key, held)) = records.iter().find(|(_, held)| differ(held)) {
+            text += &format!("\n{key}: {held:?}");
+        }
+    }
+    text
+}
+
 fn digest(cluster: &Cluster, member: NodeId, group: GroupId) -> Option<u64> {
     cluster.server(member)?.node()?.digest(group)
 }

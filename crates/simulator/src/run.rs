@@ -183,7 +183,7 @@ impl<'a> Play<'a> {
     fn wait_for_convergence(&mut self) -> Result<(), String> {
         let waited =
             self.wait_for("all replicas to be equal", |play| convergence::all_equal(play.cluster));
-        waited.map_err(|text| format!("{text}: {:?}", convergence::differences(self.cluster)))
+        waited.map_err(|text| format!("{text}: {}", convergence::describe(self.cluster)))
     }
 
     /// After everything is healed, a write must succeed on every node's word.

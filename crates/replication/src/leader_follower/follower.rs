@@ -26,6 +26,24 @@ pub struct Follower {
     said: (u64, u64),
     /// Whether the leader waits for a word although nothing is new.
     owes_answer: bool,
+    /// At the last heartbeat: up to where this log was matched, if that was too little.
+    lacked_after: Option<u64>,
+}
+
+impl Follower {
+    /// Up to where this log is known to be the leader's of this epoch.
+    pub(super) fn matched(&self) -> u64 {
+        self.matched
+    }
+
+    /// Whether this follower has just started, or has lacked the same committed entries for a
+    /// whole heartbeat interval: then the leader may think that it has matched them, in its
+    /// process before.
+    fn is_forgotten(&mut self) -> bool {
+        let lacks = (self.matched < self.commit).then_some(self.matched);
+        let before = core::mem::replace(&mut self.lacked_after, lacks);
+        self.matched == 0 || (lacks.is_some() && lacks == before)
+    }
 }
 
 impl Group {
@@ -57,8 +75,7 @@ impl Group {
             self.follow(turn, from);
             self.follower.commit = self.follower.commit.max(commit);
             self.follow_commit(turn);
-            if self.follower.matched == 0 {
-                // A follower that has just started: the leader may think that it has matched.
+            if self.follower.is_forgotten() {
                 self.say_epoch(turn, from, Body::Matched { received: 0, durable: 0 });
             }
         }

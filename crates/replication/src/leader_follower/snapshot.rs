@@ -146,7 +146,8 @@ impl Group {
             return;
         }
         self.follow(turn, from);
-        if piece.floor.index <= self.commit {
+        // A late piece must not take the place of a longer log that was acknowledged since.
+        if piece.floor.index <= self.commit.max(self.follower.matched()) {
             return self.match_up_to(piece.floor.index);
         }
         let first_slot = u32::from(self.state.store.first_slot());
