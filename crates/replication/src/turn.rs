@@ -85,7 +85,7 @@ pub struct Local {
     pub last_writes: BTreeMap<ClientId, Option<LastWrite>>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
     pub part_answers: VecDeque<PartAnswer>,
-    /// Bytes of records appended so far by this process.
+    /// Bytes of records in the log, those that a restart has found included.
     pub appended_bytes: u64,
     /// The position of the newest record.
     pub last_position: Position,

@@ -212,6 +212,11 @@ impl Group {
         }
     }
 
+    fn ack_deadline_us(&self, turn: &Turn<'_>) -> u64 {
+        let timeout_us = self.options.ack_timeout_ms.saturating_mul(1000);
+        turn.now.monotonic_us.saturating_add(timeout_us)
+    }
+
     /// Holds a write's reply until A replicas have its entry.
     pub fn hold_write(
         &mut self,
@@ -221,7 +226,7 @@ impl Group {
         reply: Reply<'static>,
     ) {
         let deadline_us = match self.options.missing_acks {
-            MissingAcks::Error => turn.now.monotonic_us + self.options.ack_timeout_ms * 1000,
+            MissingAcks::Error => self.ack_deadline_us(turn),
             MissingAcks::Block => u64::MAX,
         };
         if let Role::Leader(leader) = &mut self.role {
@@ -248,7 +253,7 @@ impl Group {
         let alone = self.quorum.commit == 1;
         let skip = alone || turn.local.mutants.is(Mutant::ReadWithoutRound);
         let round = if skip { 0 } else { turn.local.round + 1 };
-        let deadline_us = turn.now.monotonic_us + self.options.ack_timeout_ms * 1000;
+        let deadline_us = self.ack_deadline_us(turn);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.wants_round |= round > 0;
         leader.held.reads.push_back(Read { requester, index, round, reply, deadline_us });

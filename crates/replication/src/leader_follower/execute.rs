@@ -5,6 +5,7 @@ use super::entry::{Change, Payload};
 use crate::command::{Arguments, KeyCommand, Reply};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
+use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::Dot;
 use alloc::borrow::Cow;
@@ -23,10 +24,15 @@ impl Group {
     pub fn execute(&mut self, turn: &mut Turn<'_>, requester: Requester, command: &KeyCommand<'_>) {
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
-        if room {
-            self.expire(turn, command.key, now_ms);
+        let mut record = self.state.store.get(command.key);
+        if is_past(record, now_ms) {
+            // Nobody may see the key come back: its end must be in the log before anybody hears.
+            if !room {
+                return turn.refuse(requester, NO_ROOM);
+            }
+            self.remove(turn, command.key);
+            record = self.state.store.get(command.key);
         }
-        let record = self.state.store.get(command.key);
         let index = self.state.newest_index(record);
         let Evaluation { reply, write } = data::evaluate(command, record, now_ms);
         if write == Write::Nothing {
@@ -108,14 +114,9 @@ impl Group {
         turn.answer(requester, evaluation.reply, None);
     }
 
-    /// Appends the removal of a key whose deadline has passed: nobody can see it come back.
-    fn expire(&mut self, turn: &mut Turn<'_>, key: &[u8], now_ms: u64) {
-        let passed = |at: &u64| *at <= now_ms;
-        let record = self.state.store.get(key);
-        if record.and_then(|record| record.expires_at_ms).as_ref().is_some_and(passed) {
-            let change = Change { key: Cow::Borrowed(key), record: None };
-            self.append(turn, None, Payload::Changes(vec![change]));
-        }
+    fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
+        let change = Change { key: Cow::Borrowed(key), record: None };
+        self.append(turn, None, Payload::Changes(vec![change]));
     }
 
     /// Removes some of the keys whose deadline has passed.
@@ -128,7 +129,12 @@ impl Group {
             if !self.has_room() {
                 return;
             }
-            self.expire(turn, &key, now_ms);
+            self.remove(turn, &key);
         }
     }
+}
+
+/// Whether a record's deadline has passed.
+fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
+    record.and_then(|record| record.expires_at_ms).is_some_and(|deadline| deadline <= now_ms)
 }

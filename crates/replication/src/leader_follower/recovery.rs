@@ -65,7 +65,10 @@ impl Group {
 
     fn replay_entry(&mut self, position: Position, body: &[u8]) -> Read<()> {
         let entry = Entry::decode(body)?;
-        if !self.anchored {
+        // A checkpoint in the part that a later one has superseded may name a floor whose entries
+        // are gone: what follows begins anew, and the later checkpoint covers it.
+        let superseded = self.log.is_empty() && entry.id.index > self.log.last_index() + 1;
+        if !self.anchored || superseded {
             let start = EntryId { epoch: 0, index: entry.id.index.saturating_sub(1) };
             self.log = ReplicationLog::starting_after(start, Position(0));
             self.anchored = true;
@@ -127,7 +130,11 @@ impl Group {
     /// All records are read: applies what is known to be committed.
     pub fn finish_recovery(&mut self) -> Read<()> {
         self.recovering = None;
-        self.commit = self.commit.min(self.log.last_index()).max(self.log.start().index);
+        let start = self.log.start().index;
+        self.commit = self.commit.min(self.log.last_index()).max(start);
+        if start > 0 && !self.state.is_imaged_up_to(start) {
+            return Err(Malformed);
+        }
         for index in self.log.start().index + 1..=self.commit {
             let Some(kept) = self.log.get(index) else { return Err(Malformed) };
             let entry = Entry::decode(&kept.body)?;

@@ -62,6 +62,11 @@ impl ReplicationLog {
         self.start.index + self.entries.len() as u64
     }
 
+    /// Whether no entry is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Bytes of the kept entries.
     pub fn bytes(&self) -> usize {
         self.bytes

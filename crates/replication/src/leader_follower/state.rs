@@ -39,6 +39,8 @@ pub struct State {
 
 struct PreImage {
     index: u64,
+    /// Whether the entry removed the key, and left a tombstone until it commits.
+    removal: bool,
     old: Old,
 }
 
@@ -115,12 +117,14 @@ impl State {
     }
 
     fn set(&mut self, index: u64, key: &[u8], new: Option<Record>, undoable: bool) {
+        let removal = new.as_ref().is_some_and(|record| !self.merges && !record.is_live(0));
         let old = match new {
             Some(record) => self.store.put(key, record),
             None => self.store.remove(key),
         };
         if undoable {
-            self.undo.push_back(PreImage { index, old: Old::Record(Box::from(key), old) });
+            let old = Old::Record(Box::from(key), old);
+            self.undo.push_back(PreImage { index, removal, old });
         }
     }
 
@@ -134,7 +138,8 @@ impl State {
             let empty = Store::new(first, last, self.seed);
             let old = core::mem::replace(&mut self.store, empty);
             if undoable {
-                self.undo.push_back(PreImage { index, old: Old::Everything(Box::new(old)) });
+                let old = Old::Everything(Box::new(old));
+                self.undo.push_back(PreImage { index, removal: false, old });
             }
             return;
         }
@@ -158,7 +163,9 @@ impl State {
     /// Everything up to the index is committed: it will not be undone.
     pub fn commit(&mut self, index: u64) {
         while let Some(pre_image) = self.undo.pop_front_if(|p| p.index <= index) {
-            if let Old::Record(key, _) = &pre_image.old {
+            if let Old::Record(key, _) = &pre_image.old
+                && pre_image.removal
+            {
                 self.drop_tombstone(key, pre_image.index);
             }
         }
@@ -173,9 +180,6 @@ impl State {
     /// A delete is committed: its tombstone has done its work. It is in the table, or in the one
     /// that an uncommitted entry after it has put aside.
     fn drop_tombstone(&mut self, key: &[u8], index: u64) {
-        if self.merges {
-            return;
-        }
         let aside = self.undo.iter_mut().find_map(|pre_image| match &mut pre_image.old {
             Old::Everything(store) => Some(&mut **store),
             Old::Record(..) => None,
@@ -288,6 +292,25 @@ impl State {
         self.ahead.retain(|(first, last, _)| *first < image.first_slot || *last > image.last_slot);
         self.ahead.push((image.first_slot, image.last_slot, image.applied));
         Ok(newest)
+    }
+
+    /// Whether images up to this index at least have been installed for all slots.
+    pub fn is_imaged_up_to(&self, index: u64) -> bool {
+        let mut ranges: Vec<(u16, u16)> = self
+            .ahead
+            .iter()
+            .filter(|(_, _, applied)| *applied >= index)
+            .map(|(first, last, _)| (*first, *last))
+            .collect();
+        ranges.sort_unstable();
+        let mut next = u32::from(self.store.first_slot());
+        for (first, last) in ranges {
+            if u32::from(first) > next {
+                return false;
+            }
+            next = next.max(u32::from(last) + 1);
+        }
+        next > u32::from(self.store.last_slot())
     }
 
     /// Forgets all records.

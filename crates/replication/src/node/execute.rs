@@ -30,7 +30,10 @@ impl Roles {
         if id.datacenter == GroupId::EVERYWHERE {
             return self.try_leaderless(turn, requester, id, work);
         }
-        let after = self.scan_goes_on(id);
+        let after = match work {
+            Work::Part(_) => self.scan_goes_on(id),
+            _ => GoesOn::default(),
+        };
         let Some(group) = self.groups.get_mut(&id) else { return false };
         if !group.leads() {
             let Work::Key(command, _) = work else { return false };
@@ -169,7 +172,7 @@ impl Roles {
 
 /// Where a scan is: the keyspace's place in the table, and the cursor behind the group's slots, 0
 /// when that is the end of all.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct GoesOn {
     keyspace: usize,
     cursor: u64,

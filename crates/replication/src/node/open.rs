@@ -18,6 +18,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// Bits of an actor that name the disk; the node is above them.
 const ACTOR_SHIFT: u32 = 48;
@@ -32,6 +33,9 @@ impl Node {
         effects: &mut dyn Effects,
     ) -> Result<Node, OpenError> {
         let mut roles = Roles::new(&setup);
+        // What the log holds already counts towards the next checkpoint.
+        let log_bytes = Cell::new(0u64);
+        let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
         let identity = roles.replay(&setup, log)?;
         for group in roles.groups.values_mut() {
             group.finish_recovery().map_err(|_| OpenError::Malformed(Position(0)))?;
@@ -42,6 +46,7 @@ impl Node {
         let identity = Identity { boot, incarnation, ..identity_of(&setup) };
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
+        local.appended_bytes = log_bytes.get();
         for group in roles.groups.values() {
             local.clock.observe(group.newest_stamp());
         }

@@ -16,6 +16,7 @@ use super::message::Message;
 use super::part::Part;
 use super::requests::Work;
 use super::{Node, Roles};
+use crate::keyspace::{MissingAcks, Model};
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session};
 use alloc::borrow::Cow;
@@ -186,7 +187,7 @@ impl Roles {
         self.forwards.next_token += 1;
         let patience_us = match work {
             Work::Part(Part::Wait { timeout_ms, .. }) => timeout_ms.saturating_mul(1000),
-            _ => 0,
+            _ => self.patience_us(group, work),
         };
         let command = Waiting {
             requester,
@@ -315,6 +316,20 @@ impl Roles {
         let command = command.clone();
         let sent = Sent { command, group, to, attempt, deadline_us };
         self.forwards.insert(self.forwards.next_token, sent);
+    }
+
+    /// How long the node that carries a write out may itself wait for acks.
+    fn patience_us(&self, group: GroupId, work: &Work<'_>) -> u64 {
+        let Some(keyspace) = self.cluster.keyspace(group.keyspace) else { return 0 };
+        let options = match &keyspace.model {
+            Model::LeaderFollower(options) => &options.group,
+            Model::MultiLeader(options) => &options.group,
+            Model::Leaderless(options) => return options.timeout_ms.saturating_mul(1000),
+        };
+        match options.missing_acks {
+            MissingAcks::Block if work.is_write() => u64::MAX,
+            _ => options.ack_timeout_ms.saturating_mul(1000),
+        }
     }
 
     /// A node that is up and could carry out work of a group.
