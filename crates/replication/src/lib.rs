@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod command;
 pub mod conflict;
+pub mod connection;
 pub mod data;
 pub mod keyspace;
 pub mod leader_follower;

@@ -1,6 +1,7 @@
 //! What every model may use while it handles one input: the clock, the effects, and the few
 //! things that all models of a node share.
 
+use crate::connection::{Connection, Wait};
 use crate::keyspace::Durability;
 use crate::mutant::Mutants;
 use crate::node::message::Message as NodeMessage;
@@ -81,8 +82,10 @@ pub struct Local {
     pub synced: Position,
     /// The newest heartbeat round that this node has started.
     pub round: u64,
-    /// The last write of each connection that has asked something and has not gone.
-    pub last_writes: BTreeMap<ClientId, Option<LastWrite>>,
+    /// The connections that have asked something and have not gone.
+    pub connections: BTreeMap<ClientId, Connection>,
+    /// WAITs that have nothing before them any more, to be taken up at the end of the step.
+    pub ready_waits: VecDeque<Wait>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
     pub part_answers: VecDeque<PartAnswer>,
     /// Bytes of records in the log, those that a restart has found included.
@@ -108,7 +111,8 @@ impl Local {
             written: Position(0),
             synced: Position(0),
             round: 0,
-            last_writes: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            ready_waits: VecDeque::new(),
             part_answers: VecDeque::new(),
             appended_bytes: 0,
             last_position: Position(0),
@@ -148,10 +152,9 @@ impl Turn<'_> {
         match to {
             Requester::Client(request) => {
                 // A client that has gone is not there, and must not come back by this.
-                if last_write.is_some()
-                    && let Some(kept) = self.local.last_writes.get_mut(&request.client)
-                {
-                    *kept = last_write;
+                if let Some(connection) = self.local.connections.get_mut(&request.client) {
+                    let ready = connection.answered(request.sequence, last_write);
+                    self.local.ready_waits.extend(ready);
                 }
                 self.effects.reply(request, &reply);
             }

@@ -69,13 +69,12 @@ impl Node {
         let (turn, roles) = (&mut turn, &mut self.roles);
         match input {
             Input::Requests(requests) => {
-                turn.local.last_writes.entry(requests.client).or_default();
                 for (request, arguments) in requests.iter() {
                     roles.on_request(turn, request, arguments);
                 }
             }
             Input::Disconnected(client) => {
-                turn.local.last_writes.remove(&client);
+                turn.local.connections.remove(&client);
                 for group in roles.groups.values_mut() {
                     group.forget_waits(client);
                 }
@@ -94,6 +93,7 @@ impl Node {
             Input::TurnEnd => roles.on_turn_end(turn),
         }
         roles.gather_parts(turn);
+        roles.start_ready_waits(turn);
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock.

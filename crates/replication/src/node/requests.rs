@@ -6,6 +6,7 @@ use super::message::encode_arguments;
 use super::part::Part;
 use crate::command::verb::{EachVerb, Needs, With};
 use crate::command::{self, Action, Command, KeyCommand};
+use crate::connection::Wait;
 use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, Model};
 use crate::multi_leader;
@@ -48,6 +49,7 @@ impl Roles {
         request: RequestId,
         arguments: Arguments<'_>,
     ) {
+        turn.local.connections.entry(request.client).or_default().asked();
         let requester = Requester::Client(request);
         match command::parse(arguments) {
             Ok(command) => self.start(turn, requester, request, &command, arguments),
@@ -83,12 +85,13 @@ impl Roles {
             }
             Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
             Action::Wait { replicas, timeout_ms } => {
-                let last_write = turn.local.last_writes.get(&request.client).copied().flatten();
                 let timeout_ms = match *timeout_ms {
                     0 => WAIT_MS_MAX,
                     ms => ms.min(WAIT_MS_MAX),
                 };
-                self.start_wait(turn, requester, last_write, *replicas, timeout_ms);
+                let connection = turn.local.connections.entry(request.client).or_default();
+                let wait = connection.wait(request, *replicas, timeout_ms);
+                turn.local.ready_waits.extend(wait);
             }
         }
     }
@@ -186,15 +189,18 @@ impl Roles {
         }
     }
 
-    pub(super) fn start_wait(
-        &mut self,
-        turn: &mut Turn<'_>,
-        requester: Requester,
-        last_write: Option<LastWrite>,
-        replicas: u64,
-        timeout_ms: u64,
-    ) {
-        match last_write {
+    /// Starts the WAITs that have nothing of their connection before them any more.
+    pub(super) fn start_ready_waits(&mut self, turn: &mut Turn<'_>) {
+        while let Some(wait) = turn.local.ready_waits.pop_front() {
+            self.start_wait(turn, wait);
+        }
+    }
+
+    fn start_wait(&mut self, turn: &mut Turn<'_>, wait: Wait) {
+        let Wait { request, replicas, timeout_ms, .. } = wait;
+        let requester = Requester::Client(request);
+        let connection = turn.local.connections.get(&request.client);
+        match connection.and_then(|connection| connection.last_write) {
             None => turn.answer(requester, Reply::Integer(0), None),
             Some(LastWrite::Copies(copies)) => {
                 let others = i64::from(copies.saturating_sub(1));

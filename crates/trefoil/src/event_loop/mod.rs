@@ -285,5 +285,8 @@ impl EventLoop {
         for node in lost {
             self.peer_lost(node);
         }
+        for node in self.sink.peers.unreached() {
+            self.step(Input::PeerLost(node));
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::frame;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use replication::Message;
+use replication::node::message::Message as NodeMessage;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +47,8 @@ pub struct Link {
     sent: usize,
     /// Where this turn's frame starts in `out`.
     frame: Option<usize>,
+    /// Whether a client's command was to go out and could not: nobody else would tell.
+    unsent_command: bool,
     /// Frames that were dropped because too much was unsent.
     dropped: u64,
 }
@@ -67,6 +70,7 @@ impl Link {
             out: Vec::new(),
             sent: 0,
             frame: None,
+            unsent_command: false,
             dropped: 0,
         }
     }
@@ -85,6 +89,8 @@ impl Link {
 
     pub(super) fn send(&mut self, message: &Message<'_>, identity: &Identity) {
         if !self.is_up() {
+            let is_command = matches!(message, Message::Node(NodeMessage::Forward { .. }));
+            self.unsent_command |= is_command;
             return;
         }
         if self.frame.is_none() {
@@ -124,6 +130,11 @@ impl Link {
                 "peer {address} takes less than it is sent: {dropped} messages dropped so far"
             ));
         }
+    }
+
+    /// Whether a client's command could not be sent since the last question.
+    pub(super) fn take_unsent_command(&mut self) -> bool {
+        std::mem::take(&mut self.unsent_command)
     }
 
     /// One write. True if the connection is lost.

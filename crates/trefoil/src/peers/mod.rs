@@ -111,6 +111,13 @@ impl Peers {
         }
     }
 
+    /// Nodes that a client's command was to go to, while there was no connection.
+    pub fn unreached(&mut self) -> Vec<NodeId> {
+        let numbered = (0u16..).zip(&mut self.links);
+        let unreached = numbered.filter_map(|(n, link)| link.take_unsent_command().then_some(n));
+        unreached.map(NodeId).collect()
+    }
+
     /// When something here must be done without an event, if ever.
     pub fn deadline(&self) -> Option<Instant> {
         self.links.iter().filter_map(Link::deadline).chain(self.accept_again).min()

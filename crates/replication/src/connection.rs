@@ -1,0 +1,94 @@
+//! What a node keeps of a client's connection: its last write, for WAIT, and what it has asked and
+//! not heard yet.
+
+use crate::RequestId;
+use crate::turn::LastWrite;
+use alloc::vec::Vec;
+
+/// A connection that has asked something and has not gone.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// Its newest write that was acknowledged.
+    pub last_write: Option<LastWrite>,
+    unanswered: u32,
+    waits: Vec<Wait>,
+}
+
+/// A WAIT that came behind commands of its connection that are not answered yet: it speaks about
+/// their writes, so it starts when they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// The command.
+    pub request: RequestId,
+    /// How many followers.
+    pub replicas: u64,
+    /// How long, in milliseconds.
+    pub timeout_ms: u64,
+    earlier: u32,
+}
+
+impl Connection {
+    /// Another command has come.
+    pub fn asked(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// A WAIT has come (and is counted as asked): started at once where nothing is before it.
+    pub fn wait(&mut self, request: RequestId, replicas: u64, timeout_ms: u64) -> Option<Wait> {
+        let earlier = self.unanswered.saturating_sub(1);
+        let wait = Wait { request, replicas, timeout_ms, earlier };
+        if earlier == 0 {
+            return Some(wait);
+        }
+        self.waits.push(wait);
+        None
+    }
+
+    /// A command was answered. Returns the WAITs that have nothing before them any more.
+    pub fn answered(&mut self, sequence: u64, last_write: Option<LastWrite>) -> Vec<Wait> {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.last_write = last_write.or(self.last_write);
+        if self.waits.is_empty() {
+            return Vec::new();
+        }
+        for wait in self.waits.iter_mut().filter(|wait| sequence < wait.request.sequence) {
+            wait.earlier = wait.earlier.saturating_sub(1);
+        }
+        let (ready, waits) = self.waits.drain(..).partition(|wait| wait.earlier == 0);
+        self.waits = waits;
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ClientId;
+
+    fn request(sequence: u64) -> RequestId {
+        RequestId { client: ClientId(1), sequence }
+    }
+
+    #[test]
+    fn a_wait_starts_when_what_came_before_it_is_answered() {
+        let mut connection = Connection::default();
+        connection.asked();
+        connection.asked();
+        connection.asked();
+        assert_eq!(connection.wait(request(2), 1, 10), None);
+        connection.asked();
+        assert!(connection.answered(3, None).is_empty(), "a later command's answer is no matter");
+        assert!(connection.answered(0, None).is_empty());
+        let ready = connection.answered(1, Some(LastWrite::Copies(2)));
+        assert_eq!(ready.first().unwrap().request, request(2));
+        assert_eq!(connection.last_write, Some(LastWrite::Copies(2)));
+    }
+
+    #[test]
+    fn a_wait_with_nothing_before_it_starts_at_once() {
+        let mut connection = Connection::default();
+        connection.asked();
+        assert!(connection.wait(request(0), 1, 10).is_some());
+    }
+}
