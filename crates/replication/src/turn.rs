@@ -67,7 +67,7 @@ pub struct Local {
     pub me: NodeId,
     /// This node's disk.
     pub incarnation: Incarnation,
-    /// The hybrid clock of all stamps that this node gives.
+    /// The hybrid clock of all stamps that this node's groups with a leader give.
     pub clock: HybridClock,
     /// All chance in this node.
     pub random: Random,

@@ -35,7 +35,7 @@ pub struct HybridClock {
 impl HybridClock {
     /// A stamp larger than every one seen or given so far, and not before the wall clock.
     pub fn next(&mut self, wall_ms: u64) -> Stamp {
-        self.newest = Stamp(self.newest.0 + 1).max(Stamp::at(wall_ms));
+        self.newest = Stamp(self.newest.0.saturating_add(1)).max(Stamp::at(wall_ms));
         self.newest
     }
 

@@ -126,7 +126,7 @@ impl Faults {
             0..3 => {
                 let node = NodeId(cluster.random.range(0, cluster.servers.len() as u64) as u16);
                 if node != leader && cluster.is_up(node) {
-                    cluster.crash(node, true);
+                    cluster.crash(node, self.families.power);
                     self.end(End::Restart(node), BLINK_US, cluster);
                 }
             }
@@ -196,7 +196,7 @@ impl Faults {
                 cluster.observations.count("crash of all");
                 let down = if cluster.random.chance(50) { BLINK_US } else { DOWN_US };
                 for node in cluster.nodes() {
-                    cluster.crash(node, true);
+                    cluster.crash(node, self.families.power);
                     self.end(End::Restart(node), down, cluster);
                 }
             }
@@ -220,7 +220,7 @@ impl Faults {
         if !cluster.is_up(node) {
             return;
         }
-        let power = cluster.random.chance(75);
+        let power = cluster.random.chance(75) && self.families.power;
         cluster.crash(node, power);
         for peer in cluster.nodes() {
             if peer != node && cluster.random.chance(60) {

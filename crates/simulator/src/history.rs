@@ -121,6 +121,17 @@ impl Operation {
         }
     }
 
+    /// The value of a counter that the client was told, if any.
+    pub fn counted(&self) -> Option<i64> {
+        match (&self.action, &self.outcome) {
+            (Action::Increment(_), Outcome::Done(Answer::Number(number))) => Some(*number),
+            (Action::Get, Outcome::Done(Answer::Value(value))) => {
+                value.as_deref().unwrap_or("0").parse().ok()
+            }
+            _ => None,
+        }
+    }
+
     /// Takes in the reply. Errors are definite, except those that say that they are not.
     pub fn complete(&mut self, reply: &Reply<'_>, at_us: u64) {
         self.returned_us = at_us;

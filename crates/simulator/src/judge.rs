@@ -20,14 +20,21 @@ pub type End = BTreeMap<String, Option<String>>;
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
     leadership::one_leader_per_epoch(&seen.leaderships)?;
     leadership::committed_prefix(&seen.commits)?;
+    leadership::exactly_once(&seen.commits)?;
     for key in history.keys() {
         let value = end.get(key).and_then(|value| value.as_deref());
         nothing_refused_is_read(history, key)?;
         match options.model {
             ModelName::LeaderFollower => leader_follower(options, history, key, value)?,
-            ModelName::MultiLeader => multi_leader(options, history, key, value)?,
+            ModelName::MultiLeader => multi_leader(options, history, seen, key, value)?,
             ModelName::Leaderless => leaderless(options, history, seen, key, value)?,
         }
+    }
+    if options.model == ModelName::Leaderless {
+        // What a crash took before anybody else had heard of it may leave its name to another.
+        let mut spread = seen.written.clone();
+        spread.values_mut().for_each(|names| names.retain(|name| name.spread));
+        leadership::one_value_per_name(&spread)?;
     }
     if options.model == ModelName::LeaderFollower && partitions(options) == 1 {
         leadership::one_value_per_name(&seen.written)?;
@@ -58,6 +65,7 @@ fn leader_follower(options: &Options, history: &History, key: &str, end: Option<
             }
         }
         Some(Kind::Counter) => {
+            counters::check_answers(key, history.of(key), |_, _| false)?;
             if survives {
                 counters::check(key, history.of(key), end)?;
             }
@@ -68,13 +76,34 @@ fn leader_follower(options: &Options, history: &History, key: &str, end: Option<
     }
 }
 
-fn multi_leader(options: &Options, history: &History, key: &str, end: Option<&str>) -> Verdict {
-    if !options.quorum().is_some_and(|quorum| quorum.acknowledged_survives()) {
-        return Ok(());
-    }
+fn multi_leader(
+    options: &Options,
+    history: &History,
+    seen: &Observations,
+    key: &str,
+    end: Option<&str>,
+) -> Verdict {
+    let survives = options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
+    let linearizable = options.quorum().is_some_and(|quorum| quorum.commit <= quorum.acks);
+    let here =
+        |told: &Operation, other: &Operation| linearizable && told.datacenter == other.datacenter;
     match Kind::of(key) {
-        Some(Kind::Register) => superseded::check(key, history.of(key), end),
-        Some(Kind::Counter) => counters::check(key, history.of(key), end),
+        Some(Kind::Counter) => {
+            counters::check_answers(key, history.of(key), here)?;
+            if survives { counters::check(key, history.of(key), end) } else { Ok(()) }
+        }
+        Some(kind) if survives => {
+            superseded::check(key, history.of(key), end)?;
+            if kind != Kind::Register || !linearizable {
+                return Ok(());
+            }
+            for number in 0..options.plan.cluster.datacenters.len() {
+                let local = move |o: &&Operation| usize::from(o.datacenter.0) == number;
+                let operations = history.of(key).filter(local);
+                quorum_reads::check_datacenter(key, operations, |value| seen.stamp_of(value))?;
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
@@ -88,10 +117,14 @@ fn leaderless(
 ) -> Verdict {
     let Some((n, w, r)) = options.leaderless() else { return Ok(()) };
     match Kind::of(key) {
-        Some(Kind::Register) if quorum::reads_see_writes(n, w, r) => {
+        Some(Kind::Register | Kind::Deleted) if quorum::reads_see_writes(n, w, r) => {
             quorum_reads::check(key, history.of(key), |value| seen.stamp_of(value))
         }
-        Some(Kind::Counter) => counters::check(key, history.of(key), end),
+        Some(Kind::Counter) => {
+            let overlap = quorum::reads_see_writes(n, w, r);
+            counters::check_answers(key, history.of(key), |_, _| overlap)?;
+            counters::check(key, history.of(key), end)
+        }
         _ => Ok(()),
     }
 }

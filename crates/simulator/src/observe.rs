@@ -1,11 +1,13 @@
 //! What the harness sees and clients do not: events, and under which stamp and dot each written
 //! value went into a log.
 
+use replication::leader_follower::entry::Entry;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
 use replication::wire::Reader;
 use replication::{Event, GroupId, NodeId};
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 
 /// Every value that the workload writes starts with this byte and holds it nowhere else.
 pub const TOKEN_START: u8 = b'~';
@@ -36,6 +38,27 @@ pub struct Commit {
     pub group: GroupId,
     /// What.
     pub entry: EntryId,
+    /// A hash of the entry's bytes.
+    pub digest: u64,
+    /// Where several groups exchange entries: the write's name, and a hash of what it writes.
+    pub origin: Option<(Dot, u64)>,
+}
+
+impl Commit {
+    /// An entry as a node's log has it.
+    pub fn of(node: NodeId, group: GroupId, entry: EntryId, body: &[u8]) -> Commit {
+        let origin = Entry::decode(body).ok().and_then(|entry| {
+            let dot = entry.origin.as_ref()?.dot;
+            Some((dot, hash(format!("{:?}", entry.payload).as_bytes())))
+        });
+        Commit { node, group, entry, digest: hash(body), origin }
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// A value that went into a node's log.
@@ -49,6 +72,8 @@ pub struct Written {
     pub stamp: Stamp,
     /// Under which name.
     pub dot: Dot,
+    /// Whether another node has logged it, too.
+    pub spread: bool,
 }
 
 /// All that the harness has seen in a run.
@@ -56,7 +81,7 @@ pub struct Written {
 pub struct Observations {
     /// Starts of leaderships, in order.
     pub leaderships: Vec<Leadership>,
-    /// Commits, in order.
+    /// Every entry that a process took for committed, in order.
     pub commits: Vec<Commit>,
     /// For each value, the names under which it was logged: more than one where a leaderless
     /// coordinator had to stamp it again.
@@ -85,9 +110,8 @@ impl Observations {
                 self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
             Event::SteppedDown { .. } => self.count("stepped down"),
-            Event::Committed { group, entry } => {
-                self.commits.push(Commit { node, group: *group, entry: *entry });
-            }
+            // Seen in the nodes' logs: the event names only the newest of several.
+            Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
             Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
             Event::VoterAdmitted { group, node: member, .. } => {
@@ -101,6 +125,11 @@ impl Observations {
         if !matches!(event, Event::Committed { .. }) {
             self.events.push((node, event.clone()));
         }
+    }
+
+    /// Takes note of a committed entry.
+    pub fn commit(&mut self, commit: Commit) {
+        self.commits.push(commit);
     }
 
     /// Looks for written values in a record of a node's log, whatever model it belongs to: they
@@ -120,10 +149,12 @@ impl Observations {
     fn record(&mut self, at_us: u64, node: NodeId, record: &Record) -> usize {
         let Value::String(value) = &record.value else { return 0 };
         let Some(token) = tokens(value).pop() else { return 0 };
-        let written = Written { at_us, node, stamp: record.stamp, dot: record.dot };
+        let written = Written { at_us, node, stamp: record.stamp, dot: record.dot, spread: false };
         let names = self.written.entry(token).or_default();
-        if !names.iter().any(|name| name.dot == record.dot && name.stamp == record.stamp) {
-            names.push(written);
+        let same = |name: &&mut Written| name.dot == record.dot && name.stamp == record.stamp;
+        match names.iter_mut().find(same) {
+            Some(name) => name.spread |= name.node != node,
+            None => names.push(written),
         }
         value.len()
     }

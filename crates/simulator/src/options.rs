@@ -15,6 +15,9 @@ use replication::random::Random;
 use replication::{DatacenterId, KeyspaceId};
 use std::fmt;
 
+/// One seed in so many has `interval-1s` keyspaces.
+const INTERVAL_SEEDS: u64 = 6;
+
 /// The models, as the command line calls them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ModelName {
@@ -68,6 +71,9 @@ pub struct Families {
     pub pauses: bool,
     /// Faults aim at whoever has just begun to lead.
     pub leader_hunt: bool,
+    /// Crashes may take the machine's power, and with it what was not synced. Not where copies
+    /// count before they are synced: there, processes may die but machines must not.
+    pub power: bool,
 }
 
 /// A seed, spelt out.
@@ -102,6 +108,11 @@ impl Options {
             ModelName::Leaderless => leaderless(&mut random),
         };
         families.wipes &= survives_a_wipe(&cluster);
+        let mut cluster = cluster;
+        if seed.is_multiple_of(INTERVAL_SEEDS) {
+            set_durability(&mut cluster, Durability::Interval);
+            families.power = false;
+        }
         let plan = Plan {
             cluster,
             timing: timing(&mut random),
@@ -166,6 +177,17 @@ fn families(model: ModelName, random: &mut Random) -> Families {
         wipes: random.chance(25),
         pauses: random.chance(50),
         leader_hunt: model != ModelName::Leaderless && random.chance(40),
+        power: true,
+    }
+}
+
+fn set_durability(cluster: &mut Cluster, durability: Durability) {
+    for keyspace in &mut cluster.keyspaces {
+        match &mut keyspace.model {
+            Model::LeaderFollower(options) => options.group.durability = durability,
+            Model::MultiLeader(options) => options.group.durability = durability,
+            Model::Leaderless(options) => options.durability = durability,
+        }
     }
 }
 

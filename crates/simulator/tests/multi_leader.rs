@@ -2,7 +2,9 @@
 //! cut by the log or by the state, and wait for clocks.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use replication::keyspace::{Acks, Conflicts, Failover, Model, MultiLeader};
+use replication::keyspace::{
+    Acks, Conflicts, Durability, Failover, GroupOptions, Model, MultiLeader,
+};
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
 use replication::random::Random;
@@ -25,10 +27,20 @@ struct World {
 
 impl World {
     fn new(datacenters: usize, limits: Limits, weather: Weather, seed: u64) -> World {
+        World::with(Durability::Fsync, datacenters, limits, weather, seed)
+    }
+
+    fn with(
+        durability: Durability,
+        datacenters: usize,
+        limits: Limits,
+        weather: Weather,
+        seed: u64,
+    ) -> World {
         let model = Model::MultiLeader(MultiLeader {
             datacenters: (0..datacenters as u8).map(DatacenterId).collect(),
             partitions: 1,
-            group: group(1, Acks::Majority, Failover::Safe),
+            group: GroupOptions { durability, ..group(1, Acks::Majority, Failover::Safe) },
             conflicts: Conflicts::LastWriteWins,
         });
         let timing = Timing {
@@ -316,4 +328,31 @@ fn a_flush_removes_what_it_saw_everywhere_and_an_expired_key_is_gone_in_both_pla
     world.settle(5 * SECOND_US);
     assert_eq!(world.call(0, "DBSIZE"), Reply::Integer(0));
     assert_eq!(world.call(0, "KEYS *"), Reply::Array(Vec::new()));
+}
+
+#[test]
+fn what_a_power_cut_takes_after_it_was_sent_comes_back_and_its_numbers_are_not_given_again() {
+    let limits = Limits::default();
+    let mut world = World::with(Durability::Interval, 2, limits, Weather::calm(), 1);
+    assert_eq!(world.call(0, "INCR n"), Reply::Integer(1));
+    world.settle(SECOND_US);
+    world.cluster.servers.first_mut().unwrap().disk.slow_factor = 3000;
+    assert_eq!(world.call(0, "INCRBY n 6"), Reply::Integer(7));
+    world.run(SECOND_US / 4);
+    assert_eq!(world.value(1, "n"), "7", "it is sent before it is synced");
+    world.cluster.crash(NodeId(0), true);
+    world.cluster.servers.first_mut().unwrap().disk.slow_factor = 1;
+    world.cut(0, 1, true);
+    world.cluster.start(NodeId(0));
+    world.run(SECOND_US);
+    let left: i64 = world.value(0, "n").parse().unwrap();
+    assert!(left < 7, "something is lost: {left}");
+    for number in 0..3 {
+        assert_eq!(world.call(0, &format!("SET x{number} new")), Reply::Ok);
+        assert_eq!(world.call(0, "INCR n"), Reply::Integer(left + number + 1));
+    }
+    world.cut(0, 1, false);
+    world.settle(20 * SECOND_US);
+    assert_eq!(world.value(1, "x2"), "new");
+    assert_eq!(world.value(0, "n"), "10", "lost here, kept there, and added to");
 }

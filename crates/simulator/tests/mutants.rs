@@ -1,9 +1,12 @@
 //! Proof that the checkers see: each planted bug is caught by the seed that is recorded here, and
-//! that seed passes without it. Run with
+//! that seed passes without it. What plain seeds do not reach is provoked by hand (`provoked/`).
+//! Run with
 //! `cargo test -p simulator --features mutants --test mutants`.
 //!
 //! `cargo test -p simulator --features mutants --test mutants -- --ignored --nocapture` looks for
 //! the seeds anew, after a change of the core or of the simulator has moved them.
+
+mod provoked;
 
 use replication::mutant::{Mutant, Mutants};
 use simulator::options::ModelName;
@@ -11,14 +14,13 @@ use simulator::run::run;
 
 /// A planted bug, the model in which it shows, and a seed that catches it.
 const CAUGHT: &[(Mutant, ModelName, u64)] = &[
-    (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 171),
-    (Mutant::VoteNotDurable, ModelName::LeaderFollower, 30),
-    (Mutant::TruncateToCommit, ModelName::LeaderFollower, 6),
-    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 986),
-    (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 468),
-    (Mutant::WallClockWins, ModelName::MultiLeader, 7),
-    (Mutant::ApplyTwice, ModelName::MultiLeader, 9),
-    (Mutant::ReadOneShort, ModelName::Leaderless, 4),
+    (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 1),
+    (Mutant::TruncateToCommit, ModelName::LeaderFollower, 52),
+    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 211),
+    (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 95),
+    (Mutant::WallClockWins, ModelName::MultiLeader, 26),
+    (Mutant::ApplyTwice, ModelName::MultiLeader, 11),
+    (Mutant::ReadOneShort, ModelName::Leaderless, 1),
 ];
 
 /// Where each bug can show.
@@ -42,7 +44,9 @@ const SEEDS: u64 = 1000;
 fn every_recorded_seed_fails_with_its_mutant_and_passes_without() {
     for (mutant, model, seed) in CAUGHT {
         let with = run(*seed, *model, Mutants::plant(*mutant), false);
-        assert!(with.failure.is_some(), "seed {seed} of {model} does not catch {mutant:?}");
+        // A run that only gets stuck may do so for another reason.
+        let caught = with.failure.as_ref().is_some_and(|text| !text.starts_with("liveness"));
+        assert!(caught, "seed {seed} of {model} does not catch {mutant:?}: {:?}", with.failure);
         let without = run(*seed, *model, Mutants::default(), false);
         assert_eq!(without.failure, None, "seed {seed} of {model} fails without {mutant:?}");
     }

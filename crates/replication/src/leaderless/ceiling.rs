@@ -50,9 +50,9 @@ impl Leaderless {
     /// A name for a write that has seen everything up to `seen`, and the record of the log that
     /// must be synced before anybody may hear it.
     pub(super) fn name_write(&mut self, turn: &mut Turn<'_>, seen: Stamp) -> (Name, Position) {
-        turn.local.clock.observe(self.ceiling.recovered);
-        turn.local.clock.observe(seen);
-        let stamp = turn.stamp();
+        self.clock.observe(self.ceiling.recovered);
+        self.clock.observe(seen);
+        let stamp = self.clock.next(turn.now.wall_ms);
         if turn.local.synced >= self.ceiling.position {
             self.ceiling.durable = self.ceiling.reserved;
         }

@@ -67,6 +67,7 @@ use crate::command::{KeyCommand, Verb};
 use crate::keyspace::slot::slot_of;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
+use crate::version::HybridClock;
 use crate::{GroupId, Incarnation, KeyspaceId, NodeId, Position, keyspace};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
@@ -104,6 +105,10 @@ pub struct Leaderless {
     /// Operations that go on when the log is synced, or written, up to a position.
     awaiting_synced: VecDeque<(Position, u64)>,
     awaiting_written: VecDeque<(Position, u64)>,
+    /// The stamps of this keyspace's writes. Its own: a clock that is wrong on one node reaches
+    /// all replicas by its writes, and must not reach the groups of other keyspaces there, which
+    /// judge deadlines and skews by theirs.
+    clock: HybridClock,
     ceiling: Ceiling,
     /// No timer is earlier than this; microseconds of the monotonic clock.
     next_at_us: u64,
@@ -142,6 +147,7 @@ impl Leaderless {
             released: VecDeque::new(),
             awaiting_synced: VecDeque::new(),
             awaiting_written: VecDeque::new(),
+            clock: HybridClock::default(),
             ceiling: Ceiling::default(),
             next_at_us: u64::MAX,
             lost: BTreeSet::new(),

@@ -188,7 +188,7 @@ impl Leaderless {
     /// the command takes effect after it.
     fn begin_anew(&mut self, turn: &mut Turn<'_>, id: u64, newer: &Record) {
         let Some(mut operation) = self.operations.remove(&id) else { return };
-        turn.local.clock.observe(newer.newest_stamp());
+        self.clock.observe(newer.newest_stamp());
         operation.rewrites += 1;
         if operation.rewrites > REWRITES_MAX {
             let n = self.held.get(&operation.group).map_or(0, |held| held.replicas.len());
@@ -214,7 +214,7 @@ impl Leaderless {
         record: &Record,
     ) {
         let Some(held) = self.held.get(&group).filter(|held| held.covers(key)) else { return };
-        turn.local.clock.observe(record.newest_stamp());
+        self.clock.observe(record.newest_stamp());
         let stored = held.store.get(key);
         let newer = stored.filter(|stored| base(stored) > base(record)).cloned().map(Cow::Owned);
         let gate = match newer {

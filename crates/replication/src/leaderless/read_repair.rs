@@ -40,7 +40,7 @@ impl Leaderless {
         record: &Record,
     ) {
         if self.held.get(&group).is_some_and(|held| held.covers(key)) {
-            turn.local.clock.observe(record.newest_stamp());
+            self.clock.observe(record.newest_stamp());
             self.keep_record(turn, group, key, record, self.options.durability);
         }
     }

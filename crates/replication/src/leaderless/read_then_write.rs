@@ -5,7 +5,8 @@
 //! have added stays.
 
 use super::Leaderless;
-use super::operation::{Operation, Phase};
+use super::operation::{Operation, Phase, partial};
+use crate::command::Reply;
 use crate::data::{self, Write};
 use crate::keyspace::Durability;
 use crate::storage::record::Record;
@@ -27,8 +28,14 @@ impl Leaderless {
         let newest = newest.map(|newest| newest.as_of(turn.now.wall_ms).into_owned());
         let command = operation.command.command();
         let evaluation = data::evaluate(&command, newest.as_ref(), turn.now.wall_ms);
-        let reply = evaluation.reply.into_owned();
+        let mut reply = evaluation.reply.into_owned();
         if evaluation.write == Write::Nothing {
+            if operation.rewrites > 0 && reply.is_error() {
+                // An error would say that nothing was written; but what was made from the older
+                // base is somewhere, and is seen until the newer base has come there, too.
+                let n = self.held.get(&operation.group).map_or(0, |held| held.replicas.len());
+                reply = Reply::error(partial(0, operation.w, n));
+            }
             // The reply shows what is kept here: it waits until that is durable.
             if let Some(learned) = learned {
                 self.keep_record(turn, operation.group, key, learned, self.options.durability);

@@ -5,8 +5,9 @@
 //! go. A replica that is not ready fetches, page by page, what *each* other replica holds: any of
 //! them may be the one that made its quorum together with the disk that was lost.
 //!
-//! Left out: two replicas of one group that were both wiped wait for each other, and for an
-//! operator. A page holds whole records, however large.
+//! Left out: of two replicas that are wiped one soon after the other, each takes the other for one
+//! that has nothing, and becomes ready: what only these two had is gone, and nobody is told. A page
+//! holds whole records, however large.
 
 use super::Leaderless;
 use super::message::{Message, Place};

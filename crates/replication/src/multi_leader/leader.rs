@@ -8,6 +8,7 @@ use crate::DatacenterId;
 use crate::command::Verb;
 use crate::command::verb::{Condition, Needs};
 use crate::data::Name;
+use crate::keyspace::Durability;
 use crate::storage::record::Record;
 use crate::version::{Dot, Stamp, VersionVector};
 use alloc::format;
@@ -23,6 +24,19 @@ pub const FLUSHED_KEYS_PER_ENTRY_MAX: usize = 256;
 
 /// The incarnation of a group that has never been restored.
 pub const FIRST_INCARNATION: u64 = 1;
+
+/// Under which incarnation a leader of this epoch names its writes.
+///
+/// Where a power cut may take committed writes that other datacenters have already (`interval-1s`),
+/// no number may be given again, so every leadership has numbers of its own: its epoch was on disk
+/// before it began. What was lost here then comes back from there, as any write does. The price is
+/// an actor for each leadership, in every vector and in counters.
+pub fn incarnation(durability: Durability, epoch: u64) -> u64 {
+    match durability {
+        Durability::Fsync => FIRST_INCARNATION,
+        Durability::Interval => epoch,
+    }
+}
 
 const INCARNATION_BITS: u32 = 48;
 
@@ -45,7 +59,7 @@ pub struct Proposal {
 /// Names the next local write of the actor. `covered` is what the whole log covers, the
 /// uncommitted tail included.
 pub fn propose(actor: u64, covered: &VersionVector, stamp: Stamp) -> Proposal {
-    let dot = Dot { actor, counter: covered.get(actor) + 1 };
+    let dot = Dot { actor, counter: covered.get(actor).saturating_add(1) };
     Proposal { name: Name { stamp, dot }, dependencies: covered.clone() }
 }
 

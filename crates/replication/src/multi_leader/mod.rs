@@ -37,8 +37,8 @@
 //!
 //! Left out:
 //!
-//! - The group's incarnation never changes. A datacenter that was restored from a backup, or that
-//!   has started under a rule of possible loss, must draw a new one before its first write: else
+//! - The group's incarnation never changes in an `fsync` keyspace (see [`leader::incarnation`]). A
+//!   datacenter that was restored from a backup must draw a new one before its first write: else
 //!   it gives numbers to new writes that the others know as old ones.
 //! - Tombstones stay for ever, and so do records past their deadline, with their values: they may
 //!   go once every datacenter has them.

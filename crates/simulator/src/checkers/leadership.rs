@@ -21,33 +21,52 @@ pub fn one_leader_per_epoch(leaderships: &[Leadership]) -> Verdict {
     Ok(())
 }
 
-/// What one node takes for committed at an index, every other node takes for the same entry.
+/// What one node takes for committed at an index, every other node takes for the same entry, byte
+/// for byte; and epochs never go down along a log. So committed prefixes match, and never change.
 pub fn committed_prefix(commits: &[Commit]) -> Verdict {
-    let mut committed: BTreeMap<(GroupId, u64), (u64, NodeId)> = BTreeMap::new();
+    let mut committed: BTreeMap<(GroupId, u64), &Commit> = BTreeMap::new();
     for commit in commits {
         let (epoch, index) = (commit.entry.epoch, commit.entry.index);
-        let before = committed.entry((commit.group, index)).or_insert((epoch, commit.node));
-        if before.0 != epoch {
+        let before = *committed.entry((commit.group, index)).or_insert(commit);
+        if (before.entry.epoch, before.digest) != (epoch, commit.digest) {
             return Err(format!(
                 "entry {index} of {:?} is committed twice: of epoch {} on {}, of epoch {epoch} on \
-                 {}",
-                commit.group, before.0, before.1, commit.node
+                 {}, and they are not the same",
+                commit.group, before.entry.epoch, before.node, commit.node
             ));
         }
     }
-    // Epochs never go down along a log.
-    let mut last: Option<((GroupId, u64), u64)> = None;
-    for ((group, index), (epoch, node)) in &committed {
-        if let Some(((before, _), higher)) = last
-            && before == *group
-            && higher > *epoch
+    let mut last: Option<&Commit> = None;
+    for commit in committed.into_values() {
+        if let Some(before) = last
+            && before.group == commit.group
+            && before.entry.epoch > commit.entry.epoch
         {
+            let (group, index, epoch) = (commit.group, commit.entry.index, commit.entry.epoch);
             return Err(format!(
-                "entry {index} of {group:?} is of epoch {epoch} on {node}, an earlier one of \
-                 {higher}"
+                "entry {index} of {group:?} is of epoch {epoch} on {}, an earlier one of {}",
+                commit.node, before.entry.epoch
             ));
         }
-        last = Some(((*group, *index), *epoch));
+        last = Some(commit);
+    }
+    Ok(())
+}
+
+/// A write that datacenters exchange is committed once in each group, and says the same everywhere.
+pub fn exactly_once(commits: &[Commit]) -> Verdict {
+    let mut places: BTreeMap<(GroupId, Dot), u64> = BTreeMap::new();
+    let mut payloads: BTreeMap<Dot, u64> = BTreeMap::new();
+    for commit in commits {
+        let Some((dot, payload)) = commit.origin else { continue };
+        let (group, index) = (commit.group, commit.entry.index);
+        let before = *places.entry((group, dot)).or_insert(index);
+        if before != index {
+            return Err(format!("{dot:?} is entry {before} and entry {index} of {group:?}"));
+        }
+        if *payloads.entry(dot).or_insert(payload) != payload {
+            return Err(format!("{dot:?} does not say the same in all datacenters"));
+        }
     }
     Ok(())
 }
@@ -90,14 +109,28 @@ mod tests {
 
     #[test]
     fn a_changed_committed_entry_is_seen() {
-        let commit = |node, epoch, index| Commit {
-            node: NodeId(node),
-            group: GROUP,
-            entry: EntryId { epoch, index },
-        };
+        let commit =
+            |node, epoch, index| Commit::of(NodeId(node), GROUP, EntryId { epoch, index }, b"body");
         assert!(committed_prefix(&[commit(0, 1, 1), commit(1, 1, 1), commit(0, 2, 2)]).is_ok());
         assert!(committed_prefix(&[commit(0, 1, 1), commit(1, 2, 1)]).is_err());
         assert!(committed_prefix(&[commit(0, 2, 1), commit(0, 1, 2)]).is_err());
+        let other = Commit::of(NodeId(1), GROUP, EntryId { epoch: 1, index: 1 }, b"other");
+        assert!(committed_prefix(&[commit(0, 1, 1), other]).is_err());
+    }
+
+    #[test]
+    fn a_write_that_is_taken_twice_or_changed_on_its_way_is_seen() {
+        let commit = |node, index, counter, payload| Commit {
+            origin: Some((Dot { actor: 1, counter }, payload)),
+            ..Commit::of(NodeId(node), GROUP, EntryId { epoch: 1, index }, b"body")
+        };
+        assert!(
+            exactly_once(&[commit(0, 1, 1, 7), commit(1, 1, 1, 7), commit(0, 2, 2, 8)]).is_ok()
+        );
+        assert!(exactly_once(&[commit(0, 1, 1, 7), commit(0, 2, 1, 7)]).is_err());
+        let elsewhere = GroupId { datacenter: DatacenterId(1), ..GROUP };
+        let changed = Commit { group: elsewhere, ..commit(3, 9, 1, 8) };
+        assert!(exactly_once(&[commit(0, 1, 1, 7), changed]).is_err());
     }
 
     #[test]
@@ -107,6 +140,7 @@ mod tests {
             node: NodeId(0),
             stamp: Stamp(1),
             dot: Dot { actor: 1, counter },
+            spread: false,
         };
         let mut written = BTreeMap::new();
         written.insert(String::from("~a;"), vec![write(1)]);

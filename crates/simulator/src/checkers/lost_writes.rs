@@ -110,7 +110,7 @@ mod tests {
         let mut written = BTreeMap::new();
         for (value, epoch, index) in [("~a;", 1, 1), ("~b;", 1, 2), ("~c;", 1, 3), ("~d;", 2, 2)] {
             let dot = Dot { actor: epoch, counter: index };
-            let write = Written { at_us: 0, node: NodeId(0), stamp: Stamp(0), dot };
+            let write = Written { at_us: 0, node: NodeId(0), stamp: Stamp(0), dot, spread: false };
             written.insert(String::from(value), vec![write]);
         }
         let lists: BTreeSet<String> = written.keys().cloned().collect();

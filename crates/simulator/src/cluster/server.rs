@@ -5,7 +5,7 @@ use super::{Cluster, Happening, Outside, Plan, sink::Sink};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use replication::random::Random;
-use replication::{ClientId, Incarnation, Node, NodeId, Position, Reply, Setup};
+use replication::{ClientId, GroupId, Incarnation, Node, NodeId, Position, Reply, Setup};
 use std::collections::BTreeMap;
 
 /// Drifts are up to so many millionths either way.
@@ -45,6 +45,8 @@ pub(super) struct Process {
     pub busy_until: u64,
     /// Replies that wait for those before them.
     pub replies: BTreeMap<ClientId, Replies>,
+    /// Up to where each group's commits are noted.
+    pub commits_seen: BTreeMap<GroupId, u64>,
 }
 
 /// A connection's replies, put in order.
@@ -120,6 +122,7 @@ impl Cluster {
                     tick_at: None,
                     busy_until: now_us,
                     replies: BTreeMap::new(),
+                    commits_seen: BTreeMap::new(),
                 });
                 self.carry_out(id, output, now_us);
             }

@@ -40,6 +40,11 @@ impl<'a> Sink<'a> {
         Sink { disk, observations, now_us, me, output: Output::default() }
     }
 
+    /// What the harness sees, for what is no effect.
+    pub fn observations(&mut self) -> &mut Observations {
+        self.observations
+    }
+
     pub fn finish(self) -> Output {
         self.output
     }

@@ -1,7 +1,9 @@
 //! A node's turn: its inputs one after another, `TurnEnd`, then what it had to say.
 
+use super::server::Process;
 use super::sink::{Output, Sink, messages};
 use super::{Cluster, Happening, Outside, Timer, describe};
+use crate::observe::{Commit, Observations};
 use replication::{
     ClientId, Event, Incarnation, Input, NodeId, Position, Reply, RequestId, Requests, Span,
 };
@@ -99,6 +101,7 @@ impl Cluster {
         }
         process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
         process.busy_until = at_us;
+        process.note_commits(id, sink.observations());
         let more = !process.inbox.is_empty();
         if more {
             process.turn_at = Some(at_us);
@@ -201,6 +204,25 @@ impl Cluster {
         if process.tick_at != Some(tick_at) {
             process.tick_at = Some(tick_at);
             self.schedule(tick_at, Happening::Tick { node: id, process: process_number });
+        }
+    }
+}
+
+impl Process {
+    /// Takes note of every entry that the node has come to take for committed, as its log has it:
+    /// the event tells only of the newest.
+    fn note_commits(&mut self, id: NodeId, observations: &mut Observations) {
+        for group in self.node.groups() {
+            let seen = self.commits_seen.entry(group.id).or_default();
+            if group.commit() <= *seen {
+                continue;
+            }
+            let from = (*seen).max(group.log_start());
+            *seen = group.commit();
+            for (index, body) in group.committed_after(from).into_iter().flatten() {
+                let Some(entry) = group.id_at(index) else { continue };
+                observations.commit(Commit::of(id, group.id, entry, body));
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::verb::{Deadline, ExpireCondition};
+use crate::version::Stamp;
 
 #[test]
 fn a_write_is_answered_when_w_replicas_have_it_on_disk() {
@@ -276,4 +277,35 @@ fn what_a_stranger_says_counts_for_nothing() {
     assert_eq!(world.reply(request), None);
     world.turn(0, |m, turn| m.on_message(turn, NodeId(1), Incarnation(1), message()));
     assert_eq!(world.reply(request), Some(Reply::Nil));
+}
+
+#[test]
+fn a_clock_that_is_ahead_decides_here_and_in_no_other_keyspace() {
+    let mut world = World::new();
+    world.nodes[0].skew_ms = 3_600_000;
+    assert_eq!(world.answer(0, "k", set(b"ahead")), Reply::Ok);
+    assert_eq!(world.answer(1, "k", set(b"later")), Reply::Ok);
+    assert_eq!(world.answer(2, "k", Verb::Get), bulk("later"));
+    for node in &world.nodes {
+        assert_eq!(node.local.clock.newest(), Stamp::ZERO);
+    }
+}
+
+#[test]
+fn an_increment_that_met_a_newer_text_after_it_was_written_is_no_definite_error() {
+    let mut world = World::new();
+    world.isolate(2);
+    world.nodes[2].skew_ms = 5_000;
+    let text = world.ask(2, "k", set(b"text"));
+    world.settle();
+    world.pass(1_000);
+    assert!(world.error(text).starts_with("PARTIAL acked=1"));
+    world.cut.clear();
+    world.wire.clear();
+    let added = world.ask(0, "k", Verb::Increment(5));
+    world.settle();
+    assert!(world.error(added).starts_with("PARTIAL "), "{}", world.error(added));
+    // What it has left is seen where the text is not.
+    let seen = world.nodes[1].model.store(GROUP).unwrap().get(b"k").unwrap().value();
+    assert_eq!(seen.unwrap().as_ref(), b"5");
 }

@@ -1,6 +1,7 @@
 //! What goes to and comes from other datacenters: the entries that a group has committed become
 //! updates, and updates become entries.
 
+use crate::keyspace::slot::slot_of;
 use crate::leader_follower::Group;
 use crate::leader_follower::entry::{Change, Entry, Origin, Payload};
 use crate::multi_leader::leader;
@@ -10,7 +11,7 @@ use crate::multi_leader::{are_siblings, catch_up};
 use crate::mutant::Mutant;
 use crate::node::{Limits, Roles};
 use crate::turn::Turn;
-use crate::wire::{Read, Reader};
+use crate::wire::{Malformed, Read, Reader};
 use crate::{Event, GroupId, Message as AnyMessage, NodeId};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -291,6 +292,9 @@ fn take(group: &mut Group, turn: &mut Turn<'_>, updates: &Updates<'_>) -> Read<(
     let mut r = Reader(&updates.updates);
     while !r.is_empty() {
         let update = Update::decode(&mut r)?;
+        if !update.changes.iter().all(|(key, _)| holds(group, key)) {
+            return Err(Malformed);
+        }
         let index = update.index;
         match sync::judge(&update, &group.covered_by_log, turn.now.wall_ms) {
             Verdict::Known => {
@@ -317,6 +321,12 @@ fn take(group: &mut Group, turn: &mut Turn<'_>, updates: &Updates<'_>) -> Read<(
     Ok((taken, held))
 }
 
+/// Whether a key belongs to the group's partition: what a peer says is not to be trusted.
+fn holds(group: &Group, key: &[u8]) -> bool {
+    let store = &group.state.store;
+    (store.first_slot()..=store.last_slot()).contains(&slot_of(key))
+}
+
 /// An update is an entry of this group's log under the name that its maker gave it.
 fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
     let stamp = update.newest_stamp();
@@ -340,7 +350,11 @@ fn append_again(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
 
 /// Appends what is new in a page; or says why it cannot be taken yet.
 fn take_page(group: &mut Group, turn: &mut Turn<'_>, page: &Page<'_>) -> Read<Option<Verdict>> {
-    let news = catch_up::news(page, |key| group.state.store.get(key))?;
+    let kept = |key: &[u8]| holds(group, key).then(|| group.state.store.get(key)).flatten();
+    let news = catch_up::news(page, kept)?;
+    if !news.records.iter().all(|(key, _)| holds(group, key)) {
+        return Err(Malformed);
+    }
     if leader::is_ahead(news.newest, turn.now.wall_ms) {
         return Ok(Some(Verdict::Ahead));
     }

@@ -17,6 +17,7 @@ use crate::turn::{Requester, Turn};
 use crate::version::{EntryId, Stamp};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -105,11 +106,12 @@ pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: 
         .filter(|(_, record)| record.is_live(now_ms))
         .map(|(key, record)| (key.to_vec(), record.newest_stamp()))
         .collect();
-    let mut newest = None;
+    let (mut newest, mut deleted) = (None, 0);
     for keys in live.chunks(leader::FLUSHED_KEYS_PER_ENTRY_MAX) {
         if let Some(error) = write_error(group, turn) {
-            return turn.refuse(requester, error);
+            return turn.refuse(requester, flush_error(error, deleted, live.len()));
         }
+        deleted += keys.len();
         let seen = keys.iter().map(|(_, stamp)| *stamp).max().unwrap_or_default();
         let proposal = propose(group, turn, seen);
         let tombstone = |(key, _): &(Vec<u8>, Stamp)| Change {
@@ -122,6 +124,17 @@ pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: 
     match newest {
         Some(id) => group.hold_write(turn, requester, id, Reply::Ok),
         None => group.answer_range(turn, requester, Reply::Ok),
+    }
+}
+
+/// What a flush that cannot go on answers: what it has begun with is not taken back.
+fn flush_error(error: Cow<'static, str>, deleted: usize, keys: usize) -> Cow<'static, str> {
+    match deleted {
+        0 => error,
+        _ => Cow::Owned(format!(
+            "PARTIAL deleted={deleted} of {keys} keys, which may or may not survive; the leader \
+             cannot take more writes now: give the command again"
+        )),
     }
 }
 
@@ -140,7 +153,8 @@ fn propose(group: &Group, turn: &mut Turn<'_>, seen: Stamp) -> Proposal {
         true => Stamp::at(turn.now.wall_ms),
         false => turn.stamp(),
     };
-    let actor = leader::actor(group.id.datacenter, leader::FIRST_INCARNATION);
+    let incarnation = leader::incarnation(group.options.durability, group.epoch());
+    let actor = leader::actor(group.id.datacenter, incarnation);
     leader::propose(actor, &group.covered_by_log, stamp)
 }
 
