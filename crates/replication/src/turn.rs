@@ -6,7 +6,7 @@ use crate::keyspace::Durability;
 use crate::mutant::Mutants;
 use crate::node::message::Message as NodeMessage;
 use crate::random::Random;
-use crate::version::{EntryId, HybridClock, Stamp};
+use crate::version::EntryId;
 use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
@@ -67,8 +67,6 @@ pub struct Local {
     pub me: NodeId,
     /// This node's disk.
     pub incarnation: Incarnation,
-    /// The hybrid clock of all stamps that this node's groups with a leader give.
-    pub clock: HybridClock,
     /// All chance in this node.
     pub random: Random,
     /// Planted bugs, if any.
@@ -104,7 +102,6 @@ impl Local {
         Local {
             me,
             incarnation,
-            clock: HybridClock::default(),
             random: Random::new(seed),
             mutants,
             identity_position: Position(0),
@@ -216,11 +213,6 @@ impl Turn<'_> {
         self.local.appended_bytes += record.len() as u64;
         self.local.last_position = position;
         position
-    }
-
-    /// A stamp larger than every one that this node has seen.
-    pub fn stamp(&mut self) -> Stamp {
-        self.local.clock.next(self.now.wall_ms)
     }
 
     /// Tells the driver that something happened.

@@ -20,6 +20,11 @@ impl Stamp {
         Stamp(wall_ms << Self::LOGICAL_BITS)
     }
 
+    /// The stamp that follows.
+    pub fn next(self) -> Stamp {
+        Stamp(self.0.saturating_add(1))
+    }
+
     /// The wall-clock part, in milliseconds.
     pub fn wall_ms(self) -> u64 {
         self.0 >> Self::LOGICAL_BITS

@@ -56,7 +56,7 @@ impl Group {
     /// The name that the next entry gives to what it writes.
     fn next_name(&self, turn: &mut Turn<'_>) -> Name {
         let id = self.next_id();
-        Name { stamp: turn.stamp(), dot: Dot { actor: id.epoch, counter: id.index } }
+        Name { stamp: self.next_stamp(turn), dot: Dot { actor: id.epoch, counter: id.index } }
     }
 
     /// MSET: all pairs in one entry. This node leads.

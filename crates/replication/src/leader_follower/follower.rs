@@ -166,7 +166,6 @@ impl Group {
         let position = self.log_record(turn, record, self.options.durability);
         self.log.append(entry.id.epoch, position, Arc::from(body));
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
-        turn.local.clock.observe(entry.stamp);
     }
 
     /// Cuts the log after an index; what is cut is kept aside.

@@ -175,8 +175,20 @@ impl Group {
         origin: Option<Origin>,
         payload: Payload<'_>,
     ) -> EntryId {
-        let stamp = turn.stamp();
+        let stamp = self.next_stamp(turn);
         self.append_stamped(turn, stamp, origin, payload)
+    }
+
+    /// A stamp larger than every one in this group's log, and not before the wall clock. The group
+    /// has no part in the stamps of others: a node whose clock is wrong spoils what it leads, and
+    /// nothing else.
+    pub fn next_stamp(&self, turn: &Turn<'_>) -> Stamp {
+        self.newest_stamp.next().max(Stamp::at(turn.now.wall_ms))
+    }
+
+    /// Takes note of a stamp that a write will have seen.
+    pub fn observe(&mut self, stamp: Stamp) {
+        self.newest_stamp = self.newest_stamp.max(stamp);
     }
 
     /// The same with a stamp that was taken before, because the payload's records carry it.

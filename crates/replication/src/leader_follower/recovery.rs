@@ -152,7 +152,7 @@ impl Group {
         Ok(())
     }
 
-    /// The newest stamp in the group's log, for the node's clock.
+    /// The newest stamp in the group's log.
     pub fn newest_stamp(&self) -> crate::version::Stamp {
         self.newest_stamp
     }

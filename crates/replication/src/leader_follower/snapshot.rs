@@ -192,7 +192,6 @@ impl Group {
             }
         }
         let end = self.log_record(turn, log_record::Body::SnapshotEnd, Durability::Fsync);
-        turn.local.clock.observe(self.newest_stamp);
         self.log = ReplicationLog::starting_after(last.floor, end);
         self.commit = last.floor.index;
         self.covered = last.covered.clone();

@@ -17,6 +17,7 @@ use crate::keyspace::Durability;
 use crate::mutant::Mutant;
 use crate::turn::Turn;
 use crate::{Event, Incarnation, NodeId, Position};
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 /// What a node knows about a group's voters.
@@ -152,6 +153,12 @@ impl Group {
         let set: BTreeMap<NodeId, Incarnation> = told.iter().copied().collect();
         if self.voters.born {
             return self.learn_admission(turn, &set, born);
+        }
+        if self.voters.set.is_empty() && born && set.get(&turn.local.me) != Some(&to) {
+            turn.event(Event::Alarm(Cow::Borrowed(
+                "this disk is new to a group that others have known: it counts there once a \
+                 leader of the other voters has admitted it",
+            )));
         }
         if self.voters.set.is_empty() && (born || set.get(&turn.local.me) == Some(&to)) {
             self.write_voters(turn, set.clone(), born);

@@ -172,6 +172,14 @@ impl Roles {
         })
     }
 
+    /// Whether a node that was heard once has said nothing for twice as long as an election waits.
+    pub(super) fn is_silent(&self, turn: &Turn<'_>, node: NodeId) -> bool {
+        let silence_us = self.timing.election_timeout_us.saturating_mul(2);
+        let heard_us = self.peers.get(usize::from(node.0)).and_then(|peer| peer.heard_us);
+        heard_us
+            .is_some_and(|heard_us| turn.now.monotonic_us.saturating_sub(heard_us) >= silence_us)
+    }
+
     /// Who leads a group, if this node knows and the leader is up.
     pub(super) fn leader_of(&self, turn: &Turn<'_>, id: crate::GroupId) -> Option<NodeId> {
         if let Some(group) = self.groups.get(&id)

@@ -190,6 +190,7 @@ impl Roles {
         if turn.now.monotonic_us >= self.heartbeat_due_us {
             self.heartbeat_due_us = turn.now.monotonic_us + self.timing.heartbeat_interval_us;
             self.send_heartbeats(turn);
+            self.lose_silent(turn);
             self.tend_streams(turn);
             for group in self.groups.values_mut() {
                 group.expire_due(turn);

@@ -47,9 +47,6 @@ impl Node {
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
         local.appended_bytes = log_bytes.get();
-        for group in roles.groups.values() {
-            local.clock.observe(group.newest_stamp());
-        }
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);

@@ -146,6 +146,7 @@ impl Roles {
         let Some(Some((group, keyspace))) = groups.next() else {
             return turn.refuse(requester, "ERR no keyspace holds this key");
         };
+        let leaderless = matches!(keyspace.model, Model::Leaderless(_));
         for other in groups.flatten() {
             if other.0.keyspace != group.keyspace {
                 return turn.refuse(
@@ -154,7 +155,7 @@ impl Roles {
                      set them one by one",
                 );
             }
-            if other.0 != group {
+            if other.0 != group && !leaderless {
                 return turn.refuse(
                     requester,
                     "CROSSSLOT MSET is one entry of one partition: these keys are in several; \
@@ -162,7 +163,7 @@ impl Roles {
                 );
             }
         }
-        if matches!(keyspace.model, Model::Leaderless(_)) {
+        if leaderless {
             return turn.refuse(
                 requester,
                 "CROSSSLOT a leaderless keyspace writes key by key: MSET takes one pair there",

@@ -54,15 +54,19 @@ impl Node {
     }
 
     /// All groups of a keyspace, in order.
-    pub fn status(&self, keyspace: crate::KeyspaceId) -> Vec<GroupStatus> {
+    pub fn status(&self, now: Time, keyspace: crate::KeyspaceId) -> Vec<GroupStatus> {
         let placed = self.roles.placement.iter().filter(|(id, _)| id.keyspace == keyspace);
-        placed.map(|(id, members)| self.group_status(*id, members)).collect()
+        placed.map(|(id, members)| self.group_status(now, *id, members)).collect()
     }
 
-    fn group_status(&self, id: GroupId, members: &[NodeId]) -> GroupStatus {
+    fn group_status(&self, now: Time, id: GroupId, members: &[NodeId]) -> GroupStatus {
         let group = self.roles.groups.get(&id);
-        let known = self.roles.leaders.get(&id).map(|(leader, _)| *leader);
-        let leader = group.and_then(|group| group.leader()).or(known);
+        // A member knows for itself; what others have heard counts only while the leader is up.
+        let heard = self.roles.leaders.get(&id).map(|(leader, _)| *leader);
+        let leader = match group {
+            Some(group) => group.leader(),
+            None => heard.filter(|leader| self.is_up(now, *leader)),
+        };
         let here = match group {
             Some(group) => Some(MemberStatus {
                 role: group.role_name(self.local.me, self.local.incarnation),
@@ -86,8 +90,8 @@ impl Node {
     }
 
     /// Live records held by this node, per keyspace and in all: for DBSIZE-like figures of INFO.
-    pub fn keys_here(&self, keyspace: crate::KeyspaceId) -> u64 {
-        let groups = self.status(keyspace).into_iter().filter_map(|group| group.here);
+    pub fn keys_here(&self, now: Time, keyspace: crate::KeyspaceId) -> u64 {
+        let groups = self.status(now, keyspace).into_iter().filter_map(|group| group.here);
         groups.map(|here| here.keys).sum()
     }
 
@@ -96,7 +100,7 @@ impl Node {
         self.roles.cluster.keyspaces.iter().all(|keyspace| {
             matches!(keyspace.model, Model::Leaderless(_))
                 || self
-                    .status(keyspace.id)
+                    .status(now, keyspace.id)
                     .iter()
                     .all(|group| group.leader.is_some_and(|leader| self.is_up(now, leader)))
         })

@@ -2,6 +2,7 @@
 //! its first position: `00000000000000000001.log`.
 
 use super::DiskError;
+use crate::operator_log;
 use replication::Position;
 use replication::storage::log::{self, Recovered};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -133,6 +134,11 @@ impl Directory {
             .map_err(DiskError::io("open", &last.path))?;
         let bytes = recovered.end.offset as u64;
         if bytes < last.bytes.len() as u64 {
+            operator_log::line(format_args!(
+                "the end of {} is torn: {} bytes that nothing proves to have been on disk are cut",
+                last.path.display(),
+                last.bytes.len() as u64 - bytes
+            ));
             file.set_len(bytes).map_err(DiskError::io("cut the torn end of", &last.path))?;
         }
         file.sync_all().map_err(DiskError::io("sync", &last.path))?;

@@ -18,7 +18,7 @@ use crate::session::ServerState;
 use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use replication::{ClientId, Input, Node, NodeId, Time};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +39,8 @@ const EVENTS_MAX: usize = 1_024;
 const READ_BYTES: usize = 64 << 10;
 /// How long a client that has closed its sending half gets its outstanding replies.
 const LINGER: Duration = Duration::from_secs(5);
+/// A connection that is lost again and again is told of so often.
+const LOSS_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The longest wait, in case a clock misbehaves.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -92,6 +94,8 @@ pub struct EventLoop {
     /// The session commands' replies are made here.
     scratch: Vec<u8>,
     ready_clients: VecDeque<usize>,
+    /// When the operator was last told that the connection to a node is lost.
+    loss_told: BTreeMap<NodeId, Instant>,
     ready_peers: VecDeque<usize>,
     /// Clients that will say nothing more: until when they are waited for, and who.
     lingering: VecDeque<(Instant, usize, ClientId)>,
@@ -143,6 +147,7 @@ impl EventLoop {
             batch: Batch::default(),
             scratch: Vec::new(),
             ready_clients: VecDeque::new(),
+            loss_told: BTreeMap::new(),
             ready_peers: VecDeque::new(),
             lingering: VecDeque::new(),
             accept_more: false,
@@ -259,8 +264,14 @@ impl EventLoop {
     }
 
     fn peer_lost(&mut self, node: NodeId) {
-        let name = self.sink.cluster.member(node).map_or("?", |member| &member.name);
-        operator_log::line(format_args!("connection to {name} lost"));
+        let told = self.loss_told.get(&node).is_some_and(|at| *at + LOSS_TOLD_EVERY > self.now);
+        if !told {
+            self.loss_told.insert(node, self.now);
+            let name = self.sink.cluster.member(node).map_or("?", |member| &member.name);
+            operator_log::line(format_args!(
+                "connection to {name} lost (if that goes on, see what {name} says about this node)"
+            ));
+        }
         self.step(Input::PeerLost(node));
     }
 

@@ -12,8 +12,10 @@ pub const ARGUMENTS_MAX: i64 = 1_048_576;
 const ARGUMENTS_RESERVED_MAX: usize = 1_024;
 /// Bytes of one argument that no configuration can exceed.
 pub const BULK_BYTES_LIMIT: usize = 512 << 20;
-/// Bytes of one argument, unless the configuration says otherwise.
-pub const BULK_BYTES_DEFAULT: usize = 64 << 20;
+/// Bytes of one argument, unless the driver says otherwise. A value travels to the followers in one
+/// frame; while that is on its way heartbeats wait behind it, and with 40 MB they waited for longer
+/// than an election does.
+pub const BULK_BYTES_DEFAULT: usize = 16 << 20;
 /// Bytes of an inline request.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Bytes that a request may have beyond its largest argument. All of a request becomes one entry

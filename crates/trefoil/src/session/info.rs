@@ -138,7 +138,8 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
 /// that this node holds. Then one line for each keyspace.
 fn keyspace(session: &Session<'_>, text: &mut String) {
     let keyspaces = &session.state.cluster.keyspaces;
-    let keys: Vec<u64> = keyspaces.iter().map(|k| session.node.keys_here(k.id)).collect();
+    let keys: Vec<u64> =
+        keyspaces.iter().map(|k| session.node.keys_here(session.time, k.id)).collect();
     let all: u64 = keys.iter().sum();
     if all > 0 {
         field(text, "db0", format_args!("keys={all}"));

@@ -69,7 +69,7 @@ fn keyspaces(session: &Session<'_>) -> String {
             Model::Leaderless(_) => "leaderless",
         };
         let prefix = String::from_utf8_lossy(&keyspace.prefix);
-        let status = session.node.status(keyspace.id);
+        let status = session.node.status(session.time, keyspace.id);
         let groups = joined(status.iter().map(|status| group(session, status)));
         format!("{{\"prefix\":{},\"model\":\"{model}\",\"groups\":[{groups}]}}", quoted(&prefix))
     };

@@ -4,7 +4,7 @@
 use super::by_table;
 use crate::command::error::{ECHO_BYTES_MAX, echo};
 use crate::command::verb::{Command, With};
-use crate::command::{Arguments, CommandInfo, Reply, number};
+use crate::command::{Action, Arguments, CommandInfo, Reply, number};
 use alloc::format;
 
 const USAGE: &str = "options are W n (acks that a write waits for) and R n (answers that a read \
@@ -32,7 +32,9 @@ pub(in crate::command) fn with<'a>(
         let Some(valid) = valid else {
             return wrong(&format!("'{}' is not a number of nodes", echo(number, ECHO_BYTES_MAX)));
         };
-        *field = Some(valid);
+        if field.replace(valid).is_some() {
+            return wrong("an option is given twice");
+        }
         place += 2;
     }
     let inner = arguments.from(place + 1);
@@ -43,7 +45,13 @@ pub(in crate::command) fn with<'a>(
     if name.eq_ignore_ascii_case(info.name.as_bytes()) {
         return wrong("not a command for itself");
     }
-    Ok(Command { with, ..by_table(inner)? })
+    let command = by_table(inner)?;
+    let has_keys = matches!(command.action, Action::Key(_) | Action::Each { .. });
+    if with != With::default() && !has_keys {
+        let name = echo(name, ECHO_BYTES_MAX);
+        return wrong(&format!("'{name}' has no quorum of its own"));
+    }
+    Ok(Command { with, ..command })
 }
 
 fn wrong<T>(what: &str) -> Result<T, Reply<'static>> {

@@ -400,9 +400,20 @@ impl Roles {
             let followed = self.forwards.is_followed(token);
             let Some(sent) = self.forwards.remove(token) else { continue };
             if sent.command.is_write || followed {
-                self.give_up(turn, &sent, "the connection to its leader broke");
+                self.give_up(turn, &sent, "the node that it was sent to is lost");
             } else {
                 self.put_back(sent);
+            }
+        }
+    }
+
+    /// Commands that are out at nodes which say nothing any more: nobody should have to wait until
+    /// the operating system finds out that the network is cut.
+    pub(super) fn lose_silent(&mut self, turn: &mut Turn<'_>) {
+        let nodes: BTreeSet<NodeId> = self.forwards.sent.values().map(|sent| sent.to).collect();
+        for node in nodes {
+            if self.is_silent(turn, node) {
+                self.lose_forwards(turn, node);
             }
         }
     }

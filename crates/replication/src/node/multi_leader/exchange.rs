@@ -330,7 +330,6 @@ fn holds(group: &Group, key: &[u8]) -> bool {
 /// An update is an entry of this group's log under the name that its maker gave it.
 fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
     let stamp = update.newest_stamp();
-    turn.local.clock.observe(stamp);
     let changes = update.changes.into_iter();
     let changes = changes.map(|(key, record)| Change { key, record: Some(record) }).collect();
     let origin = Origin { dot: update.dot, dependencies: update.dependencies };
@@ -361,7 +360,7 @@ fn take_page(group: &mut Group, turn: &mut Turn<'_>, page: &Page<'_>) -> Read<Op
     if !group.has_room() {
         return Ok(Some(Verdict::Early));
     }
-    turn.local.clock.observe(news.newest);
+    group.observe(news.newest);
     let mut new = news.records.into_iter();
     loop {
         let keys = new.by_ref().take(catch_up::KEYS_PER_ENTRY_MAX);

@@ -143,15 +143,13 @@ fn write_error(group: &Group, turn: &Turn<'_>) -> Option<Cow<'static, str>> {
     if !group.has_room() {
         return Some(Cow::Borrowed(NO_ROOM));
     }
-    let newest = turn.local.clock.newest();
-    leader::clock_error(newest, turn.now.wall_ms).map(Cow::Owned)
+    leader::clock_error(group.newest_stamp(), turn.now.wall_ms).map(Cow::Owned)
 }
 
-fn propose(group: &Group, turn: &mut Turn<'_>, seen: Stamp) -> Proposal {
-    turn.local.clock.observe(seen);
+fn propose(group: &Group, turn: &Turn<'_>, seen: Stamp) -> Proposal {
     let stamp = match turn.local.mutants.is(Mutant::WallClockWins) {
         true => Stamp::at(turn.now.wall_ms),
-        false => turn.stamp(),
+        false => group.next_stamp(turn).max(seen.next()),
     };
     let incarnation = leader::incarnation(group.options.durability, group.epoch());
     let actor = leader::actor(group.id.datacenter, incarnation);
