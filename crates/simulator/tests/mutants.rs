@@ -1,5 +1,5 @@
-//! Proof that the checkers see: each planted bug is caught within 1,000 seeds, by a seed that passes
-//! without it. What plain seeds do not reach is provoked by hand (`provoked/`). Run with
+//! Proof that the checkers see: each planted bug is caught within 1,000 seeds, by a seed that
+//! passes without it. What plain seeds do not reach is provoked by hand (`provoked/`). Run with
 //! `cargo test -p simulator --features mutants --test mutants`; with `-- --nocapture` it prints
 //! the seeds that caught, to be recorded below after a change that has moved them.
 

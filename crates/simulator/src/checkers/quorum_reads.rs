@@ -43,8 +43,8 @@ pub fn check<'a>(
     Ok(())
 }
 
-/// A value that was acknowledged before a delete began is not read after that delete has ended. Only
-/// a delete that answered 1 has written: one that answered 0 read what another delete, perhaps
+/// A value that was acknowledged before a delete began is not read after that delete has ended.
+/// Only a delete that answered 1 has written: one that answered 0 read what another delete, perhaps
 /// short of W, had left on some replicas, and other reads may still miss that.
 fn nothing_came_back<'a>(
     key: &str,
