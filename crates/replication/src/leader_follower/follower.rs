@@ -180,6 +180,11 @@ impl Group {
         self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
         let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
         turn.event(Event::Truncated { group: self.id, last_kept, cut });
+        self.bound_cut_entries(turn);
+    }
+
+    /// The oldest entries that are kept aside go where there are too many.
+    pub(super) fn bound_cut_entries(&mut self, turn: &mut Turn<'_>) {
         let mut bytes: usize = self.cut_entries.values().map(|body| body.len()).sum();
         while bytes > CUT_ENTRIES_BYTES_MAX {
             let Some((_, body)) = self.cut_entries.pop_first() else { break };

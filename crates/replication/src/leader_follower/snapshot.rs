@@ -175,6 +175,7 @@ impl Group {
         while let Some((id, kept)) = self.log.pop_above(self.commit) {
             self.cut_entries.insert(id, kept.body);
         }
+        self.bound_cut_entries(turn);
         let begin = log_record::Body::SnapshotBegin {
             floor: last.floor,
             voters: last.voters.clone(),
