@@ -88,6 +88,11 @@ impl Progress {
         self.quiet_ticks = 0;
     }
 
+    /// When the follower was last heard, in microseconds of the monotonic clock.
+    pub(super) fn heard_us(&self) -> u64 {
+        self.heard_us
+    }
+
     pub(super) fn take_probe_due(&mut self) -> bool {
         core::mem::take(&mut self.probe_due)
     }

@@ -335,12 +335,17 @@ impl Group {
         }
     }
 
-    /// At a leader: each follower, and how many entries it lacks.
-    pub fn lag(&self) -> Vec<(NodeId, u64)> {
+    /// At a leader: each follower that was heard lately, and how many entries it lacks. Of one that
+    /// is silent nobody can say.
+    pub fn lag(&self, now_us: u64) -> Vec<(NodeId, u64)> {
         let Role::Leader(leader) = &self.role else { return Vec::new() };
         let last = self.log.last_index();
-        let lag = |progress: &leader::Progress| last.saturating_sub(progress.durable);
-        leader.progress.iter().map(|(node, progress)| (*node, lag(progress))).collect()
+        let silence_us = self.timing.election_timeout_us;
+        let heard = leader
+            .progress
+            .iter()
+            .filter(|(_, follower)| now_us.saturating_sub(follower.heard_us()) < silence_us);
+        heard.map(|(node, follower)| (*node, last.saturating_sub(follower.durable))).collect()
     }
 
     /// The entries above an index, up to the commit index: id and bytes; `None` if the log does

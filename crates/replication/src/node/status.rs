@@ -33,7 +33,7 @@ pub struct MemberStatus {
     pub keys: u64,
     /// Memory of the records, in bytes.
     pub bytes: u64,
-    /// At a leader: each follower with the entries that it lacks.
+    /// At a leader: each follower that was heard lately, with the entries that it lacks.
     pub lag: Vec<(NodeId, u64)>,
     /// Entries that were cut and are kept aside.
     pub cut_entries: u64,
@@ -75,7 +75,7 @@ impl Node {
                 commit: group.commit(),
                 keys: group.state.store.live() as u64,
                 bytes: group.state.store.bytes() as u64,
-                lag: group.lag(),
+                lag: group.lag(now.monotonic_us),
                 cut_entries: group.cut_entries.len() as u64,
             }),
             None => self.replica_status(id),
