@@ -181,7 +181,7 @@ impl Roles {
         kind: Kind,
         part: &Part<'_>,
     ) {
-        let groups = self.all_groups(turn);
+        let groups = self.all_groups();
         let gather = self.gathers.open(requester, kind, groups.len(), part.is_write());
         for (number, group) in groups.into_iter().enumerate() {
             let requester = Requester::Part { gather, part: number as u32 };
@@ -236,7 +236,7 @@ impl Roles {
     }
 
     /// One group for each partition of each keyspace.
-    pub(super) fn all_groups(&self, _turn: &Turn<'_>) -> Vec<GroupId> {
+    pub(super) fn all_groups(&self) -> Vec<GroupId> {
         let mut groups = Vec::new();
         for keyspace in &self.cluster.keyspaces {
             groups.extend((0..keyspace.partitions()).map(|p| self.group_in(keyspace, p)));

@@ -12,10 +12,10 @@ mod receive;
 
 pub(super) use receive::Forwarded;
 
+use super::Roles;
 use super::message::Message;
 use super::part::Part;
 use super::requests::Work;
-use super::{Node, Roles};
 use crate::keyspace::{MissingAcks, Model};
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session};
@@ -454,13 +454,5 @@ impl Roles {
         }
         self.forwards.waiting.retain(|_, queue| !queue.is_empty());
         self.forwards.paused_until_us.retain(|_, until_us| *until_us > now_us);
-    }
-}
-
-impl Node {
-    /// Commands on their way through this node: sent to others, and waiting.
-    pub fn commands_in_flight(&self) -> (usize, usize) {
-        let waiting = self.roles.forwards.waiting.values().map(VecDeque::len).sum();
-        (self.roles.forwards.sent.len(), waiting)
     }
 }
