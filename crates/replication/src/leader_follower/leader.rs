@@ -1,6 +1,6 @@
 //! The leader orders the writes and sends its log to the followers.
 
-use super::acks::Held;
+use super::acks::held::Held;
 use super::entry::{Entry, Origin, Payload};
 use super::log_record;
 use super::message::Body;

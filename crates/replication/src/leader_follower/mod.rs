@@ -18,7 +18,7 @@
 //!   after it has confirmed that this node still leads.
 //!
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
-//! the followers, `follower.rs` takes it, `acks.rs` counts the copies and lets the reply go.
+//! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
 //! the log does not reach; `epochs.rs` remembers who wrote what; `recovery.rs` reads the node's
 //! log after a restart.
@@ -426,7 +426,7 @@ impl Group {
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);
-        leader.revoke(turn, self.quorum.acks, &reason);
+        self.revoke(turn, *leader, &reason);
         turn.event(Event::SteppedDown { group: self.id, epoch: self.epoch, reason });
     }
 
