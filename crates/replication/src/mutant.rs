@@ -24,6 +24,14 @@ pub enum Mutant {
     WipedNodeCounts,
     /// The leader's own copy counts before it is durable.
     OwnCopyCountsEarly,
+    /// A lease is counted from when the answers come, and not from before the question.
+    LeaseFromReceive,
+    /// A follower forgets its promise with the epoch, and with its process.
+    PromiseForgotten,
+    /// A leader that hands over keeps its lease.
+    LeaseKeptInTransfer,
+    /// A lease is looked at with the clock that the read's input carries.
+    LeaseCheckedEarly,
 }
 
 /// Whether planted bugs are compiled in.

@@ -75,17 +75,13 @@ pub fn reads_see_writes(n: usize, w: usize, r: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{Durability, MissingAcks, Reads};
 
     fn quorum(replicas: u8, acks: Acks, failover: Failover) -> Quorum {
         Quorum::of(&GroupOptions {
             replicas,
             acks,
             failover,
-            missing_acks: MissingAcks::Error,
-            ack_timeout_ms: 1000,
-            reads: Reads::Leader,
-            durability: Durability::Fsync,
+            ..GroupOptions::defaults(replicas)
         })
     }
 

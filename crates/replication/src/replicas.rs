@@ -148,15 +148,7 @@ mod tests {
     }
 
     fn options() -> GroupOptions {
-        GroupOptions {
-            replicas: 3,
-            acks: Acks::Majority,
-            failover: Failover::Safe,
-            missing_acks: MissingAcks::Error,
-            ack_timeout_ms: 1000,
-            reads: Reads::Leader,
-            durability: Durability::Fsync,
-        }
+        GroupOptions::defaults(3)
     }
 
     fn leader_follower() -> Keyspace {

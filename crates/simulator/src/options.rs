@@ -18,6 +18,11 @@ use std::fmt;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
+/// After how long without its disk's word a leader hands over.
+const DISK_STALL_MS: u64 = 300;
+/// In so many of a hundred seeds leaders hold leases.
+const LEASE_PERCENT: u64 = 70;
+
 /// The models, as the command line calls them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ModelName {
@@ -237,7 +242,9 @@ pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
         missing_acks: MissingAcks::Error,
         ack_timeout_ms: 400,
         reads: Reads::Leader,
+        leases: true,
         durability: Durability::Fsync,
+        disk_stall_ms: DISK_STALL_MS,
     }
 }
 

@@ -228,6 +228,7 @@ const CONN: Flags = &["noscript", "loading", "stale", "fast", "no_auth", "allow_
 const FAST: Flags = &["loading", "stale", "fast"];
 const FASTONLY: Flags = &["fast"];
 const NOSCRIPT: Flags = &["noscript"];
+const ADMIN: Flags = &["admin", "noscript"];
 const ROLE: Flags = &["noscript", "loading", "stale", "fast"];
 const SLOW: Flags = &[];
 const STALE: Flags = &["loading", "stale"];
@@ -237,7 +238,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 56] = [
+static TABLE: [CommandInfo; 57] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -368,6 +369,11 @@ static TABLE: [CommandInfo; 56] = [
         .about(Group::String, "Writes over a part of a string."),
     data("strlen", 2, RF, string::strlen).one_key().about(Group::String, "How long a string is."),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
+    data("tf.switchover", -2, ADMIN, cluster::switchover).about(
+        Group::Server,
+        "`TF.SWITCHOVER prefix [node]`: the keyspace gets another leader, without loss; replies \
+         leader, epoch and pause in milliseconds for each partition.",
+    ),
     data("tf.with", -3, TFWITH, with::with)
         .about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
     server("time", 1, FAST).about(Group::Server, "The node's clock."),

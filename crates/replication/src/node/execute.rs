@@ -46,6 +46,14 @@ impl Roles {
             }
             return here;
         }
+        if let Work::Part(Part::Switchover { to }) = work {
+            self.switch_over(turn, requester, id, *to);
+            return true;
+        }
+        if group.is_handing_over() {
+            // Nothing has happened: it waits where it came from, for whoever leads next.
+            return false;
+        }
         match work {
             Work::Key(command, _) if group.merges() => {
                 multi_leader::execute(group, turn, requester, command);
@@ -213,7 +221,7 @@ fn look(
         Part::Scan { slot, hash, count, pattern } => {
             scan(store, (*slot, *hash), *count, *pattern, now_ms, after)
         }
-        Part::Flush | Part::Wait { .. } => Reply::error("ERR not a look at the records"),
+        Part::Flush | Part::Wait { .. } | Part::Switchover { .. } => Reply::error("ERR not a look at the records"),
     }
 }
 

@@ -5,7 +5,7 @@
 use super::message::encode_arguments;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
-use crate::{Arguments, Span};
+use crate::{Arguments, NodeId, Span};
 use alloc::vec::Vec;
 
 /// The name that opens the encoded arguments; only peers may send it.
@@ -42,12 +42,17 @@ pub enum Part<'a> {
         /// How long, in milliseconds.
         timeout_ms: u64,
     },
+    /// The leader hands over.
+    Switchover {
+        /// To whom; the leader chooses where nobody is named.
+        to: Option<NodeId>,
+    },
 }
 
 impl<'a> Part<'a> {
-    /// Whether it changes anything.
+    /// Whether it changes anything: then it is never sent twice.
     pub fn is_write(&self) -> bool {
-        matches!(self, Part::Flush)
+        matches!(self, Part::Flush | Part::Switchover { .. })
     }
 
     /// The part as a forwarded command.
@@ -76,6 +81,10 @@ impl<'a> Part<'a> {
                 w.u64(*replicas);
                 w.u64(*timeout_ms);
             }
+            Part::Switchover { to } => {
+                w.u8(6);
+                w.option_node(*to);
+            }
         }
         let mut bytes = PART.to_vec();
         let name = Span { start: 0, length: PART.len() as u32 };
@@ -98,6 +107,7 @@ impl<'a> Part<'a> {
                 Part::Scan { slot, hash, count, pattern: some.then_some(pattern) }
             }
             5 => Part::Wait { id: r.entry_id()?, replicas: r.u64()?, timeout_ms: r.u64()? },
+            6 => Part::Switchover { to: r.option_node()? },
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

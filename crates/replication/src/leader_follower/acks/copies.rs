@@ -103,7 +103,7 @@ impl Group {
     }
 
     /// The newest heartbeat round that C replicas, this one included, have confirmed.
-    fn confirmed_round(&self, turn: &Turn<'_>) -> u64 {
+    pub(in super::super) fn confirmed_round(&self, turn: &Turn<'_>) -> u64 {
         let Role::Leader(leader) = &self.role else { return 0 };
         let mut rounds: Vec<u64> = leader
             .progress

@@ -37,7 +37,7 @@ impl Group {
         for write in leader.held.writes {
             self.leave_open(turn, write, None, &why);
         }
-        for read in leader.held.reads {
+        for read in leader.held.reads.into_iter().chain(leader.held.evaluated) {
             turn.refuse(read.requester, format!("TRYAGAIN {why}"));
         }
         for wait in leader.held.waits {
