@@ -15,6 +15,7 @@ pub mod command;
 pub mod conflict;
 pub mod connection;
 pub mod data;
+pub mod frame;
 pub mod keyspace;
 pub mod leader_follower;
 pub mod leaderless;
