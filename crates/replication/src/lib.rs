@@ -216,6 +216,15 @@ pub enum Event {
         /// Why.
         reason: Cow<'static, str>,
     },
+    /// A message of an older epoch came late, and was refused.
+    EpochRefused {
+        /// The group.
+        group: GroupId,
+        /// Who sent it.
+        from: NodeId,
+        /// Its epoch.
+        epoch: u64,
+    },
     /// An entry is committed here, as leader or as follower.
     Committed {
         /// The group.

@@ -3,6 +3,7 @@
 
 use crate::cluster::Plan;
 use crate::disk::Pace;
+use crate::faults::Families;
 use crate::network::Weather;
 use replication::keyspace::{
     Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
@@ -50,32 +51,6 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// Which families of faults a seed has.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Families {
-    /// Single nodes crash and restart.
-    pub crashes: bool,
-    /// All nodes lose power at once.
-    pub crash_of_all: bool,
-    /// The network splits.
-    pub partitions: bool,
-    /// Links are cut in one direction.
-    pub one_way: bool,
-    /// Disks become slow for a while.
-    pub slow_disks: bool,
-    /// Wall clocks jump.
-    pub clocks: bool,
-    /// A disk is replaced by an empty one.
-    pub wipes: bool,
-    /// Nodes stand still for longer than their peers wait.
-    pub pauses: bool,
-    /// Faults aim at whoever has just begun to lead.
-    pub leader_hunt: bool,
-    /// Crashes may take the machine's power, and with it what was not synced. Not where copies
-    /// count before they are synced: there, processes may die but machines must not.
-    pub power: bool,
-}
-
 /// A seed, spelt out.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -87,6 +62,8 @@ pub struct Options {
     pub plan: Plan,
     /// Its faults.
     pub families: Families,
+    /// Families that were switched on by name, whatever the seed says.
+    pub also: Vec<String>,
     /// How many clients there are.
     pub clients: usize,
     /// How many commands they give in all.
@@ -101,7 +78,7 @@ impl Options {
     /// What a seed stands for with a model.
     pub fn of(seed: u64, model: ModelName, mutants: Mutants) -> Options {
         let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ model as u64);
-        let mut families = families(model, &mut random);
+        let mut families = Families::of(model, &mut random);
         let cluster = match model {
             ModelName::LeaderFollower => leader_follower(&mut random),
             ModelName::MultiLeader => multi_leader(&mut random),
@@ -118,7 +95,7 @@ impl Options {
             timing: timing(&mut random),
             limits: limits(&mut random),
             mutants,
-            weather: weather(&mut random),
+            weather: weather(families, &mut random),
             pace: pace(&mut random),
         };
         Options {
@@ -126,11 +103,18 @@ impl Options {
             model,
             plan,
             families,
+            also: Vec::new(),
             clients: random.range(3, 9) as usize,
             operations: random.range(100, 260) as usize,
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
         }
+    }
+
+    /// The same seed with one family of faults more; `None` where there is no such family.
+    pub fn also(mut self, family: &str) -> Option<Options> {
+        self.also.push(family.to_string());
+        self.families.switch_on(family).then_some(self)
     }
 
     /// The numbers of its leader-follower groups, where it has any.
@@ -161,23 +145,8 @@ impl fmt::Display for Options {
             write!(f, ", n={n} w={w} r={r}")?;
         }
         write!(f, ", {} clients, {} commands", self.clients, self.operations)?;
-        write!(f, "\n{:?}\n{:?}", self.families, self.plan.weather)?;
+        write!(f, "\n{}\n{:?}", self.families, self.plan.weather)?;
         write!(f, "\n{:?}\n{:?}\n{:?}", self.plan.timing, self.plan.limits, self.plan.pace)
-    }
-}
-
-fn families(model: ModelName, random: &mut Random) -> Families {
-    Families {
-        crashes: random.chance(70),
-        crash_of_all: random.chance(30),
-        partitions: random.chance(60),
-        one_way: random.chance(40),
-        slow_disks: random.chance(30),
-        clocks: random.chance(50),
-        wipes: random.chance(25),
-        pauses: random.chance(50),
-        leader_hunt: model != ModelName::Leaderless && random.chance(40),
-        power: true,
     }
 }
 
@@ -327,7 +296,7 @@ fn limits(random: &mut Random) -> Limits {
     limits
 }
 
-fn weather(random: &mut Random) -> Weather {
+fn weather(families: Families, random: &mut Random) -> Weather {
     let bad = |random: &mut Random, most: u64| {
         if random.chance(50) { random.range(1, most) } else { 0 }
     };
@@ -339,6 +308,8 @@ fn weather(random: &mut Random) -> Weather {
         delay_mean_us: random.range(50, 5_000),
         spike_percent: bad(random, 8),
         spike_us: random.range(5_000, 300_000),
+        damage_per_mille: if families.damage { random.range(1, 20) } else { 0 },
+        keep_back_percent: if families.old_frames { random.range(1, 5) } else { 0 },
     }
 }
 

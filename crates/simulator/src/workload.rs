@@ -195,6 +195,11 @@ impl Workload {
                 let what = if error.starts_with("PARTIAL") { "-PARTIAL" } else { "-UNKNOWN" };
                 cluster.observations.count(what);
             }
+            if let Outcome::Refused(error) = &operation.outcome
+                && error.starts_with("CLOCK")
+            {
+                cluster.observations.count("-CLOCK");
+            }
             cluster.trace.line(now_us, || {
                 format!("client {number}: {:?} -> {:?}", operation.action, operation.outcome)
             });
