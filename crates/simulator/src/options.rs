@@ -19,6 +19,11 @@ use std::fmt;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
+/// So many seeds in a hundred remove all keys now and then.
+const FLUSH_SEEDS_PERCENT: u64 = 10;
+/// So many leader-follower seeds in a hundred have two keyspaces.
+const TWO_KEYSPACES_PERCENT: u64 = 20;
+
 /// The models, as the command line calls them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ModelName {
@@ -72,6 +77,8 @@ pub struct Options {
     pub safety_us: u64,
     /// Whether clients send several commands at once.
     pub pipelines: bool,
+    /// Whether clients remove all keys now and then.
+    pub flushes: bool,
 }
 
 impl Options {
@@ -85,6 +92,7 @@ impl Options {
             ModelName::Leaderless => leaderless(&mut random),
         };
         families.wipes &= survives_a_wipe(&cluster);
+        families.flipped_bits &= survives_a_wipe(&cluster);
         let mut cluster = cluster;
         if seed.is_multiple_of(INTERVAL_SEEDS) {
             set_durability(&mut cluster, Durability::Interval);
@@ -108,6 +116,7 @@ impl Options {
             operations: random.range(100, 260) as usize,
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
+            flushes: model == ModelName::LeaderFollower && random.chance(FLUSH_SEEDS_PERCENT),
         }
     }
 
@@ -117,13 +126,19 @@ impl Options {
         self.families.switch_on(family).then_some(self)
     }
 
-    /// The numbers of its leader-follower groups, where it has any.
+    /// The numbers of the leader-follower groups of its first keyspace, where it has any.
     pub fn quorum(&self) -> Option<Quorum> {
-        self.plan.cluster.keyspaces.first().and_then(|keyspace| match &keyspace.model {
-            Model::LeaderFollower(options) => Some(Quorum::of(&options.group)),
-            Model::MultiLeader(options) => Some(Quorum::of(&options.group)),
-            Model::Leaderless(_) => None,
-        })
+        self.plan.cluster.keyspaces.first().and_then(quorum)
+    }
+
+    /// The same for the keyspace that a key belongs to.
+    pub fn quorum_of(&self, key: &str) -> Option<Quorum> {
+        self.plan.cluster.keyspace_of(key.as_bytes()).and_then(quorum)
+    }
+
+    /// The same for all of its keyspaces.
+    pub fn quorums(&self) -> impl Iterator<Item = Quorum> {
+        self.plan.cluster.keyspaces.iter().filter_map(quorum)
     }
 
     /// N, W and R, where it is leaderless.
@@ -135,11 +150,24 @@ impl Options {
     }
 }
 
+fn quorum(keyspace: &Keyspace) -> Option<Quorum> {
+    match &keyspace.model {
+        Model::LeaderFollower(options) => Some(Quorum::of(&options.group)),
+        Model::MultiLeader(options) => Some(Quorum::of(&options.group)),
+        Model::Leaderless(_) => None,
+    }
+}
+
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {} {}: {} nodes", self.seed, self.model, self.plan.cluster.members.len())?;
-        if let Some(q) = self.quorum() {
-            write!(f, ", N={} A={} E={} C={}", q.replicas, q.acks, q.election, q.commit)?;
+        for (keyspace, q) in self.plan.cluster.keyspaces.iter().zip(self.quorums()) {
+            let prefix = keyspace.prefix.escape_ascii();
+            write!(
+                f,
+                ", \"{prefix}\" N={} A={} E={} C={}",
+                q.replicas, q.acks, q.election, q.commit
+            )?;
         }
         if let Some((n, w, r)) = self.leaderless() {
             write!(f, ", n={n} w={w} r={r}")?;
@@ -212,6 +240,18 @@ pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
 
 fn leader_follower(random: &mut Random) -> Cluster {
     let nodes = if random.chance(60) { 3 } else { 5 };
+    let model = leader_follower_keyspace(nodes, random);
+    let mut cluster = cluster_of(&["eu"], usize::from(nodes), model, random.next_u64());
+    if random.chance(TWO_KEYSPACES_PERCENT) {
+        let prefixes: [&[u8]; 4] = [b"register", b"list", b"mixed:1", b"{pair}"];
+        let prefix = prefixes.get(random.range(0, 4) as usize).map_or(Vec::new(), |p| p.to_vec());
+        let model = leader_follower_keyspace(nodes, random);
+        cluster.keyspaces.push(Keyspace { id: KeyspaceId(2), prefix, model });
+    }
+    cluster
+}
+
+fn leader_follower_keyspace(nodes: u8, random: &mut Random) -> Model {
     let acks = match random.range(0, 10) {
         0 | 1 => Acks::Async,
         2 | 3 => Acks::SemiSync,
@@ -221,12 +261,11 @@ fn leader_follower(random: &mut Random) -> Cluster {
     };
     let loses = random.chance(if acks == Acks::Async { 70 } else { 15 });
     let failover = if loses { Failover::Available } else { Failover::Safe };
-    let model = Model::LeaderFollower(LeaderFollower {
+    Model::LeaderFollower(LeaderFollower {
         home: DatacenterId(0),
         partitions: if random.chance(80) { 1 } else { 2 },
         group: group(nodes, acks, failover),
-    });
-    cluster_of(&["eu"], usize::from(nodes), model, random.next_u64())
+    })
 }
 
 fn multi_leader(random: &mut Random) -> Cluster {

@@ -12,7 +12,7 @@ use crate::judge;
 use crate::observe::Observations;
 use crate::options::{ModelName, Options};
 use crate::trace::Trace;
-use crate::workload::{Workload, datacenter};
+use crate::workload::{Kind, Workload, datacenter};
 use replication::mutant::Mutants;
 use replication::{NodeId, Reply};
 use std::collections::BTreeMap;
@@ -98,6 +98,15 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| String::from("without a text"))
 }
 
+/// Whether two nodes show the same: but what fades may have gone in between.
+fn agree(one: &judge::End, other: &judge::End) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            let fades = Kind::of(one.0) == Some(Kind::Fading);
+            one == other || (fades && one.0 == other.0 && (one.1.is_none() || other.1.is_none()))
+        })
+}
+
 /// A run while it is played.
 struct Play<'a> {
     options: &'a Options,
@@ -137,7 +146,7 @@ impl<'a> Play<'a> {
         };
         for node in self.cluster.nodes().into_iter().skip(1) {
             let other = self.final_reads(node, false)?;
-            if other != end {
+            if !agree(&other, &end) {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
         }
