@@ -40,7 +40,8 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     let all_linearizable = options.quorums().all(|quorum| quorum.commit <= quorum.acks);
     let leads = options.model == ModelName::LeaderFollower;
     surveys::check(history, leads && all_linearizable && all_survives(options))?;
-    if leads && end.get("{pair}:0") != end.get("{pair}:1") {
+    let ends = |key| end.get(key).cloned().flatten();
+    if leads && ends("{pair}:0") != ends("{pair}:1") {
         return Err(format!("an MSET was carried out by half: {end:?}"));
     }
     if leads && groups(options) == 1 {

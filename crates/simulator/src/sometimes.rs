@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 /// [`crate::observe::Observations::count`] was given.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// Faults of every model: what is counted, and within how many seeds it must have happened. Ten
+/// Faults and clients of every model: what is counted, and within how many seeds it must have happened. Ten
 /// times as many as it takes on average, at least, so that no change of the core that merely moves
 /// the seeds makes a set fail.
-const FAULTS: &[(&str, u64)] = &[
+const EVERYWHERE: &[(&str, u64)] = &[
+    ("all keys", 100),
     ("bridge", 100),
     ("clock jump", 100),
+    ("count of keys", 100),
     ("crash", 100),
     ("crash between two steps", 100),
     ("crash of all", 100),
@@ -29,6 +31,7 @@ const FAULTS: &[(&str, u64)] = &[
     ("partition", 100),
     ("pause", 100),
     ("ring", 100),
+    ("scan to the end", 100),
     ("single link cut", 100),
     ("stall in a turn", 100),
     ("storm of crashes", 200),
@@ -41,6 +44,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("checkpoint truncated the log", 200),
     ("disk lied", 200),
     ("failover", 100),
+    ("key flushed", 200),
     ("snapshot installed", 100),
     ("stale epoch refused", 100),
     ("stepped down", 100),
@@ -75,7 +79,7 @@ pub fn never(model: ModelName, seeds: u64, counts: &Counts) -> Vec<&'static str>
         ModelName::MultiLeader => MULTI_LEADER,
         ModelName::Leaderless => LEADERLESS,
     };
-    FAULTS
+    EVERYWHERE
         .iter()
         .chain(own)
         .filter(|(what, within)| seeds >= *within && !counts.contains_key(what))

@@ -10,7 +10,9 @@ use crate::workload::Survey;
 pub fn check(history: &History, misses_nothing: bool) -> Verdict {
     for survey in &history.surveys {
         for key in &survey.keys {
-            let wrote = |o: &Operation| o.may_have_happened() && o.invoked_us <= survey.ended_us;
+            let wrote = |o: &Operation| {
+                o.action.is_write() && o.may_have_happened() && o.invoked_us <= survey.ended_us
+            };
             if !history.of(key).any(wrote) {
                 return Err(format!("nobody wrote {key}, and it was listed"));
             }
@@ -43,5 +45,38 @@ fn misses_none(history: &History, survey: &Survey) -> Verdict {
             "{count} keys were counted ({began} to {ended} us); there were {least} to {most}"
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::wgl::tests::{get, set, unknown_set};
+
+    fn verdict(operations: &[Operation], keys: &[&str], count: Option<i64>) -> bool {
+        let survey = Survey::of(10, 20, keys, count);
+        let history = History { operations: operations.to_vec(), surveys: vec![survey] };
+        check(&history, true).is_ok()
+    }
+
+    #[test]
+    fn a_key_that_is_there_throughout_is_listed_and_one_of_which_nobody_knows_is_not() {
+        let written = [set("a", 1, 2)];
+        assert!(verdict(&written, &["k"], None));
+        assert!(!verdict(&written, &[], None));
+        assert!(!verdict(&written, &["k", "ghost"], None));
+        assert!(verdict(&[set("a", 9, 11)], &[], None), "it was not there from the start");
+        assert!(verdict(&[unknown_set("a", 1)], &["k"], None));
+        assert!(!verdict(&[get(None, 1, 2)], &["k"], None), "reading writes nothing");
+        let deleted = Operation { action: crate::history::Action::Delete, ..set("a", 12, 13) };
+        assert!(verdict(&[set("a", 1, 2), deleted], &[], None));
+    }
+
+    #[test]
+    fn a_count_is_between_what_was_there_throughout_and_what_may_have_been() {
+        let written = [set("a", 1, 2)];
+        assert!(verdict(&written, &[], Some(1)));
+        assert!(!verdict(&written, &[], Some(0)) && !verdict(&written, &[], Some(2)));
+        assert!(verdict(&[set("a", 12, 13)], &[], Some(0)));
     }
 }

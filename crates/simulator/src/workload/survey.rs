@@ -37,6 +37,13 @@ impl Survey {
         Survey { began_us: now_us, ended_us: u64::MAX, keys: BTreeSet::new(), count: None, how }
     }
 
+    /// A finished look: from and until when, and what it has shown.
+    pub fn of(began_us: u64, ended_us: u64, keys: &[&str], count: Option<i64>) -> Survey {
+        let how = if count.is_some() { How::Count } else { How::Keys };
+        let keys = keys.iter().map(|key| key.to_string()).collect();
+        Survey { began_us, ended_us, keys, count, how }
+    }
+
     /// What it is counted as when it has ended.
     pub(super) fn name(&self) -> &'static str {
         match self.how {
