@@ -121,7 +121,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::KeyspaceId;
-    use crate::keyspace::{Acks, Conflicts, Failover, GroupOptions, MissingAcks, Reads};
+    use crate::keyspace::{Conflicts, GroupOptions};
     use crate::keyspace::{Durability, LeaderFollower, Leaderless, Member, MultiLeader};
     use alloc::collections::{BTreeMap, BTreeSet};
     use alloc::string::{String, ToString};

@@ -11,6 +11,7 @@ use simulator::checkers::{leadership, zones};
 use simulator::cluster::{Cluster, Outside, Plan, Server};
 use simulator::disk::Pace;
 use simulator::history::{Action, Operation, Outcome};
+use simulator::leases::DRIFT_APART_PPM;
 use simulator::network::Weather;
 use simulator::options::{cluster_of, group};
 use simulator::trace::Trace;
@@ -39,6 +40,8 @@ impl World {
             election_timeout_us: 150 * MS,
             leader_wait_us: 900 * MS,
             forward_timeout_us: 900 * MS,
+            lease_us: 120 * MS,
+            clock_drift_ppm: DRIFT_APART_PPM,
         };
         let weather = Weather { delay_min_us: delay_us, delay_mean_us: 0, ..Weather::calm() };
         let mutants = mutant.map_or(Mutants::default(), Mutants::plant);

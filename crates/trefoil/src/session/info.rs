@@ -110,6 +110,7 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "rejected_connections", sink.clients.rejected);
     field(text, "client_protocol_errors", counters.protocol_errors);
     field(text, "peer_connections_refused", sink.peers.refused);
+    field(text, "older_epochs_refused", sink.counts.epochs_refused);
     field(text, "committed_entries", sink.counts.committed);
     field(text, "conflicts_resolved", sink.counts.conflicts);
     field(text, "read_repairs", sink.counts.read_repairs);
@@ -122,6 +123,8 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     field(text, "role", "master");
     field(text, "connected_slaves", 0);
     field(text, "leaderships_won", session.sink.counts.leaderships);
+    field(text, "lease_reads", session.sink.counts.lease_reads);
+    field(text, "leases_lost", session.sink.counts.leases_lost);
     for (number, member) in state.cluster.members.iter().enumerate() {
         let node = replication::NodeId(number as u16);
         if node != state.me {
