@@ -8,6 +8,7 @@ use super::{
     MultiLeader, Reads,
 };
 use crate::DatacenterId;
+use crate::node::Timing;
 use crate::quorum::{Quorum, reads_see_writes};
 use crate::replicas::of_partition;
 use alloc::format;
@@ -68,7 +69,9 @@ fn explain_group(options: &GroupOptions, place: &str, lines: &mut Vec<String>) {
     explain_failover(&quorum, lines);
     explain_durability(options.durability, a, lines);
     explain_missing_acks(options, &quorum, lines);
-    explain_reads(options.reads, &quorum, lines);
+    explain_reads(options, &quorum, lines);
+    explain_leases(options, &quorum, lines);
+    explain_stalls(options, lines);
 }
 
 fn explain_nodes_down(options: &GroupOptions, quorum: &Quorum, lines: &mut Vec<String>) {
@@ -157,13 +160,13 @@ fn explain_missing_acks(options: &GroupOptions, quorum: &Quorum, lines: &mut Vec
     });
 }
 
-fn explain_reads(reads: Reads, quorum: &Quorum, lines: &mut Vec<String>) {
+fn explain_reads(options: &GroupOptions, quorum: &Quorum, lines: &mut Vec<String>) {
     let round = quorum.commit;
-    lines.push(match reads {
+    lines.push(match options.reads {
         Reads::Leader if quorum.acknowledged_survives() => format!(
             "reads = leader: linearizable, every read sees every write acknowledged before it; the \
-             leader answers after a round in which {round} of {} replicas, itself included, \
-             confirm that it leads.",
+             leader answers when {round} of {} replicas, itself included, have confirmed that it \
+             leads.",
             quorum.replicas
         ),
         Reads::Leader => "reads = leader: every read sees every write acknowledged before it, \
@@ -174,6 +177,39 @@ fn explain_reads(reads: Reads, quorum: &Quorum, lines: &mut Vec<String>) {
                             own write, and may be older than the read before it."
             .to_string(),
     });
+}
+
+/// How a leader knows that it leads, and what that rests on.
+fn explain_leases(options: &GroupOptions, quorum: &Quorum, lines: &mut Vec<String>) {
+    if options.reads != Reads::Leader {
+        return;
+    }
+    let timing = Timing::default();
+    let (lease_ms, drift) = (timing.lease_us / 1000, timing.clock_drift_ppm / 10_000);
+    lines.push(match (quorum.commit, options.leases) {
+        (1, _) => "No other node can lead without the leader's own vote: it answers reads without \
+                   asking anybody."
+            .to_string(),
+        (_, true) => format!(
+            "leases = true: who confirms a heartbeat votes for nobody for {lease_ms} ms, and so \
+             long, less {drift} %, the leader answers reads without asking. This ASSUMES that no \
+             node's clock runs more than {drift} % faster than another's; if one does, a read may \
+             be stale during a failover. Writes never rest on it."
+        ),
+        (_, false) => "leases = false: the leader asks for each batch of reads whether it still \
+                       leads. No read rests on clocks."
+            .to_string(),
+    });
+}
+
+fn explain_stalls(options: &GroupOptions, lines: &mut Vec<String>) {
+    if options.replicas > 1 {
+        lines.push(format!(
+            "disk-stall-ms = {}: a leader whose disk does not answer for so long hands over to \
+             another node, or steps down where none can take over.",
+            options.disk_stall_ms
+        ));
+    }
 }
 
 fn explain_multi_leader(cluster: &Cluster, options: &MultiLeader, lines: &mut Vec<String>) {

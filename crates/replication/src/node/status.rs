@@ -3,6 +3,7 @@
 use super::Node;
 use crate::keyspace::{Cluster, Model};
 use crate::{GroupId, NodeId, Time};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// One group, as a node sees it.
@@ -37,6 +38,11 @@ pub struct MemberStatus {
     pub lag: Vec<(NodeId, u64)>,
     /// Entries that were cut and are kept aside.
     pub cut_entries: u64,
+    /// Since when the group has the leader that it has, or none, in milliseconds since 1970 by this
+    /// node's clock; 0 if there never was one.
+    pub since_ms: u64,
+    /// Why that changed.
+    pub why: Cow<'static, str>,
 }
 
 impl Node {
@@ -77,6 +83,8 @@ impl Node {
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
                 cut_entries: group.cut_entries.len() as u64,
+                since_ms: group.tenure().since_ms,
+                why: group.tenure().why.clone(),
             }),
             None => self.replica_status(id),
         };

@@ -173,8 +173,9 @@ fn expected(text: &str) -> Expected {
     }
 }
 
+/// Words; `""` is an empty one.
 fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(String::from).collect()
+    text.split_whitespace().map(|word| word.replace("\"\"", "")).collect()
 }
 
 fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {

@@ -2,12 +2,14 @@
 //! moments, which is played here by hand. Where chance decides about a moment, it is tried at
 //! many; with the bug the checkers must see it at one of them, and without it at none.
 
+mod leases;
+
 use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
 use replication::leader_follower::Group;
 use replication::mutant::{Mutant, Mutants};
 use replication::node::{Limits, Timing};
 use replication::{ClientId, DatacenterId, NodeId};
-use simulator::checkers::{leadership, zones};
+use simulator::checkers::leadership;
 use simulator::cluster::{Cluster, Outside, Plan, Server};
 use simulator::disk::Pace;
 use simulator::history::{Action, Operation, Outcome};
@@ -142,28 +144,6 @@ impl World {
     }
 }
 
-/// A leader stands still after its followers have confirmed it for the last time. Meanwhile they
-/// elect another one, which takes a write. When the first one goes on, nothing tells it.
-fn a_leader_wakes_up(mutant: Option<Mutant>, after_us: u64) -> Result<(), String> {
-    let mut world = World::new(mutant, 1, 3 * MS);
-    assert!(world.run_until(|world| world.leader_above(0).is_some()));
-    let old = world.leader_above(0).unwrap_or(NodeId(0));
-    let epoch = world.epoch(old);
-    assert!(world.write(old, "~old;"));
-    world.run(100 * MS + after_us);
-    let sleeps_us = 1_500 * MS;
-    let wakes_us = world.cluster.now_us + sleeps_us;
-    world.cluster.pause(old, sleeps_us);
-    world.run(10 * MS);
-    world.cut(old, true, true);
-    assert!(world.run_until(|world| world.leader_above(epoch).is_some()));
-    let new = world.leader_above(epoch).unwrap_or(NodeId(0));
-    assert!(world.write(new, "~new;"));
-    world.call(old, Action::Get);
-    world.run(wakes_us.saturating_sub(world.cluster.now_us) + 1_000 * MS);
-    zones::check(KEY, world.operations.iter())
-}
-
 /// Raft's figure 8 with three nodes: an entry of an older epoch reaches a second replica, and then
 /// a leader with a younger entry in its place comes back. What the checker says.
 fn figure_8(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
@@ -247,17 +227,6 @@ fn a_vote_that_is_forgotten_is_given_twice() {
     let mutant = Some(Mutant::VoteNotDurable);
     let found = (1..=60).find_map(|seed| two_candidates(mutant, seed).err());
     assert!(found.is_some_and(|text| text.contains("began to be led twice")));
-}
-
-#[test]
-fn a_leader_that_wakes_up_and_answers_without_asking_is_seen() {
-    let tries = || (0..30).map(|number| number * MS);
-    for after_us in tries() {
-        assert_eq!(a_leader_wakes_up(None, after_us), Ok(()), "after {after_us} us");
-    }
-    let mutant = Some(Mutant::ReadWithoutRound);
-    let found = tries().filter_map(|after_us| a_leader_wakes_up(mutant, after_us).err()).next();
-    assert!(found.is_some_and(|text| text.contains("not linearizable")));
 }
 
 #[test]

@@ -19,8 +19,16 @@ const REPLICAS_MAX: i64 = 99;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 512;
 
-const GROUP: [&str; 6] =
-    ["replicas", "acks", "ack-timeout-ms", "when-acks-are-missing", "failover", "reads"];
+const GROUP: [&str; 8] = [
+    "replicas",
+    "acks",
+    "ack-timeout-ms",
+    "when-acks-are-missing",
+    "failover",
+    "reads",
+    "leases",
+    "disk-stall-ms",
+];
 
 /// Reads all keyspaces.
 pub fn check(
@@ -82,7 +90,7 @@ fn locate(file: &File, wrong: Contradiction) -> Problem {
 }
 
 /// The options that not every model has, with their places.
-fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 14] {
+fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 16] {
     [
         ("partitions", table.partitions.as_ref().map(Spanned::span)),
         ("replicas", table.replicas.as_ref().map(Spanned::span)),
@@ -92,6 +100,8 @@ fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 14] {
         ("when-acks-are-missing", table.when_acks_are_missing.as_ref().map(Spanned::span)),
         ("failover", table.failover.as_ref().map(Spanned::span)),
         ("reads", table.reads.as_ref().map(Spanned::span)),
+        ("leases", table.leases.as_ref().map(Spanned::span)),
+        ("disk-stall-ms", table.disk_stall_ms.as_ref().map(Spanned::span)),
         ("datacenters", table.datacenters.as_ref().map(Spanned::span)),
         ("conflicts", table.conflicts.as_ref().map(Spanned::span)),
         ("n", table.n.as_ref().map(Spanned::span)),
@@ -197,8 +207,19 @@ impl Reader<'_> {
         let reads = self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
         let timeout = table.ack_timeout_ms.as_ref();
         let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, default.ack_timeout_ms);
-        let durability = self.durability();
-        GroupOptions { replicas, acks, failover, missing_acks, ack_timeout_ms, reads, durability }
+        let stall = table.disk_stall_ms.as_ref();
+        let disk_stall_ms = self.milliseconds("disk-stall-ms", stall, default.disk_stall_ms);
+        GroupOptions {
+            replicas,
+            acks,
+            failover,
+            missing_acks,
+            ack_timeout_ms,
+            reads,
+            leases: table.leases.as_ref().map_or(default.leases, |leases| *leases.get_ref()),
+            durability: self.durability(),
+            disk_stall_ms,
+        }
     }
 
     fn acks(&mut self) -> Acks {
