@@ -45,12 +45,14 @@ impl Kind {
         Kind::ALL.iter().find(|(_, word)| *word == name).map(|(kind, _)| *kind)
     }
 
-    fn key(self, number: u64) -> String {
+    /// The name of one key of this kind.
+    pub fn key(self, number: u64) -> String {
         let word = Kind::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word);
         format!("{word}:{number}")
     }
 
-    fn action(self, value: String, random: &mut Random) -> Action {
+    /// Something that may be done with such a key; `value` is one that nobody else writes.
+    pub fn action(self, value: String, random: &mut Random) -> Action {
         let dice = random.range(0, 100);
         match self {
             Kind::Register if dice < 50 => Action::Set(value),
