@@ -71,89 +71,89 @@ impl Outcomes<'_> {
 
     /// The lines that are printed.
     pub fn text(&self) -> String {
-        let Outcomes { keyspace, findings, report, .. } = self;
-        let counts = self.counts();
+        let mut lines = self.what_happened();
+        lines.extend(self.what_was_lost());
+        lines.extend(self.verdict());
         let mut out = String::new();
-        let mut line = |name: &str, text: String| {
+        for (name, text) in lines {
             let _ = writeln!(out, "{name:<18}{text}");
-        };
-        line("keyspace", describe(keyspace));
-        let nodes: Vec<&str> = self.targets.iter().map(|target| target.name.as_str()).collect();
-        line("clients ask", nodes.join(", "));
-        line(
-            "operations",
-            format!(
-                "{} in {:.1} s: {} carried out, {} refused, {} of unknown outcome",
-                self.operations.len(),
-                self.seconds,
-                counts.done,
-                counts.refused,
-                counts.unknown
-            ),
-        );
-        if !counts.errors.is_empty() {
-            line("errors", tally(&counts.errors));
         }
-        let failovers = &findings.failovers_us;
-        line("failovers", format!("{}; unavailable {}", failovers.len(), lengths(failovers)));
-        let outages = &findings.outages_us;
-        line(
-            "outages",
-            format!(
-                "{} of {} s or more without an acknowledged write; {}",
-                outages.len(),
-                seconds(OUTAGE_MIN_US),
-                lengths(outages)
-            ),
+        out
+    }
+
+    fn what_happened(&self) -> Vec<(&'static str, String)> {
+        let counts = self.counts();
+        let names: Vec<&str> = self.targets.iter().map(|target| target.name.as_str()).collect();
+        let operations = format!(
+            "{} in {:.1} s: {} carried out, {} refused, {} of unknown outcome",
+            self.operations.len(),
+            self.seconds,
+            counts.done,
+            counts.refused,
+            counts.unknown,
         );
-        line(
-            "lost",
-            format!(
-                "{} acknowledged writes (of {} of which it can be told), {} of them in no report",
-                findings.lost.len(),
-                findings.tellable,
-                findings.unreported
-            ),
+        let mut lines = vec![
+            ("keyspace", describe(self.keyspace)),
+            ("clients ask", names.join(", ")),
+            ("operations", operations),
+        ];
+        if !counts.errors.is_empty() {
+            lines.push(("errors", tally(&counts.errors)));
+        }
+        let failovers = &self.findings.failovers_us;
+        let text = format!("{}; unavailable {}", failovers.len(), lengths(failovers));
+        lines.push(("failovers", text));
+        let outages = &self.findings.outages_us;
+        let (count, least) = (outages.len(), seconds(OUTAGE_MIN_US));
+        let lengths = lengths(outages);
+        let text = format!("{count} of {least} s or more without an acknowledged write; {lengths}");
+        lines.push(("outages", text));
+        lines
+    }
+
+    fn what_was_lost(&self) -> Vec<(&'static str, String)> {
+        let Outcomes { findings, report, .. } = self;
+        let lost = format!(
+            "{} acknowledged writes (of {} of which it can be told), {} of them in no report",
+            findings.lost.len(),
+            findings.tellable,
+            findings.unreported,
         );
+        let mut lines = vec![("lost", lost)];
         if findings.lost_from_counters > 0 {
-            line("", format!("and {} missing from counters", findings.lost_from_counters));
+            lines.push(("", format!("and {} missing from counters", findings.lost_from_counters)));
         }
         let reported: usize = report.by_status.values().sum();
-        line(
-            "reported as lost",
-            match (report.exists, reported) {
-                (false, _) => String::from("0: the nodes know no TF.LOST"),
-                (true, 0) => String::from("0"),
-                (true, _) => format!("{reported}: {}", tally(&report.by_status)),
-            },
-        );
-        for silent in &report.silent {
-            line("", format!("no report of {silent}"));
-        }
-        line(
-            "stale reads",
-            format!(
-                "{} (of {} of which it can be told)",
-                findings.stale_reads, findings.tellable_reads
-            ),
-        );
+        let told = match (report.exists, reported) {
+            (false, _) => String::from("0: the nodes know no TF.LOST"),
+            (true, 0) => String::from("0"),
+            (true, _) => format!("{reported}: {}", tally(&report.by_status)),
+        };
+        lines.push(("reported as lost", told));
+        lines.extend(report.silent.iter().map(|silent| ("", format!("no report of {silent}"))));
+        lines
+    }
+
+    fn verdict(&self) -> Vec<(&'static str, String)> {
+        let findings = self.findings;
+        let (stale, of) = (findings.stale_reads, findings.tellable_reads);
+        let mut lines = vec![("stale reads", format!("{stale} (of {of} of which it can be told)"))];
         if !findings.undecided.is_empty() {
-            line(
-                "not judged",
-                format!("the orders of {} keys: too many are possible", findings.undecided.len()),
-            );
+            let count = findings.undecided.len();
+            lines
+                .push(("not judged", format!("the orders of {count} keys: too many are possible")));
         }
-        line(
+        let violations = &findings.violations;
+        lines.push((
             "verdict",
-            match findings.violations.len() {
+            match violations.len() {
                 0 => String::from("nothing is wrong"),
                 count => format!("{count} violations"),
             },
-        );
-        for violation in findings.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
-            line("", violation.clone());
-        }
-        out
+        ));
+        let shown = violations.iter().take(VIOLATIONS_SHOWN_MAX);
+        lines.extend(shown.map(|violation| ("", violation.clone())));
+        lines
     }
 
     /// Writes the summary and the whole history.
