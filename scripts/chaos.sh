@@ -2,6 +2,7 @@
 # Holds a real cluster to its promises while its nodes are killed, paused and cut off.
 #
 #   scripts/chaos.sh [--seconds N] [--acks majority|sync|semi-sync|async] [--nodes N]
+#                    [--faults NAME,...]
 #
 # Each node runs in a network namespace of its own, on a bridge in another; `trefoil check` runs in
 # one that reaches all nodes, so that a leader that is cut off from its followers keeps its clients.
@@ -13,19 +14,28 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; }
 refuse() {
     echo "chaos.sh: $*" >&2
     exit 2
 }
 
 seconds=60 acks=majority nodes=3
+faults=(leader-isolated leader-killed leader-paused leader-unheard leader-deaf follower-isolated
+    all-killed follower-killed leader-and-follower-parted follower-paused)
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || { usage; exit 2; }
     case "$1" in
     --seconds) seconds=$2 ;;
     --acks) acks=$2 ;;
     --nodes) nodes=$2 ;;
+    --faults)
+        known=" ${faults[*]} "
+        IFS=, read -ra faults <<<"$2"
+        for fault in "${faults[@]}"; do
+            [[ $known = *" $fault "* ]] || refuse "--faults: no \`$fault\`; there are:$known"
+        done
+        ;;
     *) usage; exit 2 ;;
     esac
     shift 2
@@ -232,13 +242,10 @@ fault() {
         ;;
     esac
 }
-faults=(leader-isolated leader-killed leader-paused leader-unheard leader-deaf follower-isolated
-    all-killed follower-killed leader-and-follower-parted follower-paused)
-
 addresses=$(seq -f "$subnet.%g:7001" -s, "$nodes")
 echo "chaos: $nodes nodes, acks $acks, $seconds s"
 # The history of a run that went wrong is left beside the logs.
-TMPDIR=$directory ip netns exec "${name}c" "$TREFOIL" check --addr "$addresses" --prefix user: \
+TMPDIR=$directory ip netns exec "${name}c" "$TREFOIL" check --addr "$addresses" --prefix user: --clients 12 \
     --seconds "$seconds" >"$directory/check.txt" 2>&1 </dev/null 8>&- &
 check=$!
 

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An interval without an acknowledged write that is at least so long is an outage; microseconds.
 pub const OUTAGE_MIN_US: u64 = 200_000;
+/// What a report says of a write whose client was never told OK.
+const NOT_ACKNOWLEDGED: &str = "not acknowledged";
 /// So long before a new leader was seen to lead, the outage that it ended has begun or lasts;
 /// microseconds.
 const BEFORE_LEADER_US: u64 = 1_500_000;
@@ -33,6 +35,8 @@ pub struct Findings {
     pub unreported: usize,
     /// Reported values that are there all the same.
     pub reported_and_there: usize,
+    /// Writes reported as not acknowledged, whose client was told otherwise.
+    pub reported_wrongly: usize,
     /// Reads that lack what was acknowledged before them.
     pub stale_reads: usize,
     /// How many reads can be told to be stale or not.
@@ -98,7 +102,11 @@ impl Findings {
         }
         match Kind::of(name) {
             Some(Kind::List) => self.look_at_list(key, report),
-            Some(Kind::Register) => self.look_at_register(key, report),
+            Some(Kind::Register) => {
+                // Else an overwritten value that was lost cannot be told from one that was hidden.
+                let known = promises.acknowledged_survives || report.exists;
+                self.look_at_register(key, known, report);
+            }
             Some(Kind::Counter) => {
                 let added = |o: &Operation| match (&o.action, o.is_done()) {
                     (Action::Increment(by), true) => *by,
@@ -123,6 +131,10 @@ impl Findings {
             if report.values.contains_key(value) && survives {
                 self.reported_and_there += 1;
             }
+            let said = report.values.get(value).map(String::as_str);
+            if operation.is_done() && said == Some(NOT_ACKNOWLEDGED) {
+                self.reported_wrongly += 1;
+            }
             if operation.is_done() {
                 self.tellable += 1;
                 match survives {
@@ -144,7 +156,7 @@ impl Findings {
 
     /// Of a register only what came after its last value is known to be lost; and a read is stale
     /// where a write that was not lost came after what it read.
-    fn look_at_register(&mut self, key: &KeyHistory<'_>, report: &Report) {
+    fn look_at_register(&mut self, key: &KeyHistory<'_>, loss_is_known: bool, report: &Report) {
         let writes: BTreeMap<&str, &Operation> = key
             .history
             .operations
@@ -163,6 +175,9 @@ impl Findings {
                 self.tellable += 1;
                 self.lost(key.name, value, report);
             }
+        }
+        if !loss_is_known {
+            return;
         }
         let lost: BTreeSet<&str> = self.lost.iter().map(|(_, value)| value.as_str()).collect();
         let kept = |value: &&str| !lost.contains(*value) && !report.values.contains_key(*value);
@@ -200,6 +215,11 @@ impl Findings {
         if self.reported_and_there > 0 {
             let count = self.reported_and_there;
             self.violations.push(format!("{count} writes are reported as lost, and are there"));
+        }
+        if self.reported_wrongly > 0 {
+            let count = self.reported_wrongly;
+            let text = format!("{count} writes are reported as {NOT_ACKNOWLEDGED}, and they were");
+            self.violations.push(text);
         }
     }
 }
@@ -316,7 +336,11 @@ mod tests {
     }
 
     fn report(values: &[&str]) -> Report {
-        let values = values.iter().map(|value| (value.to_string(), String::from("acknowledged")));
+        report_as(values, "acknowledged")
+    }
+
+    fn report_as(values: &[&str], status: &str) -> Report {
+        let values = values.iter().map(|value| (value.to_string(), String::from(status)));
         Report { exists: true, values: values.collect(), ..Report::default() }
     }
 
@@ -338,6 +362,8 @@ mod tests {
         assert!(verdict(&report(&["~b;"])).is_empty());
         assert!(verdict(&report(&[]))[0].contains("1 lost acknowledged writes are in no report"));
         assert!(verdict(&report(&["~a;", "~b;"]))[0].contains("are there"));
+        assert!(verdict(&report_as(&["~b;"], "maybe")).is_empty());
+        assert!(verdict(&report_as(&["~b;"], NOT_ACKNOWLEDGED))[0].contains("and they were"));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //!
 //! A key is used for some hundred commands, then the next one takes its place: the search for an
 //! order grows with the commands on one key. The first clients stay with one node each, whatever
-//! happens to it, so that a leader that is cut off from its followers keeps clients; the others
-//! turn to another node after an error.
+//! happens to it, so that a leader that is cut off from its followers keeps clients, and they only
+//! write: what such a leader has to look at before it answers waits, other writes need not. The
+//! other clients turn to another node after an error.
 
 use super::cluster::Target;
 use super::connection::Connection;
 use replication::random::Random;
-use simulator::history::{Operation, Outcome};
+use simulator::history::{Action, Operation, Outcome};
 use simulator::workload::Kind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -149,7 +150,7 @@ impl<'a> Session<'a> {
     }
 
     /// Gives a command; `None` where no connection could be opened, so that nothing was sent.
-    pub fn call(&mut self, key: &str, action: simulator::history::Action) -> Option<Operation> {
+    pub fn call(&mut self, key: &str, action: Action) -> Option<Operation> {
         let workload = self.workload;
         let target = workload.targets.get(self.place)?;
         let (number, mut connection) = match self.open.take() {
@@ -222,10 +223,7 @@ impl<'a> Client<'a> {
         let mut operations = Vec::new();
         let end_us = self.workload.clock.now_us() + self.workload.duration.as_micros() as u64;
         while self.workload.clock.now_us() < end_us {
-            let (kind, key) = self.workload.key(&mut self.random);
-            self.values += 1;
-            let value = format!("~c{}.{};", self.number, self.values);
-            let action = kind.action(value, &mut self.random);
+            let (key, action) = self.choose();
             let operation = self.session.call(&key, action);
             let done = operation.as_ref().is_some_and(Operation::is_done);
             operations.extend(operation);
@@ -235,6 +233,19 @@ impl<'a> Client<'a> {
             self.pause(if done { THINK_US } else { AFTER_ERROR_US });
         }
         operations
+    }
+
+    fn choose(&mut self) -> (String, Action) {
+        self.values += 1;
+        loop {
+            let (kind, key) = self.workload.key(&mut self.random);
+            let value = format!("~c{}.{};", self.number, self.values);
+            let action = kind.action(value, &mut self.random);
+            let looks = matches!(action, Action::Get | Action::Delete | Action::SetIfAbsent(_));
+            if !(looks && self.stays()) {
+                return (key, action);
+            }
+        }
     }
 
     fn after_an_error(&mut self) {
