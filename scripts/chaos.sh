@@ -72,11 +72,13 @@ spaces=() pids=() check=
 finish() {
     local code=$? pid space
     trap - EXIT
-    [ -z "$check" ] || kill "$check" 2>/dev/null || true
-    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
+    {
+        [ -z "$check" ] || kill "$check" || true
+        for pid in "${pids[@]}"; do kill -KILL "$pid" || true; done
+        wait || true
+    } 2>/dev/null
     for space in "${spaces[@]}"; do ip netns del "$space" 2>/dev/null || true; done
-    if [ "$code" = 0 ] || ! ls "$directory"/*.log >/dev/null 2>&1; then
+    if [ "$code" = 0 ] || [ "$code" = 130 ] || ! ls "$directory"/*.log >/dev/null 2>&1; then
         rm -rf "$directory"
     else
         rm -rf "$directory"/data-*
