@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and who does it.
 
+mod check;
 mod dev;
 mod explain;
 mod serve;
@@ -30,6 +31,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hold a running cluster to what it promises: drive clients, judge what they saw.
+    Check(check::Options),
     /// Show a cluster as one of its nodes sees it.
     Status(status::Options),
     /// Say what each keyspace of a configuration file guarantees.
@@ -47,6 +50,7 @@ pub fn run() -> ExitCode {
             let code = simulator::cli::main(arguments);
             Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
         }
+        Task::Check(options) => check::run(&options),
         Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
     };
