@@ -64,6 +64,8 @@ pub struct HeartbeatGaps {
     /// When the first heartbeat came, in microseconds of the monotonic clock.
     since_us: Option<u64>,
     heard_us: u64,
+    /// Shorter gaps are no silences, in microseconds.
+    ignored_us: u64,
     /// Whether it led a group of this node when it was last heard.
     led: bool,
     session: Option<Session>,
@@ -89,6 +91,7 @@ impl HeartbeatGaps {
             }
         }
         (self.heard_us, self.led, self.session) = (now_us, leads, Some(session));
+        self.ignored_us = ignored_us;
     }
 
     /// How long this node has listened to the other, in microseconds: a day at most.
@@ -120,10 +123,13 @@ impl HeartbeatGaps {
         gaps
     }
 
-    /// The silence that lasts.
+    /// The silence that lasts, if it is one.
     fn silence(&self, now: Time) -> Option<Gap> {
         self.since_us?;
         let us = now.monotonic_us.saturating_sub(self.heard_us);
+        if us <= self.ignored_us {
+            return None;
+        }
         Some(Gap { us, end_ms: now.wall_ms, kind: self.kind(true) })
     }
 
@@ -247,6 +253,7 @@ mod tests {
         assert_eq!(elections(&gaps, 1_150, 350), (1, 1), "no draw is longer than that");
         let longest = gaps.longest(at(1_150));
         assert_eq!((longest[0].us, longest[0].end_ms), (700_000, 1_000_900));
+        assert_eq!(longest.len(), 1, "the time between two heartbeats is no silence");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{Node, Roles};
 use crate::keyspace::slot::slot_of;
-use crate::keyspace::{Keyspace, Model, Reads};
+use crate::keyspace::{Keyspace, Model};
 use crate::leaderless::Leaderless;
 use crate::{GroupId, NodeId, Time};
 use alloc::vec::Vec;
@@ -73,7 +73,8 @@ impl Node {
     }
 
     /// Where a command on these keys is carried out, if all of them are in one partition of the
-    /// keyspace: the slot of the first, and the place. `None` if they are not.
+    /// keyspace: the slot of the first, and the place. `None` if they are not. `may_follow`: a
+    /// follower will do, too.
     pub fn place_of<'a>(
         &self,
         now: Time,
@@ -99,15 +100,6 @@ impl Node {
             None => Place::Unknown,
         };
         Some((slot, place))
-    }
-
-    /// Whether followers answer reads of a keyspace from what they hold themselves.
-    pub fn followers_answer(&self, keyspace: &Keyspace) -> bool {
-        match &keyspace.model {
-            Model::LeaderFollower(options) => options.group.reads == Reads::Follower,
-            Model::MultiLeader(options) => options.group.reads == Reads::Follower,
-            Model::Leaderless(_) => true,
-        }
     }
 
     /// The keys of a slot of a keyspace that this node holds, at most so many.

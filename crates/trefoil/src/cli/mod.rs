@@ -2,6 +2,7 @@
 
 mod dev;
 mod explain;
+mod rehearse;
 mod serve;
 mod status;
 
@@ -32,6 +33,8 @@ enum Task {
     },
     /// Show a cluster as one of its nodes sees it.
     Status(status::Options),
+    /// Say how many failovers another election timeout would have caused in the last day.
+    Rehearse(rehearse::Options),
     /// Say what each keyspace of a configuration file guarantees.
     Explain(explain::Options),
 }
@@ -48,6 +51,7 @@ pub fn run() -> ExitCode {
             Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
         }
         Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Rehearse(options) => rehearse::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {
