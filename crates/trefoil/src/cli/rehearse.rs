@@ -1,10 +1,12 @@
 //! `trefoil rehearse`: how many failovers another election timeout would have caused in the last
 //! day, by the silences that the nodes have noted of each other.
 //!
-//! A follower that does not hear its leader for a time between T and 2T (drawn anew each time) asks
-//! for votes; those who hear the leader refuse, and the leader itself does, too. So a failover takes
-//! as many followers that miss the leader as an election needs votes: of the followers' counts the
-//! one at that place, the largest first, is the most failovers that there could have been.
+//! A follower that does not hear its leader for a time between T and 2T (drawn anew each time)
+//! asks for votes; those who hear the leader refuse, and the leader itself does, too. So a failover
+//! takes as many followers that miss the leader as an election needs votes: of the followers'
+//! counts the one at that place, the largest first, is the most failovers that there could have
+//! been. A follower that does not answer, or has not listened as long as others, may have missed
+//! the leader whenever another did.
 
 use crate::cli::say;
 use crate::cli::status::{ANSWER_TIMEOUT, Status, ask, ask_for, table};
@@ -16,7 +18,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Votes that an election of another leader needs at the least: a majority of two or more.
-const VOTES_LEAST: u64 = 2;
+const VOTES_LEAST: usize = 2;
+/// Records that differ by less are equally long; milliseconds.
+const RECORDED_SLACK_MS: u64 = 60_000;
 
 /// What `rehearse` is told.
 #[derive(clap::Args)]
@@ -54,7 +58,7 @@ struct Peer {
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 struct Group {
-    votes: u64,
+    votes: usize,
 }
 
 #[derive(Deserialize, Default, Clone, Copy, Debug)]
@@ -86,9 +90,10 @@ pub fn run(options: &Options) -> miette::Result<()> {
         };
         let words = ["TF.REHEARSE", &timeout_ms.to_string()];
         match ask_for(&words, address, ANSWER_TIMEOUT) {
-            Ok(text) => reports.push(serde_json::from_str::<Report>(&text).map_err(|error| {
-                miette!("the answer of {address} makes no sense: {error}")
-            })?),
+            Ok(text) => reports.push(
+                serde_json::from_str::<Report>(&text)
+                    .map_err(|error| miette!("the answer of {address} makes no sense: {error}"))?,
+            ),
             // Every node would say the same of a timeout that is none.
             Err(error) if error.to_string().starts_with("ERR ") => return Err(miette!("{error}")),
             Err(error) => silent.push(format!("{} ({address}): {error}", member.name)),
@@ -148,14 +153,16 @@ fn show(reports: &[Report], silent: &[String], timeout_ms: u64, now_ms: u64) -> 
         let _ = writeln!(text, "{}\n", rows.trim_fmt());
         let all = || leaders.values().flatten();
         let hours = hours(all().map(|peer| peer.recorded_ms).max().unwrap_or(0));
-        let wanted = failovers(&leaders, |peer| peer.elections.most);
-        let present = failovers(&leaders, |peer| peer.present_elections.most);
+        let unheard = silent.len();
+        let wanted = failovers(&leaders, unheard, |peer| peer.elections.most);
+        let present = failovers(&leaders, unheard, |peer| peer.present_elections.most);
         let _ = writeln!(
             text,
             "A timeout of {timeout_ms} ms would have caused at most {wanted} needless failovers in \
              {hours}; the present {present_ms} ms at most {present}."
         );
-        let restarts = failovers(&leaders, |peer| peer.restarts.most);
+        let restarts_of = |peers: &Vec<&Peer>| peers.iter().map(|p| p.restarts.most).max();
+        let restarts: u64 = leaders.values().filter_map(restarts_of).sum();
         if restarts > 0 {
             let _ = writeln!(
                 text,
@@ -170,14 +177,22 @@ fn show(reports: &[Report], silent: &[String], timeout_ms: u64, now_ms: u64) -> 
     text
 }
 
-/// The most failovers that there could have been: see the head of this file.
-fn failovers(leaders: &BTreeMap<&str, Vec<&Peer>>, count: impl Fn(&Peer) -> u64) -> u64 {
+/// The most failovers that there could have been: see the head of this file. `unheard`: nodes that
+/// have not answered.
+fn failovers(
+    leaders: &BTreeMap<&str, Vec<&Peer>>,
+    unheard: usize,
+    count: impl Fn(&Peer) -> u64,
+) -> u64 {
     let of_one = |peers: &Vec<&Peer>| {
         let votes = peers.iter().flat_map(|peer| &peer.leads).map(|group| group.votes).min();
-        let place = votes.unwrap_or(VOTES_LEAST).max(1) - 1;
+        let recorded_ms = peers.iter().map(|peer| peer.recorded_ms).max().unwrap_or(0);
+        let is_short = |peer: &&&Peer| peer.recorded_ms + RECORDED_SLACK_MS < recorded_ms;
+        let unknown = unheard + peers.iter().filter(is_short).count();
+        let place = votes.unwrap_or(VOTES_LEAST).saturating_sub(1 + unknown);
         let mut counts: Vec<u64> = peers.iter().map(|peer| count(peer)).collect();
         counts.sort_unstable_by(|a, b| b.cmp(a));
-        usize::try_from(place).ok().and_then(|place| counts.get(place).copied()).unwrap_or(0)
+        counts.get(place).copied().unwrap_or(0)
     };
     leaders.values().map(of_one).sum()
 }
@@ -246,15 +261,13 @@ mod tests {
     #[test]
     fn a_failover_takes_as_many_followers_as_an_election_needs_votes() {
         let reports = [report("eu-2", 5), report("eu-3", 2)];
-        let silent = [String::from("eu-4 (127.0.0.1:1): refused")];
-        let shown = show(&reports, &silent, 500, 10_000_000);
+        let shown = show(&reports, &[], 500, 10_000_000);
         for words in [
             "at most 2 needless failovers in 23.4 h; the present 600 ms at most 0",
             "1 to 5",
             "812 ms",
             "1 h 6 min ago",
             "started again are not counted: 1",
-            "missing: eu-4",
         ] {
             assert!(shown.contains(words), "`{words}` is not in:\n{shown}");
         }
@@ -263,9 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_answer_or_has_just_been_started_may_have_missed_the_leader() {
+        let mut reports = vec![report("eu-2", 5), report("eu-3", 2)];
+        let silent = [String::from("eu-4 (127.0.0.1:1): refused")];
+        let shown = show(&reports, &silent, 500, 10_000_000);
+        assert!(shown.contains("at most 5 needless"), "{shown}");
+        assert!(shown.contains("missing: eu-4"), "{shown}");
+        reports[1].peers[0].recorded_ms = 1_000;
+        let shown = show(&reports, &[], 500, 10_000_000);
+        assert!(shown.contains("at most 5 needless"), "{shown}");
+    }
+
+    #[test]
     fn times_have_units() {
         let ms = |text: &str| duration(text).map(|time| time.as_millis()).ok();
         assert_eq!((ms("500ms"), ms("1.5s"), ms("250")), (Some(500), Some(1_500), Some(250)));
-        assert_eq!((ms("0ms"), ms("-1s"), ms("2h"), ms("s"), ms("")), (None, None, None, None, None));
+        assert!(
+            ["0ms", "-1s", "2h", "s", "", "1e9s", "NaN"].into_iter().all(|no| ms(no).is_none())
+        );
     }
 }

@@ -136,7 +136,7 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
 }
 
 /// Tools take `cluster_enabled:1` for "only keys of one slot in a command, and only at their node",
-/// which does not hold here: docs/decisions/005.
+/// which does not hold here: docs/decisions has a page on cluster-aware clients.
 fn cluster(_: &Session<'_>, text: &mut String) {
     field(text, "cluster_enabled", 0);
 }

@@ -1,7 +1,7 @@
 //! What the server knows of itself: limits that CONFIG SET may change, counters for INFO.
 
-use replication::{KeyspaceId, NodeId};
 use replication::keyspace::Cluster;
+use replication::{KeyspaceId, NodeId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

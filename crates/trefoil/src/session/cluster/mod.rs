@@ -5,7 +5,7 @@
 //! answers `-MOVED`. Here any node takes any command and hands it on, so the map only saves a hop:
 //! a client whose map is old is slower, never wrong. Real clients fetch the map on one connection
 //! and send commands on others, which have not told that they know MOVED: those are never sent
-//! one (`moved.rs`, docs/decisions/005).
+//! one (`moved.rs`; docs/decisions has a page on it).
 
 mod map;
 pub mod moved;

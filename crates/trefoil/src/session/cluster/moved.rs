@@ -1,14 +1,15 @@
 //! `-MOVED slot host:port`: the answer to a cluster-aware client that has asked the wrong node.
 //!
 //! Only for keys of the keyspace that CLUSTER SLOTS describes, all in one partition; only to a
-//! connection that has said that it knows the word; and only where this node knows a better one that
-//! is up. Everything else is carried out here or handed on, as for any other client.
+//! connection that has said that it knows the word; and only where this node knows a better one
+//! that is up. Everything else is carried out here or handed on, as for any other client.
 
 use super::nodes;
 use crate::session::Session;
-use replication::command::{self, Action, verb::EachVerb};
+use replication::Arguments;
+use replication::command::verb::EachVerb;
+use replication::command::{self, Action, Command};
 use replication::node::slots::Place;
-use replication::{Arguments, command::Command};
 
 /// The error for a command of a connection that knows MOVED, if it is to get one.
 pub fn moved(arguments: Arguments<'_>, session: &mut Session<'_>) -> Option<String> {

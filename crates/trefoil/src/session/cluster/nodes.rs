@@ -65,9 +65,10 @@ pub fn nodes(session: &Session<'_>) -> String {
         let (host, port) = address_or_here(session, node);
         let peer = session.state.peer_addresses.get(usize::from(number)).map_or(0, |a| a.port());
         let now_us = session.time.monotonic_us;
-        let heard_ms = session.node.heard_us_ago(now_us, node).map_or(0, |ago_us| {
-            session.time.wall_ms.saturating_sub(ago_us / 1_000)
-        });
+        let heard_ms = session
+            .node
+            .heard_us_ago(now_us, node)
+            .map_or(0, |ago_us| session.time.wall_ms.saturating_sub(ago_us / 1_000));
         let id = id(session, node);
         let _ = write!(
             text,
