@@ -3,6 +3,7 @@
 
 use crate::RequestId;
 use crate::turn::LastWrite;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A connection that has asked something and has not gone.
@@ -10,6 +11,8 @@ use alloc::vec::Vec;
 pub struct Connection {
     /// Its newest write that was acknowledged.
     pub last_write: Option<LastWrite>,
+    /// The client's address and the name that it has given itself.
+    label: Arc<[u8]>,
     unanswered: u32,
     waits: Vec<Wait>,
 }
@@ -28,6 +31,14 @@ pub struct Wait {
 }
 
 impl Connection {
+    /// The client's label, as its driver says it with each request.
+    pub fn label(&mut self, label: &[u8]) -> Arc<[u8]> {
+        if *self.label != *label {
+            self.label = Arc::from(label);
+        }
+        self.label.clone()
+    }
+
     /// Another command has come.
     pub fn asked(&mut self) {
         self.unanswered += 1;

@@ -143,6 +143,8 @@ pub enum Input<'a> {
 pub struct Requests<'a> {
     /// The connection.
     pub client: ClientId,
+    /// The client's address and the name that it has given itself.
+    pub label: &'a [u8],
     /// The sequence number of the first command; the others follow without a gap.
     pub first_sequence: u64,
     /// The bytes that the spans point into.

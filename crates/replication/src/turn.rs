@@ -7,11 +7,13 @@ use crate::mutant::Mutants;
 use crate::node::message::Message as NodeMessage;
 use crate::random::Random;
 use crate::version::EntryId;
+use crate::wire::{Read, Reader, Writer};
 use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Whom a reply goes to.
@@ -35,6 +37,42 @@ pub enum Requester {
         /// Its part.
         part: u32,
     },
+}
+
+/// Who asks: goes into the entry that a command makes, so that a write which is lost later can be
+/// told by the name of the one who wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asker {
+    /// The node that the client is connected to.
+    pub node: NodeId,
+    /// The connection there.
+    pub client: ClientId,
+    /// The command's number on the connection.
+    pub sequence: u64,
+    /// The client's address and the name that it has given itself.
+    pub label: Arc<[u8]>,
+}
+
+impl Asker {
+    /// Writes the asker, or that there is none.
+    pub fn encode(asker: Option<&Asker>, w: &mut Writer<'_>) {
+        w.bool(asker.is_some());
+        if let Some(asker) = asker {
+            w.u16(asker.node.0);
+            w.u64(asker.client.0);
+            w.u64(asker.sequence);
+            w.bytes(&asker.label);
+        }
+    }
+
+    /// Reads what [`Asker::encode`] has written.
+    pub fn decode(r: &mut Reader<'_>) -> Read<Option<Asker>> {
+        if !r.bool()? {
+            return Ok(None);
+        }
+        let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
+        Ok(Some(Asker { node, client, sequence, label: Arc::from(r.bytes()?) }))
+    }
 }
 
 /// What a write's answer says about it, for WAIT.
@@ -80,6 +118,8 @@ pub struct Local {
     pub synced: Position,
     /// The newest heartbeat round that this node has started.
     pub round: u64,
+    /// Who asked for what is being carried out; `None` for what the node does by itself.
+    pub asker: Option<Asker>,
     /// The connections that have asked something and have not gone.
     pub connections: BTreeMap<ClientId, Connection>,
     /// WAITs that have nothing before them any more, to be taken up at the end of the step.
@@ -108,6 +148,7 @@ impl Local {
             written: Position(0),
             synced: Position(0),
             round: 0,
+            asker: None,
             connections: BTreeMap::new(),
             ready_waits: VecDeque::new(),
             part_answers: VecDeque::new(),

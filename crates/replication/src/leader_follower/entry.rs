@@ -2,6 +2,7 @@
 //! logged as the same bytes.
 
 use crate::storage::record::Record;
+use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{Incarnation, NodeId};
@@ -17,6 +18,8 @@ pub struct Entry<'a> {
     pub stamp: Stamp,
     /// Where it comes from, if this group's log is one of several that exchange entries.
     pub origin: Option<Origin>,
+    /// The client's command that it carries out, if it does.
+    pub asker: Option<Asker>,
     /// What it does.
     pub payload: Payload<'a>,
 }
@@ -33,8 +36,8 @@ pub struct Origin {
 /// What an entry does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Payload<'a> {
-    /// Nothing: the first entry of every epoch.
-    Empty,
+    /// Changes nothing: the first entry of every epoch, with the node that leads it.
+    Opening(NodeId),
     /// Sets or removes keys, all at once.
     Changes(Vec<Change<'a>>),
     /// Removes all keys.
@@ -66,8 +69,12 @@ impl<'a> Entry<'a> {
             w.dot(origin.dot);
             w.vector(&origin.dependencies);
         }
+        Asker::encode(self.asker.as_ref(), &mut w);
         match &self.payload {
-            Payload::Empty => w.u8(0),
+            Payload::Opening(leader) => {
+                w.u8(0);
+                w.u16(leader.0);
+            }
             Payload::Changes(changes) => {
                 w.u8(1);
                 w.u32(changes.len() as u32);
@@ -106,8 +113,9 @@ impl<'a> Entry<'a> {
             true => Some(Origin { dot: r.dot()?, dependencies: r.vector()? }),
             false => None,
         };
+        let asker = Asker::decode(&mut r)?;
         let payload = match r.u8()? {
-            0 => Payload::Empty,
+            0 => Payload::Opening(r.node()?),
             1 => {
                 let mut changes = Vec::new();
                 for _ in 0..r.u32()? {
@@ -123,6 +131,6 @@ impl<'a> Entry<'a> {
             _ => return Err(Malformed),
         };
         r.finish()?;
-        Ok(Entry { id, stamp, origin, payload })
+        Ok(Entry { id, stamp, origin, asker, payload })
     }
 }

@@ -49,7 +49,7 @@ impl Group {
         let name = self.next_name(turn);
         let record = data::overwrite(write, record, name);
         let change = Change { key: Cow::Borrowed(command.key), record };
-        let id = self.append_stamped(turn, name.stamp, None, Payload::Changes(vec![change]));
+        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(vec![change]));
         self.hold_write(turn, requester, id, reply);
     }
 
@@ -73,7 +73,7 @@ impl Group {
             let record = data::overwrite(write, None, name);
             changes.push(Change { key: Cow::Borrowed(key), record });
         }
-        let id = self.append_stamped(turn, name.stamp, None, Payload::Changes(changes));
+        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(changes));
         self.hold_write(turn, requester, id, Reply::Ok);
     }
 
@@ -82,7 +82,8 @@ impl Group {
         if !self.has_room() {
             return turn.refuse(requester, NO_ROOM);
         }
-        let id = self.append(turn, None, Payload::Clear);
+        let stamp = self.next_stamp(turn);
+        let id = self.append_for_asker(turn, stamp, None, Payload::Clear);
         self.hold_write(turn, requester, id, Reply::Ok);
     }
 

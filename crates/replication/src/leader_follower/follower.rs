@@ -165,7 +165,15 @@ impl Group {
         let record = log_record::Body::Entry(Cow::Borrowed(body));
         let position = self.log_record(turn, record, self.options.durability);
         self.log.append(entry.id.epoch, position, Arc::from(body));
+        self.note_opening(entry);
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
+    }
+
+    /// An entry is in the log: if it opens an epoch, that is remembered.
+    pub(super) fn note_opening(&mut self, entry: &Entry<'_>) {
+        if let Payload::Opening(leader) = entry.payload {
+            self.epochs.open(entry.id, leader);
+        }
     }
 
     /// Cuts the log after an index; what is cut is kept aside.
@@ -177,6 +185,7 @@ impl Group {
         if self.log.last_index() == before {
             return;
         }
+        self.epochs.cut(last_kept);
         self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
         let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
         turn.event(Event::Truncated { group: self.id, last_kept, cut });
@@ -231,7 +240,7 @@ impl Group {
                 self.on_voter_committed(turn, *node, *incarnation);
             }
             Payload::Covers(vector) => self.covered.merge(vector),
-            Payload::Empty | Payload::Changes(_) | Payload::Clear => {}
+            Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
         }
     }
 

@@ -1,13 +1,13 @@
 //! The leader orders the writes and sends its log to the followers.
 
-use super::acks::Held;
+use super::acks::held::Held;
 use super::entry::{Entry, Origin, Payload};
 use super::log_record;
 use super::message::Body;
 use super::snapshot::Sending;
 use super::{Group, Role};
 use crate::mutant::Mutant;
-use crate::turn::Turn;
+use crate::turn::{Asker, Turn};
 use crate::version::{EntryId, Stamp};
 use crate::{Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
@@ -153,7 +153,7 @@ impl Group {
         self.leader = Some(turn.local.me);
         self.apply_tail();
         turn.event(Event::BecameLeader { group: self.id, epoch: self.epoch });
-        self.append(turn, None, Payload::Empty);
+        self.append(turn, None, Payload::Opening(turn.local.me));
         self.tick_due_us = now_us;
     }
 
@@ -181,7 +181,20 @@ impl Group {
         payload: Payload<'_>,
     ) -> EntryId {
         let stamp = self.next_stamp(turn);
-        self.append_stamped(turn, stamp, origin, payload)
+        self.append_entry(turn, stamp, origin, None, payload)
+    }
+
+    /// The same for a client's command, with a stamp that was taken before, because the payload's
+    /// records carry it.
+    pub fn append_for_asker(
+        &mut self,
+        turn: &mut Turn<'_>,
+        stamp: Stamp,
+        origin: Option<Origin>,
+        payload: Payload<'_>,
+    ) -> EntryId {
+        let asker = turn.local.asker.clone();
+        self.append_entry(turn, stamp, origin, asker, payload)
     }
 
     /// A stamp larger than every one in this group's log, and not before the wall clock. The group
@@ -196,20 +209,22 @@ impl Group {
         self.newest_stamp = self.newest_stamp.max(stamp);
     }
 
-    /// The same with a stamp that was taken before, because the payload's records carry it.
-    pub fn append_stamped(
+    /// The same with everything said.
+    pub fn append_entry(
         &mut self,
         turn: &mut Turn<'_>,
         stamp: Stamp,
         origin: Option<Origin>,
+        asker: Option<Asker>,
         payload: Payload<'_>,
     ) -> EntryId {
         let id = EntryId { epoch: self.epoch, index: self.log.last_index() + 1 };
-        let entry = Entry { id, stamp, origin, payload };
+        let entry = Entry { id, stamp, origin, asker, payload };
         let body = entry.encode();
         let record = log_record::Body::Entry(Cow::Borrowed(&body));
         let position = self.log_record(turn, record, self.options.durability);
         self.log.append(id.epoch, position, Arc::from(body));
+        self.note_opening(&entry);
         self.newest_stamp = self.newest_stamp.max(stamp);
         if let Some(origin) = &entry.origin {
             self.covered_by_log.advance(origin.dot);

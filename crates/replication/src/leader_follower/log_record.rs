@@ -1,5 +1,6 @@
 //! What a leader-follower group writes into its node's log.
 
+use super::epochs::Epochs;
 use super::message::{Image, VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -57,6 +58,8 @@ pub enum Body<'a> {
         floor: EntryId,
         /// What the state covers of other groups' entries.
         covered: VersionVector,
+        /// Who wrote what, up to the floor.
+        epochs: Epochs,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -70,6 +73,8 @@ pub enum Body<'a> {
         voters: VoterSet,
         /// What the state covers of other groups' entries.
         covered: VersionVector,
+        /// Who wrote what, up to the floor.
+        epochs: Epochs,
     },
     /// The snapshot is complete.
     SnapshotEnd,
@@ -101,7 +106,7 @@ impl<'a> LogRecord<'a> {
                 encode_voters(&mut w, voters);
                 w.bool(*born);
             }
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered } => {
+            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
                 w.u8(4);
                 w.u64(*epoch);
                 w.option_node(*voted_for);
@@ -109,6 +114,7 @@ impl<'a> LogRecord<'a> {
                 w.bool(*born);
                 w.entry_id(*floor);
                 w.vector(covered);
+                epochs.encode(&mut w);
             }
             Body::Image(image) => {
                 w.u8(5);
@@ -118,11 +124,12 @@ impl<'a> LogRecord<'a> {
                 w.u8(6);
                 w.bytes(body);
             }
-            Body::SnapshotBegin { floor, voters, covered } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs } => {
                 w.u8(7);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
+                epochs.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
         }
@@ -143,6 +150,7 @@ impl<'a> LogRecord<'a> {
                 born: r.bool()?,
                 floor: r.entry_id()?,
                 covered: r.vector()?,
+                epochs: Epochs::decode(r)?,
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -150,6 +158,7 @@ impl<'a> LogRecord<'a> {
                 floor: r.entry_id()?,
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
+                epochs: Epochs::decode(r)?,
             },
             8 => Body::SnapshotEnd,
             _ => return Err(Malformed),

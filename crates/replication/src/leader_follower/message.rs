@@ -1,5 +1,6 @@
 //! What the members of a leader-follower group say to each other.
 
+use super::epochs::Epochs;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, Incarnation, NodeId};
@@ -113,6 +114,8 @@ pub struct SnapshotPiece<'a> {
     pub voters: VoterSet,
     /// What the state covers of other groups' entries.
     pub covered: VersionVector,
+    /// In the last piece: who wrote what, up to the floor.
+    pub epochs: Epochs,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -229,6 +232,7 @@ impl<'a> Message<'a> {
                 w.bool(piece.done);
                 encode_voters(w, &piece.voters);
                 w.vector(&piece.covered);
+                piece.epochs.encode(w);
             }
             Body::SnapshotWanted { snapshot, next_slot } => {
                 w.u8(11);
@@ -264,6 +268,7 @@ impl<'a> Message<'a> {
                 done: r.bool()?,
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
+                epochs: Epochs::decode(r)?,
             }),
             11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
             12 => Body::EpochOver,

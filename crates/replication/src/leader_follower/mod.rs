@@ -18,9 +18,10 @@
 //!   after it has confirmed that this node still leads.
 //!
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
-//! the followers, `follower.rs` takes it, `acks.rs` counts the copies and lets the reply go.
+//! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
-//! the log does not reach; `recovery.rs` reads the node's log after a restart.
+//! the log does not reach; `epochs.rs` remembers who wrote what; `recovery.rs` reads the node's
+//! log after a restart.
 //!
 //! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
 //! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels. And in an `interval-1s`
@@ -30,6 +31,7 @@
 pub mod acks;
 pub mod election;
 pub mod entry;
+pub mod epochs;
 pub mod execute;
 pub mod follower;
 pub mod leader;
@@ -95,6 +97,8 @@ pub struct Group {
     pub covered: VersionVector,
     /// The same for the whole log, the uncommitted tail included; kept by a leader.
     pub covered_by_log: VersionVector,
+    /// Which leader wrote which part of the log.
+    pub epochs: epochs::Epochs,
     /// Entries that were cut because a newer leader's log differs, kept aside.
     pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
     timing: Timing,
@@ -140,6 +144,7 @@ impl Group {
             state: State::new(first, last, setup.seed, setup.merges),
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
+            epochs: epochs::Epochs::default(),
             cut_entries: BTreeMap::new(),
             timing: setup.timing,
             limits: setup.limits,
@@ -421,7 +426,7 @@ impl Group {
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);
-        leader.revoke(turn, self.quorum.acks, &reason);
+        self.revoke(turn, *leader, &reason);
         turn.event(Event::SteppedDown { group: self.id, epoch: self.epoch, reason });
     }
 

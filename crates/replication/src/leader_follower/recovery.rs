@@ -7,6 +7,7 @@
 
 use super::Group;
 use super::entry::Entry;
+use super::epochs::Epochs;
 use super::log_record::{Body, LogRecord};
 use super::message::{Image, VoterSet};
 use super::replication_log::ReplicationLog;
@@ -21,6 +22,7 @@ pub struct PendingSnapshot {
     floor: EntryId,
     voters: VoterSet,
     covered: VersionVector,
+    epochs: Epochs,
     images: Vec<Image<'static>>,
 }
 
@@ -39,12 +41,14 @@ impl Group {
                 self.voted_for = voted_for;
             }
             Body::Voters { voters, born } => self.voters.restore(&voters, born),
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered } => {
+            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
                 self.epoch = epoch;
                 self.voted_for = voted_for;
                 self.voters.restore(&voters, born);
                 self.covered.merge(&covered);
                 self.anchor(floor, position);
+                self.epochs = epochs;
+                self.note_openings();
             }
             Body::Image(image) => {
                 let newest = self.state.install(&image)?;
@@ -54,9 +58,10 @@ impl Group {
             Body::CutEntry(body) => {
                 self.cut_entries.insert(Entry::id_of(&body)?, Arc::from(&*body));
             }
-            Body::SnapshotBegin { floor, voters, covered } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs } => {
                 let images = Vec::new();
-                self.recovering = Some(PendingSnapshot { floor, voters, covered, images });
+                let pending = PendingSnapshot { floor, voters, covered, epochs, images };
+                self.recovering = Some(pending);
             }
             Body::SnapshotEnd => self.replay_snapshot(position)?,
         }
@@ -79,13 +84,26 @@ impl Group {
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
         self.epoch = self.epoch.max(entry.id.epoch);
         self.log.append(entry.id.epoch, position, Arc::from(body));
+        self.note_opening(&entry);
         Ok(())
+    }
+
+    /// The epochs that a checkpoint remembers end at its floor: what opens one behind it is in the
+    /// log.
+    fn note_openings(&mut self) {
+        for index in self.log.start().index + 1..=self.log.last_index() {
+            let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { return };
+            if let Ok(entry) = Entry::decode(&body) {
+                self.note_opening(&entry);
+            }
+        }
     }
 
     fn replay_cut(&mut self, last_kept: u64) {
         while let Some((id, kept)) = self.log.pop_above(last_kept) {
             self.cut_entries.insert(id, kept.body);
         }
+        self.epochs.cut(last_kept);
         if last_kept < self.log.start().index {
             // The log's beginning was dropped in the midst of a tail that was cut later: nothing
             // of it is left, and the checkpoint that allowed it is still to come.
@@ -123,6 +141,7 @@ impl Group {
         self.anchored = true;
         self.commit = pending.floor.index;
         self.covered = pending.covered;
+        self.epochs = pending.epochs;
         self.voters.restore(&pending.voters, true);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! Left out: a snapshot starts anew when the leader changes; the matching part of the follower's
 //! log is not kept.
 
+use super::epochs::Epochs;
 use super::log_record;
 use super::message::{Body, Image, SnapshotPiece, VoterSet};
 use super::replication_log::ReplicationLog;
@@ -32,6 +33,7 @@ pub struct Sending {
     next_slot: u32,
     voters: VoterSet,
     covered: VersionVector,
+    epochs: Epochs,
 }
 
 /// A snapshot that is arriving.
@@ -51,6 +53,7 @@ impl Group {
             next_slot: u32::from(self.state.store.first_slot()),
             voters: self.voters.list(),
             covered: self.covered.clone(),
+            epochs: self.epochs.up_to(floor.index),
         };
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&node)
@@ -71,13 +74,15 @@ impl Group {
         let Some(sending) = &progress.snapshot else { return };
         let first_slot = u16::try_from(sending.next_slot).unwrap_or(u16::MAX);
         let Some(image) = self.state.image(first_slot, bytes_max, self.commit) else { return };
+        let done = image.last_slot == self.state.store.last_slot();
         let piece = SnapshotPiece {
             snapshot: sending.snapshot,
             floor: sending.floor,
-            done: image.last_slot == self.state.store.last_slot(),
+            done,
             image,
             voters: sending.voters.clone(),
             covered: sending.covered.clone(),
+            epochs: if done { sending.epochs.clone() } else { Epochs::default() },
         };
         self.say_epoch(turn, node, Body::Snapshot(piece));
     }
@@ -180,6 +185,7 @@ impl Group {
             floor: last.floor,
             voters: last.voters.clone(),
             covered: last.covered.clone(),
+            epochs: last.epochs.clone(),
         };
         self.log_record(turn, begin, Durability::Fsync);
         self.state.reset();
@@ -196,6 +202,7 @@ impl Group {
         self.log = ReplicationLog::starting_after(last.floor, end);
         self.commit = last.floor.index;
         self.covered = last.covered.clone();
+        self.epochs = last.epochs.clone();
         self.voters.restore(&last.voters, true);
         self.match_up_to(last.floor.index);
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
@@ -217,6 +224,7 @@ impl Group {
             born: self.voters.is_born(),
             floor,
             covered: self.covered.clone(),
+            epochs: self.epochs.up_to(floor.index),
         };
         self.log_record(turn, body, Durability::Fsync);
         for body in self.cut_entries.values() {

@@ -91,7 +91,7 @@ impl State {
                 }
             }
             Payload::Clear => self.clear(entry.id.index, undoable),
-            Payload::Empty | Payload::Voter(..) | Payload::Covers(_) => {}
+            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) => {}
         }
         conflicts
     }
@@ -346,12 +346,15 @@ mod tests {
             ..Record::tombstone(Name { stamp: Stamp(index), dot })
         });
         let change = Change { key: Cow::Owned(key.as_bytes().to_vec()), record };
-        Entry { id, stamp: Stamp(index), origin: None, payload: Payload::Changes(vec![change]) }
+        let (origin, asker) = (None, None);
+        let payload = Payload::Changes(vec![change]);
+        Entry { id, stamp: Stamp(index), origin, asker, payload }
     }
 
     fn clear(index: u64) -> Entry<'static> {
         let id = EntryId { epoch: 1, index };
-        Entry { id, stamp: Stamp(index), origin: None, payload: Payload::Clear }
+        let (origin, asker) = (None, None);
+        Entry { id, stamp: Stamp(index), origin, asker, payload: Payload::Clear }
     }
 
     /// A state with `count` committed keys, k1 to kCOUNT.

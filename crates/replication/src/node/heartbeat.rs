@@ -88,7 +88,16 @@ impl Roles {
                     }
                 }
             }
-            Message::Forward { to, from: session, sequence, attempt, token, group, command } => {
+            Message::Forward {
+                to,
+                from: session,
+                sequence,
+                attempt,
+                token,
+                group,
+                asker,
+                command,
+            } => {
                 if to == self.session {
                     let node = from;
                     let forwarded = super::forward::Forwarded {
@@ -98,6 +107,7 @@ impl Roles {
                         attempt,
                         token,
                         group,
+                        asker,
                     };
                     self.on_forward(turn, forwarded, &command);
                 }

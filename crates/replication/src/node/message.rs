@@ -1,7 +1,7 @@
 //! Messages between nodes that belong to no model: liveness, leadership, proxied commands.
 
 use crate::command::Reply;
-use crate::turn::LastWrite;
+use crate::turn::{Asker, LastWrite};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId, Session};
 use alloc::borrow::Cow;
@@ -65,6 +65,8 @@ pub enum Message<'a> {
         token: u64,
         /// The group it is for.
         group: GroupId,
+        /// Who asked.
+        asker: Option<Asker>,
         /// The command, as encoded by [`encode_arguments`].
         command: Cow<'a, [u8]>,
     },
@@ -143,7 +145,7 @@ impl<'a> Message<'a> {
                     w.u64(confirmed.epoch);
                 }
             }
-            Message::Forward { to, from, sequence, attempt, token, group, command } => {
+            Message::Forward { to, from, sequence, attempt, token, group, asker, command } => {
                 w.u8(2);
                 w.session(*to);
                 w.session(*from);
@@ -151,6 +153,7 @@ impl<'a> Message<'a> {
                 w.u64(*attempt);
                 w.u64(*token);
                 w.group(*group);
+                Asker::encode(asker.as_ref(), w);
                 w.bytes(command);
             }
             Message::Answer { to, token, reply, last_write } => {
@@ -209,6 +212,7 @@ impl<'a> Message<'a> {
                 attempt: r.u64()?,
                 token: r.u64()?,
                 group: r.group()?,
+                asker: Asker::decode(r)?,
                 command: Cow::Borrowed(r.bytes()?),
             },
             3 => Message::Answer {

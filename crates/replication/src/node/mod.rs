@@ -72,7 +72,7 @@ impl Node {
         match input {
             Input::Requests(requests) => {
                 for (request, arguments) in requests.iter() {
-                    roles.on_request(turn, request, arguments);
+                    roles.on_request(turn, request, requests.label, arguments);
                 }
             }
             Input::Disconnected(client) => {

@@ -10,7 +10,7 @@ use crate::connection::Wait;
 use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, Model};
 use crate::multi_leader;
-use crate::turn::{LastWrite, Requester, Turn};
+use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::{Arguments, GroupId, Reply, RequestId};
 use alloc::format;
 use alloc::vec::Vec;
@@ -47,9 +47,14 @@ impl Roles {
         &mut self,
         turn: &mut Turn<'_>,
         request: RequestId,
+        label: &[u8],
         arguments: Arguments<'_>,
     ) {
-        turn.local.connections.entry(request.client).or_default().asked();
+        let RequestId { client, sequence } = request;
+        let connection = turn.local.connections.entry(client).or_default();
+        connection.asked();
+        let (node, label) = (turn.local.me, connection.label(label));
+        turn.local.asker = Some(Asker { node, client, sequence, label });
         let requester = Requester::Client(request);
         match command::parse(arguments) {
             Ok(command) => self.start(turn, requester, request, &command, arguments),

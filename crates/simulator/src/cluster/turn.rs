@@ -239,8 +239,10 @@ impl Arrival {
             Arrival::Request { connection, sequence, words } => {
                 let (bytes, spans) = join(words);
                 let ends = [spans.len() as u32];
+                let label = format!("c{}", connection.0);
                 step(Input::Requests(Requests {
                     client: *connection,
+                    label: label.as_bytes(),
                     first_sequence: *sequence,
                     bytes: &bytes,
                     spans: &spans,

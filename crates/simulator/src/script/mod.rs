@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cluster eu=3 us=3
+//! timing heartbeat=30ms election=200ms   before the keyspace, where others are wanted
 //! keyspace leader-follower acks=semi-sync failover=safe
 //! expect event BecameLeader           waits until one has happened since the last such line
 //! name old = leader                   names: eu-1, leader, follower-1, ..., all, and own ones
@@ -13,6 +14,9 @@
 //! cut eu-1 -> eu-2                    one direction only
 //! heal
 //! crash eu-1                          loses power
+//! kill eu-1                           only its process dies: the machine goes on
+//! pause eu-1 300ms                    its process stands still
+//! slow eu-1 50                        its disk takes so many times as long; 1 is usual again
 //! start all
 //! wipe eu-2                           a crashed node gets an empty disk
 //! clock us-1 +500ms
@@ -22,6 +26,7 @@
 //! expect equal                        all replicas hold the same, soon
 //! ```
 
+mod keyspace;
 mod parse;
 mod play;
 

@@ -9,12 +9,20 @@ pub enum Step {
     Cluster(Vec<(String, usize)>),
     /// The model of the empty prefix, and its options.
     Keyspace(String, Vec<(String, String)>),
+    /// Timeouts by name, in microseconds.
+    Timing(Vec<(String, u64)>),
     /// Time passes, in microseconds.
     Run(u64),
     /// A name for a node.
     Name(String, String),
     /// Nodes lose power.
     Crash(String),
+    /// Processes die, machines go on.
+    Kill(String),
+    /// Processes stand still for so many microseconds.
+    Pause(String, u64),
+    /// A disk takes so many times as long.
+    Slow(String, u64),
     /// Nodes start.
     Start(String),
     /// A crashed node's disk is emptied.
@@ -86,12 +94,28 @@ fn step(line: &str) -> Result<Step, String> {
             let (model, options) = rest.split_once(' ').unwrap_or((rest, ""));
             Step::Keyspace(model.to_string(), pairs(options)?)
         }
+        "timing" => Step::Timing(
+            pairs(rest)?
+                .into_iter()
+                .map(|(name, duration)| Ok((name, duration_us(&duration)?)))
+                .collect::<Result<_, String>>()?,
+        ),
         "run" => Step::Run(duration_us(rest)?),
         "name" => {
             let (name, node) = rest.split_once('=').ok_or("name NEW = NODE")?;
             Step::Name(name.trim().to_string(), node.trim().to_string())
         }
         "crash" => Step::Crash(one()?),
+        "kill" => Step::Kill(one()?),
+        "pause" => {
+            let (node, duration) = rest.split_once(' ').ok_or("pause NODE 300ms")?;
+            Step::Pause(node.to_string(), duration_us(duration.trim())?)
+        }
+        "slow" => {
+            let (node, factor) = rest.split_once(' ').ok_or("slow NODE 50")?;
+            let factor = factor.trim().parse().map_err(|_| format!("{factor} is no number"))?;
+            Step::Slow(node.to_string(), factor)
+        }
         "start" => Step::Start(one()?),
         "wipe" => Step::Wipe(one()?),
         "partition" => {

@@ -1,18 +1,16 @@
 //! A script is played on a cluster in calm weather; only what it says goes wrong.
 
+use super::keyspace::{model_of, timing_of};
 use super::{Expected, ScriptError, Step, parse};
 use crate::cluster::{Cluster, Outside, Plan};
 use crate::convergence;
 use crate::disk::Pace;
 use crate::network::Weather;
-use crate::options::{cluster_of, group};
+use crate::options::cluster_of;
 use crate::trace::Trace;
-use replication::keyspace::{
-    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, Model, MultiLeader, Reads,
-};
 use replication::mutant::Mutants;
-use replication::node::{Limits, Timing};
-use replication::{ClientId, DatacenterId, Event, NodeId, Reply};
+use replication::node::Limits;
+use replication::{ClientId, Event, NodeId, Reply};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long something that is expected may take.
@@ -42,6 +40,7 @@ pub fn play(text: &str) -> Result<Trace, (ScriptError, Trace)> {
 #[derive(Default)]
 struct Stage {
     datacenters: Vec<(String, usize)>,
+    timing: Vec<(String, u64)>,
     cluster: Option<Cluster>,
     names: BTreeMap<String, NodeId>,
     clients: BTreeMap<String, Client>,
@@ -62,6 +61,7 @@ impl Stage {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Cluster(datacenters) => self.datacenters = datacenters.clone(),
+            Step::Timing(timing) => self.timing = timing.clone(),
             Step::Keyspace(model, options) => self.build(model, options)?,
             Step::Run(duration) => self.pass(*duration)?,
             Step::Name(name, node) => {
@@ -71,6 +71,22 @@ impl Stage {
             Step::Crash(names) => {
                 for node in self.nodes(names)? {
                     self.cluster()?.crash(node, true);
+                }
+            }
+            Step::Kill(names) => {
+                for node in self.nodes(names)? {
+                    self.cluster()?.crash(node, false);
+                }
+            }
+            Step::Pause(names, duration_us) => {
+                for node in self.nodes(names)? {
+                    self.cluster()?.pause(node, *duration_us);
+                }
+            }
+            Step::Slow(name, factor) => {
+                let node = self.one(name)?;
+                if let Some(server) = self.cluster()?.servers.get_mut(usize::from(node.0)) {
+                    server.disk.slow_factor = *factor;
                 }
             }
             Step::Start(names) => {
@@ -113,12 +129,7 @@ impl Stage {
         let model = model_of(model, options, nodes, names.len())?;
         let plan = Plan {
             cluster: cluster_of(&names, nodes, model, SEED),
-            timing: Timing {
-                heartbeat_interval_us: 30_000,
-                election_timeout_us: 200_000,
-                leader_wait_us: 2_000_000,
-                forward_timeout_us: 2_000_000,
-            },
+            timing: timing_of(&self.timing)?,
             limits: Limits::default(),
             mutants: Mutants::default(),
             weather: Weather::calm(),
@@ -296,60 +307,5 @@ fn text_of(reply: &Reply<'_>) -> String {
         Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Reply::Nil => String::from("nil"),
         Reply::Array(parts) => parts.iter().map(text_of).collect::<Vec<_>>().join(", "),
-    }
-}
-
-fn model_of(
-    name: &str,
-    options: &[(String, String)],
-    nodes: usize,
-    datacenters: usize,
-) -> Result<Model, String> {
-    let mut acks = Acks::Majority;
-    let mut failover = Failover::Safe;
-    let mut reads = Reads::Leader;
-    let (mut n, mut w, mut r) = (3u8, 2u8, 2u8);
-    for (option, value) in options {
-        let wrong = || format!("{option}={value}");
-        let number = || value.parse::<u8>().map_err(|_| wrong());
-        match (option.as_str(), value.as_str()) {
-            ("acks", "async") => acks = Acks::Async,
-            ("acks", "semi-sync") => acks = Acks::SemiSync,
-            ("acks", "sync") => acks = Acks::Sync,
-            ("acks", "majority") => acks = Acks::Majority,
-            ("acks", _) => acks = Acks::Exactly(number()?),
-            ("failover", "safe") => failover = Failover::Safe,
-            ("failover", "available") => failover = Failover::Available,
-            ("reads", "leader") => reads = Reads::Leader,
-            ("reads", "follower") => reads = Reads::Follower,
-            ("n", _) => n = number()?,
-            ("w", _) => w = number()?,
-            ("r", _) => r = number()?,
-            _ => return Err(wrong()),
-        }
-    }
-    let mut group = group(nodes as u8, acks, failover);
-    group.reads = reads;
-    match name {
-        "leader-follower" => Ok(Model::LeaderFollower(LeaderFollower {
-            home: DatacenterId(0),
-            partitions: 1,
-            group,
-        })),
-        "multi-leader" => Ok(Model::MultiLeader(MultiLeader {
-            datacenters: (0..datacenters).map(|number| DatacenterId(number as u8)).collect(),
-            partitions: 1,
-            group,
-            conflicts: Conflicts::LastWriteWins,
-        })),
-        "leaderless" => Ok(Model::Leaderless(Leaderless {
-            partitions: 1,
-            n,
-            w,
-            r,
-            durability: Durability::Fsync,
-            timeout_ms: 400,
-        })),
-        _ => Err(format!("there is no model called {name}")),
     }
 }

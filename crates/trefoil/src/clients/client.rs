@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use replication::ClientId;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What CLIENT REPLY has asked for.
@@ -38,6 +39,8 @@ pub struct Client {
     pub last_active: Instant,
     /// What it calls itself: CLIENT SETNAME.
     pub name: Vec<u8>,
+    /// Its address and its name, as the core is told with every request.
+    pub label: Arc<[u8]>,
     /// CLIENT SETINFO.
     pub library: (Vec<u8>, Vec<u8>),
     /// Its last command, for CLIENT LIST.
@@ -72,14 +75,16 @@ pub struct Client {
 
 impl Client {
     pub(super) fn new(id: ClientId, number: u64, stream: TcpStream, now: Instant) -> Client {
+        let address = stream.peer_addr().ok();
         Client {
             id,
             number,
-            address: stream.peer_addr().ok(),
+            address,
             stream,
             since: now,
             last_active: now,
             name: Vec::new(),
+            label: label(address, &[]),
             library: (Vec::new(), Vec::new()),
             last_command: "NULL",
             protocol: Protocol::default(),
@@ -96,6 +101,12 @@ impl Client {
             ending: false,
             dirty: false,
         }
+    }
+
+    /// The client calls itself by another name.
+    pub fn rename(&mut self, name: &[u8]) {
+        self.name = name.to_vec();
+        self.label = label(self.address, name);
     }
 
     /// Takes the numbers for so many commands and returns the first; notes which are answered.
@@ -141,4 +152,14 @@ impl Client {
             self.replies.unsent() > OUT_BYTES_MAX || (self.last_sequence.is_some() && all_said);
         (if close { Sent::Close } else { Sent::Fine }, taken)
     }
+}
+
+/// `127.0.0.1:50012 web-1`: how a client is named in reports.
+fn label(address: Option<SocketAddr>, name: &[u8]) -> Arc<[u8]> {
+    let mut label = address.map_or(String::from("?"), |address| address.to_string()).into_bytes();
+    if !name.is_empty() {
+        label.push(b' ');
+        label.extend_from_slice(name);
+    }
+    Arc::from(label)
 }

@@ -152,17 +152,18 @@ impl EventLoop {
         }
         let Some(client) = self.sink.clients.at(place) else { return };
         let first_sequence = client.ask(run.len());
-        let client = client.id;
+        let (client, label) = (client.id, client.label.clone());
+        let label = &*label;
         let ends = batch.ends.get(run.clone()).unwrap_or(&[]);
         if run.start == 0 {
             let spans = &batch.spans;
-            let requests = Requests { client, first_sequence, bytes, spans, ends };
+            let requests = Requests { client, label, first_sequence, bytes, spans, ends };
             return self.step(Input::Requests(requests));
         }
         let before = batch.ends.get(run.start - 1).copied().unwrap_or(0);
         let spans = batch.spans.get(before as usize..).unwrap_or(&[]);
         let ends: Vec<u32> = ends.iter().map(|end| end - before).collect();
-        let requests = Requests { client, first_sequence, bytes, spans, ends: &ends };
+        let requests = Requests { client, label, first_sequence, bytes, spans, ends: &ends };
         self.step(Input::Requests(requests));
     }
 

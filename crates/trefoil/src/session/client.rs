@@ -31,7 +31,7 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
             if !is_client_name(name) {
                 return encode::error(out, BAD_NAME);
             }
-            session.client(|client| client.name = name.to_vec());
+            session.client(|client| client.rename(name));
             encode::simple(out, "OK");
         }
         (b"SETINFO", 4) => set_info(arguments, session, out),

@@ -77,7 +77,7 @@ pub fn reset(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<
     }
     session.client(|client| {
         client.protocol = Protocol::Resp2;
-        client.name.clear();
+        client.rename(&[]);
         client.reply_mode = ReplyMode::On;
         client.no_evict = false;
         client.asked_map = false;
@@ -126,7 +126,7 @@ pub fn hello(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<
         if !is_client_name(name) {
             return encode::error(out, BAD_NAME);
         }
-        session.client(|client| client.name = name.to_vec());
+        session.client(|client| client.rename(name));
     }
     session.client(|client| client.protocol = protocol);
     let number = session.client(|client| client.number);

@@ -17,7 +17,7 @@ use super::message::Message;
 use super::part::Part;
 use super::requests::Work;
 use crate::keyspace::{MissingAcks, Model};
-use crate::turn::{LastWrite, Requester, Turn};
+use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -82,6 +82,8 @@ struct Waiting {
     requester: Requester,
     /// The client that it came from, if from one of this node.
     client: Option<ClientId>,
+    /// Who asked; `None` for what a node asks by itself.
+    asker: Option<Asker>,
     /// Rises in order of arrival; a command that goes out again keeps its place.
     order: u64,
     encoded: Vec<u8>,
@@ -192,6 +194,7 @@ impl Roles {
         let command = Waiting {
             requester,
             client,
+            asker: turn.local.asker.clone(),
             order: self.forwards.next_token,
             encoded: encode(),
             is_write: work.is_write(),
@@ -268,6 +271,7 @@ impl Roles {
         if !self.may_go(command, group) {
             return Went::NotYet;
         }
+        turn.local.asker = command.asker.clone();
         let behind = self.forwards.held_up_by(command.client, group, command.order);
         if behind.is_none()
             && with_work(&command.encoded, |work| {
@@ -308,6 +312,7 @@ impl Roles {
             attempt,
             token: self.forwards.next_token,
             group,
+            asker: command.asker.clone(),
             command: Cow::Borrowed(&command.encoded),
         };
         turn.send(to, AnyMessage::Node(message));

@@ -6,12 +6,12 @@ use crate::node::Roles;
 use crate::node::message::{Message, decode_arguments};
 use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
-use crate::turn::{Requester, Turn};
+use crate::turn::{Asker, Requester, Turn};
 use crate::{Arguments, GroupId, Message as AnyMessage, NodeId, Session, Span};
 use alloc::vec::Vec;
 
 /// What a forwarded command says about itself.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in crate::node) struct Forwarded {
     pub node: NodeId,
     pub session: Session,
@@ -19,6 +19,7 @@ pub(in crate::node) struct Forwarded {
     pub attempt: u64,
     pub token: u64,
     pub group: GroupId,
+    pub asker: Option<Asker>,
 }
 
 impl Roles {
@@ -29,7 +30,7 @@ impl Roles {
         forwarded: Forwarded,
         command: &[u8],
     ) {
-        let Forwarded { node: from, session, sequence, attempt, token, group } = forwarded;
+        let Forwarded { node: from, session, sequence, attempt, token, group, asker } = forwarded;
         let seen = self.forwards.seen.entry((from, session.incarnation)).or_default();
         if (session.boot, sequence) <= *seen {
             return;
@@ -38,6 +39,7 @@ impl Roles {
         let refused = self.forwards.refused.get(&(from, group));
         let refused = refused.filter(|(of, _)| *of == session).map(|(_, attempt)| *attempt);
         let requester = Requester::Peer { node: from, session, token };
+        turn.local.asker = asker;
         let done = refused.is_none_or(|refused| attempt > refused)
             && with_work(command, |work| {
                 self.is_of(group, work) && self.try_here(turn, requester, group, work)

@@ -1,0 +1,134 @@
+//! Which leader wrote which part of the log: each epoch's first index, and the node that led it.
+//!
+//! It outlives the entries: the name (epoch, index) of an entry that is long gone from the log can
+//! still be told from that of one which another leader has put in its place.
+
+use crate::NodeId;
+use crate::version::EntryId;
+use crate::wire::{Read, Reader, Writer};
+use alloc::collections::VecDeque;
+
+/// Epochs that a group remembers. The oldest is forgotten first, and what it wrote can then no
+/// longer be told from what it did not.
+const EPOCHS_MAX: usize = 4096;
+
+/// One leadership's part of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reign {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its first entry.
+    pub first_index: u64,
+    /// Who led.
+    pub leader: NodeId,
+}
+
+/// The leaderships whose entries are in this node's log or were in it before it was shortened at
+/// its beginning; in the order of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Epochs {
+    reigns: VecDeque<Reign>,
+    /// Reigns that began at or before this index may be forgotten.
+    forgotten_up_to: u64,
+}
+
+impl Epochs {
+    /// The entry that opens an epoch is in the log.
+    pub fn open(&mut self, id: EntryId, leader: NodeId) {
+        if self.reigns.back().is_some_and(|newest| newest.epoch >= id.epoch) {
+            return;
+        }
+        self.reigns.push_back(Reign { epoch: id.epoch, first_index: id.index, leader });
+        if self.reigns.len() > EPOCHS_MAX {
+            self.reigns.pop_front();
+            self.forgotten_up_to = self.reigns.front().map_or(0, |reign| reign.first_index - 1);
+        }
+    }
+
+    /// The log was cut after an index.
+    pub fn cut(&mut self, last_kept: u64) {
+        while self.reigns.pop_back_if(|reign| reign.first_index > last_kept).is_some() {}
+    }
+
+    /// The leadership that wrote the log's entry at an index; `None` if that is forgotten, or if
+    /// the index is before the first leadership. The caller knows that the log reaches so far.
+    pub fn reign_at(&self, index: u64) -> Option<Reign> {
+        let after = self.reigns.partition_point(|reign| reign.first_index <= index);
+        self.reigns.get(after.checked_sub(1)?).copied()
+    }
+
+    /// Who led an epoch whose first entry is in the log.
+    pub fn leader_of(&self, epoch: u64) -> Option<NodeId> {
+        let place = self.reigns.binary_search_by_key(&epoch, |reign| reign.epoch).ok()?;
+        self.reigns.get(place).map(|reign| reign.leader)
+    }
+
+    /// Up to this index, what wrote an entry may be forgotten.
+    pub fn forgotten_up_to(&self) -> u64 {
+        self.forgotten_up_to
+    }
+
+    /// The reigns that began at or before an index, for an image of the state there.
+    pub fn up_to(&self, index: u64) -> Epochs {
+        let mut epochs = self.clone();
+        epochs.cut(index);
+        epochs
+    }
+
+    /// Writes the reigns.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        w.u64(self.forgotten_up_to);
+        w.u32(self.reigns.len() as u32);
+        for reign in &self.reigns {
+            w.u64(reign.epoch);
+            w.u64(reign.first_index);
+            w.u16(reign.leader.0);
+        }
+    }
+
+    /// Reads what [`Epochs::encode`] has written.
+    pub fn decode(r: &mut Reader<'_>) -> Read<Epochs> {
+        let mut epochs = Epochs { forgotten_up_to: r.u64()?, ..Epochs::default() };
+        for _ in 0..r.u32()? {
+            let (epoch, first_index, leader) = (r.u64()?, r.u64()?, r.node()?);
+            epochs.reigns.push_back(Reign { epoch, first_index, leader });
+        }
+        Ok(epochs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(epoch: u64, index: u64) -> EntryId {
+        EntryId { epoch, index }
+    }
+
+    #[test]
+    fn an_index_belongs_to_the_reign_before_it_until_that_is_cut() {
+        let mut epochs = Epochs::default();
+        epochs.open(id(1, 1), NodeId(0));
+        epochs.open(id(3, 5), NodeId(1));
+        let epoch_at = |epochs: &Epochs, index| epochs.reign_at(index).map(|reign| reign.epoch);
+        assert_eq!(
+            [0, 1, 4, 5, 9].map(|i| epoch_at(&epochs, i)),
+            [None, Some(1), Some(1), Some(3), Some(3)]
+        );
+        assert_eq!(epochs.leader_of(3), Some(NodeId(1)));
+        epochs.cut(4);
+        assert_eq!(epoch_at(&epochs, 9), Some(1));
+        assert_eq!(epochs.leader_of(3), None);
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten_and_says_so() {
+        let mut epochs = Epochs::default();
+        for epoch in 1..=EPOCHS_MAX as u64 + 2 {
+            epochs.open(id(epoch, 10 * epoch), NodeId(0));
+        }
+        assert_eq!(epochs.forgotten_up_to(), 29);
+        assert_eq!(epochs.reign_at(29), None);
+        assert_eq!(epochs.reign_at(30).map(|reign| reign.epoch), Some(3));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a script's `keyspace` and `timing` lines stand for.
+
+use crate::options::group;
+use replication::DatacenterId;
+use replication::keyspace::{
+    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks, Model,
+    MultiLeader, Reads,
+};
+use replication::node::Timing;
+
+/// Timeouts that keep stories short, where the script does not say others.
+pub fn timing_of(said: &[(String, u64)]) -> Result<Timing, String> {
+    let mut timing = Timing {
+        heartbeat_interval_us: 30_000,
+        election_timeout_us: 200_000,
+        leader_wait_us: 2_000_000,
+        forward_timeout_us: 2_000_000,
+    };
+    for (name, duration_us) in said {
+        match name.as_str() {
+            "heartbeat" => timing.heartbeat_interval_us = *duration_us,
+            "election" => timing.election_timeout_us = *duration_us,
+            _ => return Err(format!("there is no timing called {name}")),
+        }
+    }
+    Ok(timing)
+}
+
+/// The keyspace's model with its options.
+pub fn model_of(
+    name: &str,
+    options: &[(String, String)],
+    nodes: usize,
+    datacenters: usize,
+) -> Result<Model, String> {
+    let mut acks = Acks::Majority;
+    let mut failover = Failover::Safe;
+    let mut reads = Reads::Leader;
+    let mut missing_acks = MissingAcks::Error;
+    let mut durability = Durability::Fsync;
+    let (mut n, mut w, mut r) = (3u8, 2u8, 2u8);
+    for (option, value) in options {
+        let wrong = || format!("{option}={value}");
+        let number = || value.parse::<u8>().map_err(|_| wrong());
+        match (option.as_str(), value.as_str()) {
+            ("acks", "async") => acks = Acks::Async,
+            ("acks", "semi-sync") => acks = Acks::SemiSync,
+            ("acks", "sync") => acks = Acks::Sync,
+            ("acks", "majority") => acks = Acks::Majority,
+            ("acks", _) => acks = Acks::Exactly(number()?),
+            ("failover", "safe") => failover = Failover::Safe,
+            ("failover", "available") => failover = Failover::Available,
+            ("reads", "leader") => reads = Reads::Leader,
+            ("reads", "follower") => reads = Reads::Follower,
+            ("when-acks-are-missing", "error") => missing_acks = MissingAcks::Error,
+            ("when-acks-are-missing", "block") => missing_acks = MissingAcks::Block,
+            ("durability", "fsync") => durability = Durability::Fsync,
+            ("durability", "interval-1s") => durability = Durability::Interval,
+            ("n", _) => n = number()?,
+            ("w", _) => w = number()?,
+            ("r", _) => r = number()?,
+            _ => return Err(wrong()),
+        }
+    }
+    let mut group = group(nodes as u8, acks, failover);
+    group.reads = reads;
+    group.missing_acks = missing_acks;
+    group.durability = durability;
+    match name {
+        "leader-follower" => Ok(Model::LeaderFollower(LeaderFollower {
+            home: DatacenterId(0),
+            partitions: 1,
+            group,
+        })),
+        "multi-leader" => Ok(Model::MultiLeader(MultiLeader {
+            datacenters: (0..datacenters).map(|number| DatacenterId(number as u8)).collect(),
+            partitions: 1,
+            group,
+            conflicts: Conflicts::LastWriteWins,
+        })),
+        "leaderless" => Ok(Model::Leaderless(Leaderless {
+            partitions: 1,
+            n,
+            w,
+            r,
+            durability,
+            timeout_ms: 400,
+        })),
+        _ => Err(format!("there is no model called {name}")),
+    }
+}
