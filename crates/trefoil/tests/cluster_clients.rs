@@ -211,9 +211,11 @@ fn while_nobody_leads_the_map_names_who_lives() {
         info(&mut client).starts_with("cluster_state:fail\r\n").then_some(())
     });
     assert!(info(&mut client).contains("cluster_slots_fail:16384\r\n"));
-    let told = slots(&mut client);
-    assert_eq!((told[0].0, told[0].1), (0, 16383), "no slot is ever missing");
-    assert_eq!(told[0].2, [other.client.as_str()]);
+    eventually("only the node that lives is named", || {
+        let told = slots(&mut client);
+        assert_eq!((told[0].0, told[0].1), (0, 16383), "no slot is ever missing");
+        (told[0].2 == [other.client.as_str()]).then_some(())
+    });
     let nodes: String = client.call("CLUSTER", &["NODES"]).unwrap();
     let line = |node: &Node| nodes.lines().find(|line| line.contains(&node.client)).unwrap();
     assert!(line(&other).contains(" myself,master "), "{nodes}");
@@ -266,23 +268,26 @@ fn partitions_and_readers_at_followers() {
 #[test]
 fn a_rehearsal_counts_the_silence_of_a_stopped_leader() {
     let cluster = Cluster::start(&THREE);
-    let (leader, other) = leader_and_other(&cluster);
-    let rehearse = |timeout: &str| {
-        let output = run(&["rehearse", "--timeout", timeout, "--addr", &other.client]);
+    let rehearse = |timeout: &str, asked: &Node| {
+        let output = run(&["rehearse", "--timeout", timeout, "--addr", &asked.client]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let paused = Instant::now();
-    support::signal("-STOP", leader.pid);
-    // A silence of a certain length is what is made here.
-    while paused.elapsed() < Duration::from_millis(450) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    support::signal("-CONT", leader.pid);
-    eventually("both followers have noted it", || {
-        (!rehearse("210ms").contains("at most 0 needless")).then_some(())
+    // On a busy machine another node may lead by the time that the first one is stopped.
+    eventually("both followers have noted a leader's silence", || {
+        let (leader, other) = leader_and_other(&cluster);
+        support::signal("-STOP", leader.pid);
+        let stopped = Instant::now();
+        while stopped.elapsed() < Duration::from_millis(450) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        support::signal("-CONT", leader.pid);
+        let text = rehearse("210ms", &other);
+        (!text.contains("at most 0 needless")).then_some(())
     });
-    assert!(rehearse("1000s").contains("at most 0 needless"));
+    let (_, other) = leader_and_other(&cluster);
+    let text = rehearse("1000s", &other);
+    assert!(text.contains("at most 0 needless") && text.contains("at 600 ms (now)"), "{text}");
     for wrong in ["1h", "20ms"] {
         let output = run(&["rehearse", "--timeout", wrong, "--addr", &other.client]);
         assert!(!output.status.success(), "{wrong}");
