@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 /// [`crate::observe::Observations::count`] was given.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// Faults and clients of every model: what is counted, and within how many seeds it must have happened. Ten
-/// times as many as it takes on average, at least, so that no change of the core that merely moves
-/// the seeds makes a set fail.
+/// Faults and clients of every model: what is counted, and within how many seeds it must have
+/// happened. So many that it happens about ten times in them, so that a change of the core that
+/// merely moves the seeds makes no set fail.
 const EVERYWHERE: &[(&str, u64)] = &[
     ("all keys", 100),
     ("bridge", 100),

@@ -179,13 +179,15 @@ fn is_whole(cluster: &Cluster) -> bool {
 }
 
 /// Whether all members of every group hold durably the same log, in the same epoch, and nobody has
-/// anything that is not synced.
+/// anything that is not synced. All of them have an entry of that epoch, so that its election is
+/// over for everybody: a vote that is forgotten now cannot be given again.
 fn all_hold_all(cluster: &Cluster) -> bool {
     let nodes: Vec<&Node> = cluster.servers.iter().filter_map(Server::node).collect();
     let mut groups = std::collections::BTreeMap::new();
     let same = nodes.iter().flat_map(|node| node.groups()).all(|group| {
         let held = (group.last(), group.epoch(), group.commit());
-        *groups.entry(group.id).or_insert(held) == held
+        let elected = held.0.epoch == held.1 && held.0.index == held.2;
+        elected && *groups.entry(group.id).or_insert(held) == held
     });
     same && nodes.len() == cluster.servers.len()
         && cluster.servers.iter().all(|server| server.disk.is_idle())

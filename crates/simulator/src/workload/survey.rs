@@ -60,15 +60,14 @@ impl Survey {
 
     /// Its next command.
     pub(super) fn arguments(&self, random: &mut Random) -> Vec<String> {
-        let words = match &self.how {
+        match &self.how {
             How::Scan(cursor) => {
                 let count = random.range(1, 8).to_string();
                 vec![String::from("SCAN"), cursor.clone(), String::from("COUNT"), count]
             }
             How::Keys => vec![String::from("KEYS"), String::from("*")],
             How::Count => vec![String::from("DBSIZE")],
-        };
-        words
+        }
     }
 
     /// Takes in a reply; says whether it has ended. `None`: it was no answer.
