@@ -112,7 +112,9 @@ impl Group {
         self.voted_for = Some(turn.local.me);
         self.leader = None;
         self.forget_matched();
-        self.reset_election_timer(turn);
+        if handed_over.is_some() {
+            self.reset_election_timer(turn);
+        }
         let vote_position = self.write_vote(turn);
         let votes = BTreeSet::new();
         self.role = Role::Candidate(Candidate { asking: false, votes, vote_position, handed_over });

@@ -243,7 +243,7 @@ impl Group {
             Body::Mismatch { previous, hint } => {
                 self.on_mismatch(turn, from, incarnation, previous, hint);
             }
-            Body::TakeOver => self.on_take_over(turn, from),
+            Body::TakeOver => self.on_take_over(turn),
             Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
             Body::SnapshotWanted { snapshot, next_slot } => {
                 self.on_snapshot_wanted(turn, from, snapshot, next_slot);

@@ -106,11 +106,10 @@ impl Group {
         self.say(turn, to, Body::TakeOver);
     }
 
-    /// The leader of this epoch has chosen this node.
-    pub(super) fn on_take_over(&mut self, turn: &mut Turn<'_>, from: NodeId) {
-        let follows = matches!(self.role, Role::Follower) && self.leader == Some(from);
+    /// The leader of this epoch has chosen this node, which may have missed it in the meantime.
+    pub(super) fn on_take_over(&mut self, turn: &mut Turn<'_>) {
         let epoch = self.epoch;
-        if follows
+        if !self.leads()
             && self.is_voter(turn)
             && !self.has_promised(turn, Some(epoch))
             && self.stalled_for_us(turn).is_none()

@@ -1,7 +1,7 @@
 //! CLUSTER NODES, INFO and MYID: the nodes one by one, and whether all slots are served.
 
 use super::described;
-use crate::peers::frame::cluster_digest;
+use replication::frame::cluster_digest;
 use crate::session::Session;
 use replication::NodeId;
 use replication::keyspace::SLOTS;
