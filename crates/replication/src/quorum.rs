@@ -77,12 +77,7 @@ mod tests {
     use super::*;
 
     fn quorum(replicas: u8, acks: Acks, failover: Failover) -> Quorum {
-        Quorum::of(&GroupOptions {
-            replicas,
-            acks,
-            failover,
-            ..GroupOptions::defaults(replicas)
-        })
+        Quorum::of(&GroupOptions { replicas, acks, failover, ..GroupOptions::defaults(replicas) })
     }
 
     #[test]

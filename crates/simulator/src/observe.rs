@@ -134,7 +134,10 @@ impl Observations {
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
         }
-        if !matches!(event, Event::Committed { .. } | Event::EpochRefused { .. } | Event::LeaseReads { .. }) {
+        if !matches!(
+            event,
+            Event::Committed { .. } | Event::EpochRefused { .. } | Event::LeaseReads { .. }
+        ) {
             self.events.push((node, event.clone()));
         }
     }

@@ -20,10 +20,10 @@
 //! on clocks; writes never do: they are fenced by the epoch at every follower.
 
 use super::{Group, Role};
+use crate::Event;
 use crate::mutant::Mutant;
 use crate::node::Timing;
 use crate::turn::Turn;
-use crate::Event;
 use alloc::vec::Vec;
 
 /// A follower's word: no vote until then.
@@ -127,9 +127,7 @@ impl Group {
     /// can happen.
     pub(super) fn holds_lease(&self, turn: &Turn<'_>) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        self.may_hold_lease()
-            && self.is_serving()
-            && turn.now.monotonic_us < leader.lease.until_us
+        self.may_hold_lease() && self.is_serving() && turn.now.monotonic_us < leader.lease.until_us
     }
 
     /// The reads of this turn, all of them evaluated before `now` was read: with a lease they are

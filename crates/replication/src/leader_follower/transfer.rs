@@ -93,8 +93,7 @@ impl Group {
         let is_drained = handover.order.asked.is_none() || leader.held.is_idle();
         let last = self.log.last_index();
         let has_all = leader.progress.get(&handover.order.to).is_some_and(|progress| {
-            progress.durable >= last
-                && self.voters.counts(handover.order.to, progress.incarnation)
+            progress.durable >= last && self.voters.counts(handover.order.to, progress.incarnation)
         });
         if handover.is_told || !is_drained || !has_all {
             return;
