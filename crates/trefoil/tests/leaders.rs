@@ -55,7 +55,8 @@ fn a_switchover_under_load_loses_nothing_and_nobody_hears_an_error() {
     let (mut leader, mut epoch) = leader_and_epoch(&cluster, &nodes[0]);
     let stop = AtomicBool::new(false);
     let told: u64 = std::thread::scope(|scope| {
-        let count = |node| scope.spawn(|| count_up(node, "user:counter", &stop));
+        let stop = &stop;
+        let count = |node| scope.spawn(move || count_up(node, "user:counter", stop));
         let counters: Vec<_> = nodes.iter().map(count).collect();
         for number in 0..SWITCHOVERS {
             let to = nodes.iter().filter(|node| node.name != leader.name).nth(number % 2).unwrap();

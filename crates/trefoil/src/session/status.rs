@@ -119,7 +119,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         };
         let _ = write!(
             text,
-            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\"since\":{},\"why\":{}",
+            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
+             \"since\":{},\"why\":{}",
             here.epoch,
             here.last_index,
             here.commit,
