@@ -31,6 +31,13 @@ pub fn check<'a>(key: &str, operations: impl Iterator<Item = &'a Operation>) -> 
     }
 }
 
+/// Whether there are too many orders to look at: [`check`] then passes without a verdict.
+pub fn gives_up<'a>(operations: impl Iterator<Item = &'a Operation>) -> bool {
+    let mut operations: Vec<&Operation> = operations.filter(|o| matters(o)).collect();
+    operations.sort_by_key(|operation| operation.invoked_us);
+    search(&operations, None) == Search::GaveUp
+}
+
 /// Reads without an answer and commands without an effect tell nothing.
 fn matters(operation: &Operation) -> bool {
     match operation.outcome {

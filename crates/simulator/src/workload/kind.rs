@@ -85,7 +85,8 @@ impl Kind {
         (Kind::Register, 0)
     }
 
-    fn key(self, number: u64) -> String {
+    /// The name of one key of this kind.
+    pub fn key(self, number: u64) -> String {
         let word = Kind::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word);
         format!("{word}:{number}")
     }
@@ -103,7 +104,8 @@ impl Kind {
         matches!(self, Kind::Register | Kind::Pair)
     }
 
-    pub(super) fn action(self, value: String, random: &mut Random) -> Action {
+    /// Something that may be done with such a key; `value` is one that nobody else writes.
+    pub fn action(self, value: String, random: &mut Random) -> Action {
         let dice = random.range(0, 100);
         match self {
             Kind::Register if dice < 50 => Action::Set(value),
