@@ -150,6 +150,9 @@ fn apply(value: &Option<String>, operation: &Operation, must: bool) -> Option<Op
             let new = format!("{}{tail}", old.unwrap_or(""));
             fits(Answer::Number(new.len() as i64)).then_some(Some(new))
         }
+        Action::Clear => fits(Answer::Ok).then_some(None),
+        // Nobody knows when it goes: keys that fade have a checker of their own.
+        Action::SetFor(_, _) | Action::ExpireIn(_) => None,
         Action::Increment(by) => {
             let sum = old.unwrap_or("0").parse::<i64>().ok()? + by;
             fits(Answer::Number(sum)).then(|| Some(sum.to_string()))

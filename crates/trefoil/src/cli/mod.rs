@@ -3,6 +3,7 @@
 mod check;
 mod dev;
 mod explain;
+mod rehearse;
 mod serve;
 mod status;
 
@@ -35,6 +36,8 @@ enum Task {
     Check(check::Options),
     /// Show a cluster as one of its nodes sees it.
     Status(status::Options),
+    /// Say how many failovers another election timeout would have caused in the last day.
+    Rehearse(rehearse::Options),
     /// Say what each keyspace of a configuration file guarantees.
     Explain(explain::Options),
 }
@@ -52,6 +55,7 @@ pub fn run() -> ExitCode {
         }
         Task::Check(options) => check::run(&options),
         Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Rehearse(options) => rehearse::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {

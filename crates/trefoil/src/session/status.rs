@@ -130,16 +130,16 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
     text
 }
 
-fn name_of(session: &Session<'_>, node: NodeId) -> String {
+pub(super) fn name_of(session: &Session<'_>, node: NodeId) -> String {
     quoted(session.state.cluster.member(node).map_or("", |member| &member.name))
 }
 
-fn joined(parts: impl Iterator<Item = String>) -> String {
+pub(super) fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
 /// A JSON string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

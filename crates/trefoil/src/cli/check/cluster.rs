@@ -55,6 +55,7 @@ impl Keyspace {
         Promises {
             acknowledged_survives: self.quorum.acknowledged_survives(),
             linearizable: leader_reads && self.quorum.commit <= self.quorum.acks,
+            flushes: false,
         }
     }
 
