@@ -16,8 +16,10 @@ pub struct Report {
     pub values: BTreeMap<String, String>,
     /// How many entries concern the workload's keys, by what was said of them.
     pub by_status: BTreeMap<String, usize>,
-    /// Nodes that did not tell.
-    pub silent: Vec<String>,
+    /// How many entries at most a leader took with it that has not been heard since.
+    pub unheard: u64,
+    /// Nodes that did not tell, or did not tell all.
+    pub silent: BTreeSet<String>,
 }
 
 /// Asks every node.
@@ -32,13 +34,13 @@ pub fn ask_all(workload: &Workload) -> Report {
             Ok(Some(entries)) => {
                 report.exists = true;
                 for entry in entries {
-                    // One node may tell another's report, too.
+                    // Each node tells all nodes' reports.
                     if seen.insert(entry.clone()) {
                         report.add(&entry, &workload.key_prefix);
                     }
                 }
             }
-            Err(error) => report.silent.push(format!("{}: {error}", target.name)),
+            Err(error) => drop(report.silent.insert(format!("{}: {error}", target.name))),
         }
     }
     report
@@ -48,15 +50,22 @@ type Entry = BTreeMap<String, String>;
 
 impl Report {
     fn add(&mut self, entry: &Entry, key_prefix: &str) {
-        let field = |names: &[&str]| names.iter().find_map(|name| entry.get(*name));
-        if !field(&["key"]).is_some_and(|key| key.starts_with(key_prefix)) {
+        let field = |name: &str| entry.get(name).map_or("", String::as_str);
+        match field("kind") {
+            "unheard" if key_prefix.starts_with(field("keyspace")) => {
+                self.unheard += field("at_most").parse().unwrap_or(0);
+            }
+            "unreachable" => drop(self.silent.insert(field("node").to_owned())),
+            "more" => drop(self.silent.insert(format!("{} more lost writes", field("count")))),
+            _ => {}
+        }
+        if !field("key").starts_with(key_prefix) {
             return;
         }
-        let status = field(&["status"]).cloned().unwrap_or_default();
+        let status = field("status").to_owned();
         *self.by_status.entry(status.clone()).or_default() += 1;
         // A change is a whole record: of a list, its last value is what was appended.
-        let written =
-            field(&["new", "value", "new-value"]).and_then(|v| tokens(v.as_bytes()).pop());
+        let written = tokens(field("new").as_bytes()).pop();
         if let Some(value) = written {
             self.values.insert(value, status);
         }
@@ -108,5 +117,10 @@ mod tests {
         report.add(&entry(&reply), "user:another:");
         assert_eq!(report.values.get("~b;").map(String::as_str), Some("maybe"));
         assert_eq!((report.values.len(), report.by_status.get("maybe")), (1, Some(&1)));
+        let unheard = ["kind", "unheard", "keyspace", "user:", "at_most", "7"];
+        report.add(&entry(&Reply::Array(unheard.into_iter().map(bulk).collect())), "user:run:");
+        let silent = ["kind", "unreachable", "node", "n2"];
+        report.add(&entry(&Reply::Array(silent.into_iter().map(bulk).collect())), "user:run:");
+        assert_eq!((report.unheard, report.silent.contains("n2")), (7, true));
     }
 }
