@@ -22,8 +22,8 @@ pub struct Report {
     pub silent: BTreeSet<String>,
 }
 
-/// Asks every node.
-pub fn ask_all(workload: &Workload) -> Report {
+/// Asks every node about a keyspace.
+pub fn ask_all(workload: &Workload, prefix: &str) -> Report {
     let mut report = Report::default();
     let mut seen = BTreeSet::new();
     for target in &workload.targets {
@@ -36,7 +36,7 @@ pub fn ask_all(workload: &Workload) -> Report {
                 for entry in entries {
                     // Each node tells all nodes' reports.
                     if seen.insert(entry.clone()) {
-                        report.add(&entry, &workload.key_prefix);
+                        report.add(&entry, prefix, &workload.key_prefix);
                     }
                 }
             }
@@ -49,10 +49,10 @@ pub fn ask_all(workload: &Workload) -> Report {
 type Entry = BTreeMap<String, String>;
 
 impl Report {
-    fn add(&mut self, entry: &Entry, key_prefix: &str) {
+    fn add(&mut self, entry: &Entry, prefix: &str, key_prefix: &str) {
         let field = |name: &str| entry.get(name).map_or("", String::as_str);
         match field("kind") {
-            "unheard" if key_prefix.starts_with(field("keyspace")) => {
+            "unheard" if field("keyspace") == prefix => {
                 self.unheard += field("at_most").parse().unwrap_or(0);
             }
             "unreachable" => drop(self.silent.insert(field("node").to_owned())),
@@ -113,14 +113,22 @@ mod tests {
         let fields = ["id", "1", "key", "user:run:list:1", "new", "~a;~b;", "status", "maybe"];
         let reply = Reply::Array(fields.into_iter().map(bulk).collect());
         let mut report = Report::default();
-        report.add(&entry(&reply), "user:run:");
-        report.add(&entry(&reply), "user:another:");
+        report.add(&entry(&reply), "user:", "user:run:");
+        report.add(&entry(&reply), "user:", "user:another:");
         assert_eq!(report.values.get("~b;").map(String::as_str), Some("maybe"));
         assert_eq!((report.values.len(), report.by_status.get("maybe")), (1, Some(&1)));
         let unheard = ["kind", "unheard", "keyspace", "user:", "at_most", "7"];
-        report.add(&entry(&Reply::Array(unheard.into_iter().map(bulk).collect())), "user:run:");
+        report.add(
+            &entry(&Reply::Array(unheard.into_iter().map(bulk).collect())),
+            "user:",
+            "user:run:",
+        );
         let silent = ["kind", "unreachable", "node", "n2"];
-        report.add(&entry(&Reply::Array(silent.into_iter().map(bulk).collect())), "user:run:");
+        report.add(
+            &entry(&Reply::Array(silent.into_iter().map(bulk).collect())),
+            "user:",
+            "user:run:",
+        );
         assert_eq!((report.unheard, report.silent.contains("n2")), (7, true));
     }
 }
