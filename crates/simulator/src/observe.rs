@@ -113,6 +113,9 @@ impl Observations {
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
+            Event::AcknowledgedBelow { .. } => self.count("degraded"),
+            Event::DegradeOpened { .. } => self.count("degrade opened"),
+            Event::DegradeClosed { .. } => self.count("degrade closed"),
             Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
             Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");

@@ -6,7 +6,7 @@ use crate::disk::Pace;
 use crate::network::Weather;
 use replication::keyspace::{
     Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
-    Leaderless, Member, MissingAcks, Model, MultiLeader, Reads,
+    Leaderless, Member, Model, MultiLeader,
 };
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
@@ -230,15 +230,8 @@ pub fn cluster_of(datacenters: &[&str], nodes: usize, model: Model, secret: u64)
 
 /// How a group replicates, with short timeouts.
 pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
-    GroupOptions {
-        replicas,
-        acks,
-        failover,
-        missing_acks: MissingAcks::Error,
-        ack_timeout_ms: 400,
-        reads: Reads::Leader,
-        durability: Durability::Fsync,
-    }
+    let ack_timeout_ms = 400;
+    GroupOptions { acks, failover, ack_timeout_ms, ..GroupOptions::defaults(replicas) }
 }
 
 fn leader_follower(random: &mut Random) -> Cluster {

@@ -149,6 +149,20 @@ fn explain_missing_acks(options: &GroupOptions, quorum: &Quorum, lines: &mut Vec
              within {timeout_ms} ms is answered -UNKNOWN; it may survive or not.",
             quorum.replicas
         ),
+        MissingAcks::Degrade if quorum.degraded() < needed => format!(
+            "when-acks-are-missing = degrade: a write that does not have {needed} of {} copies \
+             within {timeout_ms} ms is acknowledged when it is committed, with {} copies or more; \
+             TF.DEGRADED LIST says from which write to which that happened. With fewer it is \
+             answered -UNKNOWN.",
+            quorum.replicas,
+            quorum.degraded()
+        ),
+        MissingAcks::Degrade => format!(
+            "when-acks-are-missing = degrade can do nothing here: acks are lowered to the C = {} \
+             copies of a committed write at most, and A = {needed} is not more. A write that does \
+             not have them within {timeout_ms} ms is answered -UNKNOWN.",
+            quorum.commit
+        ),
         MissingAcks::Block => format!(
             "when-acks-are-missing = block: a write that does not have {needed} of {} copies waits \
              until it has them, or until its leader no longer leads (-UNKNOWN).",

@@ -76,6 +76,23 @@ impl Effects for Sink {
                     last_kept.epoch, last_kept.index
                 ));
             }
+            Event::AcknowledgedBelow { .. } => self.counts.degraded_writes += 1,
+            Event::DegradeOpened { group, first } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "DEGRADED: acks of {group} are missing; writes from epoch {} index {} on may \
+                     be acknowledged with fewer than declared",
+                    first.epoch, first.index
+                ));
+            }
+            Event::DegradeClosed { group, last, writes } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "acks of {group} are as declared again; {writes} writes up to epoch {} index \
+                     {} may have had fewer",
+                    last.epoch, last.index
+                ));
+            }
             Event::SnapshotInstalled { group, up_to } => {
                 let group = self.group(*group);
                 operator_log::line(format_args!("snapshot of {group} installed up to {up_to}"));

@@ -69,7 +69,10 @@ fn what_the_cluster_is_asked() {
         assert_eq!(parsed.unwrap().action, Action::Scan(scan));
     });
     with_line("WAIT -1 100", |parsed| {
-        assert_eq!(parsed.unwrap().action, Action::Wait { replicas: 0, timeout_ms: 100 });
+        assert_eq!(
+            parsed.unwrap().action,
+            Action::Wait { replicas: 0, timeout_ms: 100, local: None }
+        );
     });
     for line in ["FLUSHALL", "flushdb ASYNC", "flushall sync"] {
         with_line(line, |parsed| assert_eq!(parsed.unwrap().action, Action::Flush));
@@ -97,7 +100,7 @@ fn deadlines_in_milliseconds() {
 fn options_of_one_command() {
     with_line("TF.WITH w 3 R 1 -- SET k v", |parsed| {
         let command = parsed.unwrap();
-        assert_eq!(command.with, With { w: Some(3), r: Some(1) });
+        assert_eq!(command.with, With { w: Some(3), r: Some(1), ..With::default() });
         assert!(matches!(command.action, Action::Key(KeyCommand { key: b"k", .. })));
     });
     with_line("tf.with -- GET k", |parsed| assert_eq!(parsed.unwrap().with, With::default()));
