@@ -1,5 +1,9 @@
 //! What clients did and what they were told: the only thing that most checkers look at.
 
+use crate::copies::Count;
+use crate::outcomes::Question;
+use replication::keyspace::{AckLevel, Acks};
+use replication::version::EntryId;
 use replication::{DatacenterId, NodeId, Reply};
 
 /// One command of one client, from its call to its reply.
@@ -23,6 +27,10 @@ pub struct Operation {
     pub returned_us: u64,
     /// What it learnt.
     pub outcome: Outcome,
+    /// What it said for itself about acks, if anything.
+    pub asked: Option<(Acks, AckLevel)>,
+    /// Of an acknowledged write whose entry is known: that, and who had it when its OK came.
+    pub copies: Option<(EntryId, Count)>,
 }
 
 /// What a client asks for. Written values are unique in a run.
@@ -170,6 +178,8 @@ pub fn is_indefinite(error: &str) -> bool {
 pub struct History {
     /// The operations.
     pub operations: Vec<Operation>,
+    /// What clients asked about writes whose outcome was open, in the order of the answers.
+    pub questions: Vec<Question>,
 }
 
 impl History {

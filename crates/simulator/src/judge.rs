@@ -1,13 +1,15 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, counters, leadership, lost_writes, quorum_reads, superseded, wgl, zones,
+    Verdict, acks, counters, leadership, lost_writes, outcomes, quorum_reads, superseded, wgl,
+    zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
 use crate::options::{ModelName, Options};
+use crate::promises;
 use crate::workload::Kind;
-use replication::quorum;
+use replication::quorum::{self, Quorum};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What every key reads in the end.
@@ -18,6 +20,9 @@ pub type End = BTreeMap<String, Option<String>>;
 /// # Errors
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
+    outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+    acks_mean_copies(options, history, seen)?;
+    let history = &*promises::without_weak_oks(options, history);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
     leadership::committed_prefix(&seen.commits)?;
     leadership::exactly_once(&seen.commits)?;
@@ -43,6 +48,15 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     Ok(())
 }
 
+/// Where an entry's name tells its group: with one partition.
+fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -> Verdict {
+    let Some(group) = promises::group_of(options).filter(|_| partitions(options) == 1) else {
+        return Ok(());
+    };
+    acks::check_below(&seen.below, &Quorum::of(group))?;
+    acks::check(history.operations.iter(), group, &seen.below)
+}
+
 fn partitions(options: &Options) -> u16 {
     options.plan.cluster.keyspaces.first().map_or(0, |keyspace| keyspace.partitions())
 }
@@ -53,7 +67,10 @@ fn leader_follower(options: &Options, history: &History, key: &str, end: Option<
     match Kind::of(key) {
         Some(Kind::Register) if linearizable => zones::check(key, history.of(key)),
         Some(Kind::List) => {
-            lost_writes::check(key, history.of(key), end, survives)?;
+            let group = promises::group_of(options);
+            let must_survive =
+                |o: &Operation| group.is_some_and(|group| promises::survives(o, group));
+            lost_writes::check(key, history.of(key), end, must_survive)?;
             // What is not in the list in the end was never in it: fewer orders to look at.
             let lost = |o: &&Operation| {
                 !o.is_done() && o.action.value().is_some_and(|v| !end.unwrap_or("").contains(v))

@@ -4,6 +4,7 @@
 use crate::cluster::Plan;
 use crate::disk::Pace;
 use crate::network::Weather;
+use crate::promises::{self, Ways};
 use replication::keyspace::{
     Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
     Leaderless, Member, Model, MultiLeader,
@@ -95,6 +96,8 @@ pub struct Options {
     pub safety_us: u64,
     /// Whether clients send several commands at once.
     pub pipelines: bool,
+    /// How writers are acknowledged, where it is in a special way.
+    pub ways: Ways,
 }
 
 impl Options {
@@ -107,9 +110,10 @@ impl Options {
             ModelName::MultiLeader => multi_leader(&mut random),
             ModelName::Leaderless => leaderless(&mut random),
         };
-        families.wipes &= survives_a_wipe(&cluster);
         let mut cluster = cluster;
-        if seed.is_multiple_of(INTERVAL_SEEDS) {
+        let ways = promises::vary(seed, &mut cluster);
+        families.wipes &= survives_a_wipe(&cluster);
+        if seed.is_multiple_of(INTERVAL_SEEDS) && !ways.degrade {
             set_durability(&mut cluster, Durability::Interval);
             families.power = false;
         }
@@ -130,6 +134,7 @@ impl Options {
             operations: random.range(100, 260) as usize,
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
+            ways,
         }
     }
 
@@ -161,6 +166,10 @@ impl fmt::Display for Options {
             write!(f, ", n={n} w={w} r={r}")?;
         }
         write!(f, ", {} clients, {} commands", self.clients, self.operations)?;
+        if let Some(group) = promises::group_of(self) {
+            let (missing, level) = (group.missing_acks, group.ack_level);
+            write!(f, "\nmissing acks: {missing}, ack level: {level}, {:?}", self.ways)?;
+        }
         write!(f, "\n{:?}\n{:?}", self.families, self.plan.weather)?;
         write!(f, "\n{:?}\n{:?}\n{:?}", self.plan.timing, self.plan.limits, self.plan.pace)
     }

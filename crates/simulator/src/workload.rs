@@ -2,9 +2,16 @@
 //! thinks, and turns to another node after an error or a timeout.
 
 use crate::cluster::{Cluster, Timer};
+use crate::copies::Count;
 use crate::history::{Action, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
+use crate::outcomes::{self, Question};
+use crate::promises;
+use replication::keyspace::Model;
+use replication::keyspace::slot::slot_of;
 use replication::random::Random;
+use replication::token::{Token, cluster_number};
+use replication::version::EntryId;
 use replication::{ClientId, DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
 
@@ -74,6 +81,10 @@ struct Client {
     node: NodeId,
     /// By their numbers on the connection: places in the history.
     waiting: BTreeMap<u64, usize>,
+    /// The same for questions about writes whose outcome was open: places in `held`.
+    asking: BTreeMap<u64, usize>,
+    /// The tokens that it holds: places in `held`.
+    tokens: Vec<usize>,
     /// Only the timer with this number counts.
     timer: u64,
     values: u64,
@@ -92,6 +103,12 @@ pub struct Workload {
     patient: bool,
     pipelines: bool,
     kinds: Vec<(Kind, u64)>,
+    /// Writes whose outcome was open: the word, what it stands for, and the operation.
+    pub held: Vec<(String, Token, usize)>,
+    /// The cluster's number in its tokens.
+    cluster: u32,
+    /// Where clients say for themselves what their writes wait for: the replicas.
+    own_acks: Option<u8>,
 }
 
 impl Workload {
@@ -113,6 +130,11 @@ impl Workload {
             patient: false,
             pipelines: options.pipelines,
             kinds,
+            held: Vec::new(),
+            cluster: cluster_number(&options.plan.cluster),
+            own_acks: promises::group_of(options)
+                .filter(|_| options.ways.own)
+                .map(|group| group.replicas),
         };
         for _ in 0..options.clients {
             workload.add_client(cluster, options.model == ModelName::MultiLeader);
@@ -129,6 +151,8 @@ impl Workload {
             connection: None,
             node,
             waiting: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            tokens: Vec::new(),
             timer: 0,
             values: 0,
             stays_in,
@@ -144,7 +168,7 @@ impl Workload {
 
     /// How many commands wait for their answers.
     pub fn waiting(&self) -> usize {
-        self.clients.iter().map(|client| client.waiting.len()).sum()
+        self.clients.iter().map(|client| client.waiting.len() + client.asking.len()).sum()
     }
 
     /// From now on nobody gives a command, and nobody gives up waiting.
@@ -159,7 +183,7 @@ impl Workload {
         if client.timer != timer {
             return;
         }
-        if !client.waiting.is_empty() {
+        if !client.waiting.is_empty() || !client.asking.is_empty() {
             if !self.patient {
                 if let Some(connection) = client.connection {
                     cluster.hang_up(connection);
@@ -187,6 +211,10 @@ impl Workload {
         if client.connection != Some(connection) {
             return;
         }
+        if let Some(held) = client.asking.remove(&sequence) {
+            self.answered(held, reply, cluster);
+            return self.think(number, cluster);
+        }
         let Some(place) = client.waiting.remove(&sequence) else { return };
         let now_us = cluster.now_us;
         if let Some(operation) = self.history.operations.get_mut(place) {
@@ -194,6 +222,13 @@ impl Workload {
             if let Outcome::Unknown(error) = &operation.outcome {
                 let what = if error.starts_with("PARTIAL") { "-PARTIAL" } else { "-UNKNOWN" };
                 cluster.observations.count(what);
+            }
+            if operation.is_done() && operation.action.is_write() {
+                operation.copies = copies_now(operation, cluster);
+            }
+            if let Some((word, token)) = outcomes::token_in(operation, self.cluster) {
+                client.tokens.push(self.held.len());
+                self.held.push((word, token, place));
             }
             cluster.trace.line(now_us, || {
                 format!("client {number}: {:?} -> {:?}", operation.action, operation.outcome)
@@ -209,6 +244,39 @@ impl Workload {
         }
     }
 
+    /// A question about a write was answered.
+    pub fn answered(&mut self, held: usize, reply: &Reply<'_>, cluster: &mut Cluster) {
+        let Some((_, token, operation)) = self.held.get(held) else { return };
+        let answer = outcomes::words_of(reply);
+        for what in ["COMMITTED", "LOST", "PENDING"] {
+            if answer == what {
+                cluster.observations.count(what);
+            }
+        }
+        cluster.trace.line(cluster.now_us, || format!("outcome of {:?}: {answer}", token.id));
+        self.history.questions.push(Question { token: *token, operation: *operation, answer });
+    }
+
+    /// Sometimes a client asks what has become of a write instead of giving its next command.
+    fn ask(&mut self, number: usize, cluster: &mut Cluster) -> bool {
+        let Some(client) = self.clients.get_mut(number) else { return false };
+        if client.tokens.is_empty() || !cluster.random.chance(outcomes::ASK_PERCENT) {
+            return false;
+        }
+        let place = cluster.random.range(0, client.tokens.len() as u64) as usize;
+        let Some(held) = client.tokens.get(place).copied() else { return false };
+        let Some((word, ..)) = self.held.get(held) else { return false };
+        let words = vec![String::from("TF.OUTCOME"), word.clone()];
+        let connection = self.connection(number, cluster);
+        let sequence = cluster.request(connection, words);
+        if let Some(client) = self.clients.get_mut(number) {
+            client.asking.insert(sequence, held);
+        }
+        let patience = cluster.random.range(PATIENCE_US.0, PATIENCE_US.1);
+        self.set_timer(number, patience, cluster);
+        true
+    }
+
     /// A connection broke.
     pub fn broken(&mut self, connection: ClientId, cluster: &mut Cluster) {
         let Some(number) = self.owners.get(&connection).copied() else { return };
@@ -220,6 +288,7 @@ impl Workload {
 
     fn abandon(&mut self, number: usize, why: &str, cluster: &mut Cluster) {
         let Some(client) = self.clients.get_mut(number) else { return };
+        client.asking.clear();
         for place in std::mem::take(&mut client.waiting).into_values() {
             if let Some(operation) = self.history.operations.get_mut(place) {
                 operation.abandon(why, cluster.now_us);
@@ -259,6 +328,9 @@ impl Workload {
     }
 
     fn call(&mut self, number: usize, cluster: &mut Cluster) {
+        if self.ask(number, cluster) {
+            return;
+        }
         let total: u64 = self.kinds.iter().map(|(_, keys)| keys).sum();
         let mut pick = cluster.random.range(0, total);
         let mut chosen = (Kind::Register, 0);
@@ -286,17 +358,11 @@ impl Workload {
     }
 
     fn invoke(&mut self, number: usize, key: String, action: Action, cluster: &mut Cluster) {
-        let words = action.arguments(&key);
+        let own = self.own_acks.filter(|_| action.is_write());
+        let asked = own.and_then(|replicas| promises::ask(&mut cluster.random, replicas));
+        let words = promises::arguments(&action, &key, asked);
+        let connection = self.connection(number, cluster);
         let Some(client) = self.clients.get_mut(number) else { return };
-        let connection = match client.connection {
-            Some(connection) => connection,
-            None => {
-                let connection = cluster.connect(client.node);
-                client.connection = Some(connection);
-                self.owners.insert(connection, number);
-                connection
-            }
-        };
         let now_us = cluster.now_us;
         let node = client.node;
         cluster.trace.line(now_us, || format!("client {number} @{node}: {}", words.join(" ")));
@@ -312,8 +378,31 @@ impl Workload {
             invoked_us: now_us,
             returned_us: u64::MAX,
             outcome: Outcome::Pending,
+            asked,
+            copies: None,
         });
     }
+
+    /// The client's connection; a new one where it has none.
+    fn connection(&mut self, number: usize, cluster: &mut Cluster) -> ClientId {
+        let Some(client) = self.clients.get_mut(number) else { return ClientId(0) };
+        *client.connection.get_or_insert_with(|| {
+            let connection = cluster.connect(client.node);
+            self.owners.insert(connection, number);
+            connection
+        })
+    }
+}
+
+/// The entry of a write that was acknowledged just now, and who has it.
+fn copies_now(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
+    let keyspace = cluster.plan().cluster.keyspaces.first()?;
+    let Model::LeaderFollower(model) = &keyspace.model else { return None };
+    let written = cluster.observations.written.get(operation.action.value()?)?;
+    let dot = written.first()?.dot;
+    let id = EntryId { epoch: dot.actor, index: dot.counter };
+    let partition = keyspace.partition_of(slot_of(operation.key.as_bytes()));
+    Some((id, cluster.observations.copies.of(keyspace.group(partition, model.home), id)))
 }
 
 /// Where a node stands.

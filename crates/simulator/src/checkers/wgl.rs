@@ -167,6 +167,8 @@ pub mod tests {
             invoked_us: invoked,
             returned_us: returned,
             outcome,
+            asked: None,
+            copies: None,
         }
     }
 

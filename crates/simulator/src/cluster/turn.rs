@@ -4,6 +4,7 @@ use super::server::Process;
 use super::sink::{Output, Sink, messages};
 use super::{Cluster, Happening, Outside, Timer, describe};
 use crate::observe::{Commit, Observations};
+use crate::promises;
 use replication::{
     ClientId, Event, Incarnation, Input, NodeId, Position, Reply, RequestId, Requests, Span,
 };
@@ -54,6 +55,8 @@ impl Cluster {
         if let Some(after_us) = next {
             self.schedule(now_us + after_us, Happening::Disk { node: id, process });
         }
+        let kept = if promises::counts_synced(&self.plan.cluster) { synced } else { written };
+        self.observations.copies.kept(id, kept);
         self.deliver(id, Arrival::Durable { written, synced });
     }
 
@@ -213,6 +216,7 @@ impl Process {
     /// the event tells only of the newest.
     fn note_commits(&mut self, id: NodeId, observations: &mut Observations) {
         for group in self.node.groups() {
+            observations.copies.applied(id, group.id, group.commit());
             let seen = self.commits_seen.entry(group.id).or_default();
             if group.commit() <= *seen {
                 continue;

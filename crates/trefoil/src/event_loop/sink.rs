@@ -35,6 +35,8 @@ pub struct Counts {
     pub read_repairs: u64,
     /// Leaderships won.
     pub leaderships: u64,
+    /// Writes acknowledged with fewer acks than declared.
+    pub degraded_writes: u64,
 }
 
 impl Effects for Sink {

@@ -73,6 +73,9 @@ impl Group {
                 indexes.push(match have {
                     Have::Received => progress.received.max(progress.durable),
                     Have::Durable => progress.durable,
+                    Have::Applied if turn.local.mutants.is(Mutant::ReceivedIsApplied) => {
+                        progress.received
+                    }
                     Have::Applied => progress.applied,
                     Have::Synced => progress.synced,
                 });
