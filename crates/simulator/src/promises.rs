@@ -5,7 +5,7 @@
 use crate::history::{Action, History, Operation, Outcome};
 use crate::options::Options;
 use replication::keyspace::{
-    AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, MissingAcks, Model,
+    AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, Keyspace, MissingAcks, Model,
 };
 use replication::quorum::{Quorum, copies_of};
 use replication::random::Random;
@@ -38,8 +38,7 @@ pub struct Ways {
 pub fn vary(seed: u64, cluster: &mut Cluster) -> Ways {
     let mut random = Random::new(seed ^ SALT);
     let mut ways = Ways::default();
-    let Some(Model::LeaderFollower(model)) =
-        cluster.keyspaces.first_mut().map(|keyspace| &mut keyspace.model)
+    let [Keyspace { model: Model::LeaderFollower(model), .. }] = cluster.keyspaces.as_mut_slice()
     else {
         return ways;
     };
@@ -76,7 +75,9 @@ pub fn group_of(options: &Options) -> Option<&GroupOptions> {
 }
 
 /// What a client asks for by `TF.WITH`, if it does; sometimes more than it may have.
-pub fn ask(random: &mut Random, replicas: u8) -> Option<(Acks, AckLevel)> {
+pub fn ask(options: &Options, action: &Action, random: &mut Random) -> Option<(Acks, AckLevel)> {
+    let own = options.ways.own && action.is_write() && *action != Action::Clear;
+    let replicas = group_of(options).filter(|_| own)?.replicas;
     if !random.chance(OWN_PERCENT) {
         return None;
     }
@@ -97,31 +98,35 @@ pub fn ask(random: &mut Random, replicas: u8) -> Option<(Acks, AckLevel)> {
 
 /// What an operation's OK promises in a group.
 pub fn of(operation: &Operation, group: &GroupOptions) -> Promise {
-    let (acks, level) = operation.asked.unwrap_or((group.acks, group.ack_level));
+    promise(operation.asked, group)
+}
+
+/// Whether a write's OK means that it survives every failover, where that differs from what its
+/// keyspace's acks mean: not where too few copies were durable, or none needed to be.
+pub fn must_survive(options: &Options, asked: Option<(Acks, AckLevel)>) -> Option<bool> {
+    let group = group_of(options)?;
+    if asked.is_none() && group.ack_level == AckLevel::Durable {
+        return None;
+    }
+    let promise = promise(asked, group);
+    Some(match promise.level {
+        AckLevel::Received => false,
+        AckLevel::Durable => Quorum::of(group).survives(promise.copies),
+        // Only what is committed is applied.
+        AckLevel::Applied => true,
+    })
+}
+
+fn promise(asked: Option<(Acks, AckLevel)>, group: &GroupOptions) -> Promise {
+    let (acks, level) = asked.unwrap_or((group.acks, group.ack_level));
     Promise { copies: copies_of(acks, usize::from(group.replicas)), level }
 }
 
-/// Whether an acknowledged operation must survive every failover: not where fewer copies than
-/// that takes were durable, or none needed to be.
-pub fn survives(operation: &Operation, group: &GroupOptions) -> bool {
-    let (promise, quorum) = (of(operation, group), Quorum::of(group));
-    match promise.level {
-        AckLevel::Received => false,
-        AckLevel::Durable => quorum.survives(promise.copies),
-        // Only what is committed is applied.
-        AckLevel::Applied => true,
-    }
-}
-
-/// The history for those who judge what was promised: an OK that is outside of the guarantee says
-/// no more than that the write may have happened.
-pub fn without_weak_oks<'a>(options: &Options, history: &'a History) -> Cow<'a, History> {
-    let Some(group) = group_of(options) else { return Cow::Borrowed(history) };
-    let declared = Quorum::of(group).acknowledged_survives();
-    let is_weak = |operation: &Operation| {
-        let writes = operation.is_done() && operation.action.is_write();
-        writes && declared && !survives(operation, group)
-    };
+/// The history for those who judge what is promised in general: an OK that is outside of the
+/// guarantee says no more than that the write may have happened.
+pub fn without_weak_oks(history: &History) -> Cow<'_, History> {
+    let is_weak =
+        |operation: &Operation| operation.is_done() && operation.must_survive == Some(false);
     if !history.operations.iter().any(is_weak) {
         return Cow::Borrowed(history);
     }
@@ -142,8 +147,7 @@ pub fn counts_synced(cluster: &Cluster) -> bool {
 }
 
 /// A command with what its client asks for in front.
-pub fn arguments(action: &Action, key: &str, asked: Option<(Acks, AckLevel)>) -> Vec<String> {
-    let mut words = action.arguments(key);
+pub fn with(asked: Option<(Acks, AckLevel)>, mut words: Vec<String>) -> Vec<String> {
     if let Some((acks, level)) = asked {
         let with = ["TF.WITH", "ACKS", &acks.to_string(), "LEVEL", &level.to_string(), "--"];
         words.splice(0..0, with.map(String::from));

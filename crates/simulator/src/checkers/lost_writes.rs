@@ -7,13 +7,13 @@ use crate::observe::{Written, tokens};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks the final value of a key that only saw APPENDs and GETs: what was refused is not in it,
-/// nothing is in it twice, and what was acknowledged with so many copies that it must survive
-/// (A + E > N) is there.
+/// nothing is in it twice, and, where acknowledged writes survive (A + E > N, or as the operation
+/// says for itself), all of them are.
 pub fn check<'a>(
     key: &str,
     operations: impl Iterator<Item = &'a Operation>,
     end: Option<&str>,
-    survives_if_acknowledged: impl Fn(&Operation) -> bool,
+    acknowledged_survives: bool,
 ) -> Verdict {
     let end = tokens(end.unwrap_or("").as_bytes());
     let survivors: BTreeSet<&str> = end.iter().map(String::as_str).collect();
@@ -25,7 +25,8 @@ pub fn check<'a>(
         let Action::Append(value) = &operation.action else { continue };
         written.insert(value.as_str());
         let survives = survivors.contains(value.as_str());
-        if operation.is_done() && !survives && survives_if_acknowledged(operation) {
+        let must_survive = operation.must_survive.unwrap_or(acknowledged_survives);
+        if must_survive && operation.is_done() && !survives {
             return Err(format!(
                 "{key}: lost write: {value} was acknowledged at {} us and is not in {end:?}",
                 operation.returned_us
@@ -96,7 +97,7 @@ mod tests {
             append("~b;", Outcome::Unknown(String::new())),
             append("~c;", Outcome::Refused(String::new())),
         ];
-        let verdict = |end, survives| check("k", operations.iter(), Some(end), |_| survives);
+        let verdict = |end, survives| check("k", operations.iter(), Some(end), survives);
         assert!(verdict("~a;", true).is_ok());
         assert!(verdict("~b;~a;", true).is_ok());
         assert!(verdict("~b;", true).is_err());

@@ -6,11 +6,13 @@
 
 pub mod acks;
 pub mod counters;
+pub mod fading;
 pub mod leadership;
 pub mod lost_writes;
 pub mod outcomes;
 pub mod quorum_reads;
 pub mod superseded;
+pub mod surveys;
 pub mod wgl;
 pub mod zones;
 
