@@ -4,7 +4,7 @@
 use super::super::{Group, Role};
 use super::need::Need;
 use crate::command::Reply;
-use crate::keyspace::MissingAcks;
+use crate::keyspace::{AckLevel, MissingAcks};
 use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
@@ -116,7 +116,7 @@ impl Group {
     /// Holds a write's reply until its entry has what it needs.
     pub fn hold_write(
         &mut self,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         requester: Requester,
         id: EntryId,
         reply: Reply<'static>,
@@ -133,6 +133,10 @@ impl Group {
                 true => leader.held.writes.push_back(write),
                 false => leader.held.special.push(Special { write, need }),
             }
+        }
+        if need == (Need { copies: 1, level: AckLevel::Received }) {
+            // It has all that it needs, and no word of a disk or a follower need come.
+            self.release(turn);
         }
     }
 
