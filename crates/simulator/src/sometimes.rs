@@ -40,8 +40,14 @@ const EVERYWHERE: &[(&str, u64)] = &[
 
 const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("-UNKNOWN", 100),
+    ("COMMITTED", 100),
+    ("LOST", 100),
+    ("PENDING", 1000),
     ("checkpoint truncated the log", 200),
     ("damaged log refused", 1000),
+    ("degrade closed", 100),
+    ("degrade opened", 100),
+    ("degraded", 100),
     ("disk lied", 200),
     ("failover", 100),
     ("key flushed", 200),

@@ -20,15 +20,7 @@ fn free_address() -> SocketAddr {
 }
 
 fn cluster() -> Cluster {
-    let group = GroupOptions {
-        replicas: 1,
-        acks: Acks::Majority,
-        failover: Failover::Safe,
-        missing_acks: MissingAcks::Error,
-        ack_timeout_ms: 1_000,
-        reads: Reads::Leader,
-        durability: Durability::Fsync,
-    };
+    let group = GroupOptions::defaults(1);
     let home = DatacenterId(0);
     let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
     Cluster {

@@ -94,7 +94,8 @@ impl State {
                 }
             }
             Payload::Clear => self.clear(entry.id.index, undoable),
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) => {}
+            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
+            }
         }
         conflicts
     }
