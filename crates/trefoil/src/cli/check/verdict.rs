@@ -312,6 +312,9 @@ mod tests {
             invoked_us: from,
             returned_us: to,
             outcome: Outcome::Done(answer),
+            asked: None,
+            must_survive: None,
+            copies: None,
         }
     }
 
