@@ -87,8 +87,13 @@ pub enum LastWrite {
         /// The entry.
         id: EntryId,
     },
-    /// So many replicas have acknowledged it.
-    Copies(u16),
+    /// A write without a leader.
+    Copies {
+        /// So many replicas have acknowledged it.
+        acks: u16,
+        /// Whether it is on disk where it is acknowledged.
+        synced: bool,
+    },
 }
 
 /// The answer to one part of a command that was taken apart.
@@ -118,6 +123,8 @@ pub struct Local {
     pub written: Position,
     /// How far the log is on disk.
     pub synced: Position,
+    /// The cluster's number in its tokens.
+    pub cluster: u32,
     /// The heartbeat rounds that this node has started.
     pub rounds: Rounds,
     /// When the newest input came, in microseconds of the monotonic clock.
@@ -154,6 +161,7 @@ impl Local {
             identity_position: Position(0),
             written: Position(0),
             synced: Position(0),
+            cluster: 0,
             rounds: Rounds::default(),
             last_input_us: 0,
             asker: None,

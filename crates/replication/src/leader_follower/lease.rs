@@ -151,8 +151,8 @@ impl Group {
         turn.event(Event::LeaseReads { group, reads: reads.len() as u64 });
         for mut read in reads {
             if read.index <= visible {
-                turn.answer(read.requester, read.reply, None);
-            } else {
+                self.answer_read(turn, read);
+            } else if let Role::Leader(leader) = &mut self.role {
                 read.round = 0;
                 leader.held.reads.push_back(read);
             }
