@@ -212,6 +212,19 @@ impl<'a> Image<'a> {
     }
 }
 
+impl SnapshotPiece<'_> {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.u64(self.snapshot);
+        w.entry_id(self.floor);
+        self.image.encode(w);
+        w.bool(self.done);
+        encode_voters(w, &self.voters);
+        w.vector(&self.covered);
+        self.epochs.encode(w);
+        self.degraded.encode(w);
+    }
+}
+
 /// Writes a voter set.
 pub fn encode_voters(w: &mut Writer<'_>, voters: &VoterSet) {
     w.u16(voters.len() as u16);
@@ -287,14 +300,7 @@ impl<'a> Message<'a> {
             }
             Body::Snapshot(piece) => {
                 w.u8(10);
-                w.u64(piece.snapshot);
-                w.entry_id(piece.floor);
-                piece.image.encode(w);
-                w.bool(piece.done);
-                encode_voters(w, &piece.voters);
-                w.vector(&piece.covered);
-                piece.epochs.encode(w);
-                piece.degraded.encode(w);
+                piece.encode(w);
             }
             Body::SnapshotWanted { snapshot, next_slot } => {
                 w.u8(11);

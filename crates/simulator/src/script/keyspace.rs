@@ -50,11 +50,7 @@ pub fn model_of(
         let wrong = || format!("{option}={value}");
         let number = || value.parse::<u8>().map_err(|_| wrong());
         match (option.as_str(), value.as_str()) {
-            ("acks", "async") => acks = Acks::Async,
-            ("acks", "semi-sync") => acks = Acks::SemiSync,
-            ("acks", "sync") => acks = Acks::Sync,
-            ("acks", "majority") => acks = Acks::Majority,
-            ("acks", _) => acks = Acks::Exactly(number()?),
+            ("acks", _) => acks = acks_of(value).ok_or_else(wrong)?,
             ("failover", "safe") => failover = Failover::Safe,
             ("failover", "available") => failover = Failover::Available,
             ("reads", "leader") => reads = Reads::Leader,
@@ -65,12 +61,10 @@ pub fn model_of(
             ("ack-level", "received") => ack_level = AckLevel::Received,
             ("ack-level", "durable") => ack_level = AckLevel::Durable,
             ("ack-level", "applied") => ack_level = AckLevel::Applied,
-            ("weaker-acks", "true") => weaker_acks = true,
-            ("weaker-acks", "false") => weaker_acks = false,
+            ("weaker-acks", _) => weaker_acks = value.parse().map_err(|_| wrong())?,
             ("durability", "fsync") => durability = Durability::Fsync,
             ("durability", "interval-1s") => durability = Durability::Interval,
-            ("leases", "true") => leases = true,
-            ("leases", "false") => leases = false,
+            ("leases", _) => leases = value.parse().map_err(|_| wrong())?,
             ("n", _) => n = number()?,
             ("w", _) => w = number()?,
             ("r", _) => r = number()?,
@@ -106,4 +100,14 @@ pub fn model_of(
         })),
         _ => Err(format!("there is no model called {name}")),
     }
+}
+
+fn acks_of(value: &str) -> Option<Acks> {
+    Some(match value {
+        "async" => Acks::Async,
+        "semi-sync" => Acks::SemiSync,
+        "sync" => Acks::Sync,
+        "majority" => Acks::Majority,
+        number => Acks::Exactly(number.parse().ok()?),
+    })
 }
