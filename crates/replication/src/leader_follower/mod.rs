@@ -25,13 +25,8 @@
 //! not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks were lowered;
 //! `recovery.rs` reads the node's log after a restart.
 //!
-<<<<<<< HEAD
 //! Left out: the lost-write report (entries that were cut are kept aside, see
 //! [`Group::cut_entries`]). And in an `interval-1s`
-=======
-//! Left out: the lost-write report (entries that were cut are kept
-//! aside, see [`Group::cut_entries`]). And in an `interval-1s`
->>>>>>> main
 //! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
 //! had not: there, `acks` promises survival of processes, not of the machines' power.
 
