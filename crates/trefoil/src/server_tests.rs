@@ -3,10 +3,7 @@
 
 use super::*;
 use replication::DatacenterId;
-use replication::keyspace::{
-    Acks, Durability, Failover, GroupOptions, Keyspace, LeaderFollower, Leaderless, Member,
-    MissingAcks, Model, Reads,
-};
+use replication::keyspace::{GroupOptions, Keyspace, LeaderFollower, Leaderless, Member, Model};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::JoinHandle;

@@ -58,6 +58,9 @@ pub enum Body<'a> {
     Vote {
         /// The newest entry of the candidate's log, the unsynced tail included.
         last: EntryId,
+        /// The epoch whose leader has handed over to the candidate, if one has: the promises that
+        /// were made to that leader do not bind.
+        handed_over: Option<u64>,
     },
     /// The answer to a vote, durable before it is said.
     VoteAnswer {
@@ -95,6 +98,8 @@ pub enum Body<'a> {
     },
     /// The receiver's epoch is over.
     EpochOver,
+    /// From the leader of this epoch, which takes no more commands and has no lease: be elected.
+    TakeOver,
 }
 
 /// How far a follower has the leader's log of this epoch.
@@ -251,9 +256,11 @@ impl<'a> Message<'a> {
                 w.bool(*granted);
                 w.u64(*current);
             }
-            Body::Vote { last } => {
+            Body::Vote { last, handed_over } => {
                 w.u8(5);
                 w.entry_id(*last);
+                // No leader has epoch 0.
+                w.u64(handed_over.unwrap_or(0));
             }
             Body::VoteAnswer { granted } => {
                 w.u8(6);
@@ -295,6 +302,7 @@ impl<'a> Message<'a> {
                 w.u32(*next_slot);
             }
             Body::EpochOver => w.u8(12),
+            Body::TakeOver => w.u8(13),
         }
     }
 
@@ -307,7 +315,10 @@ impl<'a> Message<'a> {
             2 => Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? },
             3 => Body::PreVote { last: r.entry_id()? },
             4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()? },
-            5 => Body::Vote { last: r.entry_id()? },
+            5 => {
+                let (last, handed_over) = (r.entry_id()?, r.u64()?);
+                Body::Vote { last, handed_over: Some(handed_over).filter(|epoch| *epoch > 0) }
+            }
             6 => Body::VoteAnswer { granted: r.bool()? },
             7 => Body::Append {
                 previous: r.entry_id()?,
@@ -334,6 +345,7 @@ impl<'a> Message<'a> {
             }),
             11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
             12 => Body::EpochOver,
+            13 => Body::TakeOver,
             _ => return Err(Malformed),
         };
         Ok(Message { group, epoch, body })

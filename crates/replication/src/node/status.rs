@@ -4,6 +4,7 @@ use super::Node;
 use crate::keyspace::{Cluster, Model};
 use crate::leader_follower::degrade_ledger::Interval;
 use crate::{GroupId, NodeId, Time};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// One group, as a node sees it.
@@ -41,6 +42,11 @@ pub struct MemberStatus {
     /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
     /// than declared.
     pub degraded: Option<Interval>,
+    /// Since when the group has the leader that it has, or none, in milliseconds since 1970 by this
+    /// node's clock; 0 if there never was one.
+    pub since_ms: u64,
+    /// Why that changed.
+    pub why: Cow<'static, str>,
 }
 
 impl Node {
@@ -82,6 +88,8 @@ impl Node {
                 lag: group.lag(now.monotonic_us),
                 cut_entries: group.cut_entries.len() as u64,
                 degraded: group.open_interval(),
+                since_ms: group.tenure().since_ms,
+                why: group.tenure().why.clone(),
             }),
             None => self.replica_status(id),
         };

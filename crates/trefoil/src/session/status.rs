@@ -131,12 +131,14 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
-             \"degraded\":{degraded}",
+             \"degraded\":{degraded},\"since\":{},\"why\":{}",
             here.epoch,
             here.last_index,
             here.commit,
             joined(here.lag.iter().map(lag)),
             here.cut_entries,
+            here.since_ms,
+            quoted(&here.why),
         );
     }
     text
