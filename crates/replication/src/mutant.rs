@@ -24,6 +24,8 @@ pub enum Mutant {
     WipedNodeCounts,
     /// The leader's own copy counts before it is durable.
     OwnCopyCountsEarly,
+    /// A member that lost its last second in a power cut votes and acknowledges as if it had not.
+    SuspectVotes,
 }
 
 /// Whether planted bugs are compiled in.

@@ -11,6 +11,9 @@ const SECTOR_BYTES: usize = 512;
 /// A segment that is longer gets no further batch: small, so that a checkpoint can drop some.
 const SEGMENT_BYTES: usize = 4096;
 
+/// How often a batch that does not ask for a sync is left to the next one's.
+const LAZY_PERCENT: u64 = 80;
+
 /// How long a disk takes, in microseconds from and to.
 #[derive(Clone, Debug)]
 pub struct Pace {
@@ -40,6 +43,8 @@ pub struct Disk {
     job: Option<Job>,
     written: Position,
     synced: Position,
+    /// A record that is not synced asks for it.
+    sync_asked: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,6 +74,7 @@ impl Disk {
             job: None,
             written: Position(0),
             synced: Position(0),
+            sync_asked: false,
         }
     }
 
@@ -85,6 +91,7 @@ impl Disk {
         self.job = None;
         self.written = self.writer.last();
         self.synced = self.written;
+        self.sync_asked = false;
         self.segments.truncate(end.segment + 1);
         if let Some(segment) = self.segments.last_mut() {
             segment.bytes.truncate(end.offset);
@@ -96,9 +103,9 @@ impl Disk {
         Ok(records)
     }
 
-    /// Adds a record to the batch that is written next. Both kinds of durability are synced at
-    /// once: earlier than it must is allowed.
-    pub fn append(&mut self, record: &[u8], _durability: Durability) -> Position {
+    /// Adds a record to the batch that is written next.
+    pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
+        self.sync_asked |= durability == Durability::Fsync;
         self.writer.append(record)
     }
 
@@ -108,7 +115,11 @@ impl Disk {
         if self.job.is_some() || !self.writer.pending() {
             return None;
         }
-        if self.segments.last().is_none_or(|segment| segment.bytes.len() > SEGMENT_BYTES) {
+        // Whatever a later segment holds, the earlier ones are whole.
+        let is_full = |segment: &Segment| {
+            segment.bytes.len() > SEGMENT_BYTES && segment.synced_bytes == segment.bytes.len()
+        };
+        if self.segments.last().is_none_or(is_full) {
             self.segments.push(Segment::default());
         }
         let segment = self.segments.last_mut()?;
@@ -124,8 +135,14 @@ impl Disk {
         let next = match self.job.take() {
             Some(Job::Writing { last, .. }) => {
                 self.written = last;
-                self.job = Some(Job::Syncing { last });
-                Some(self.duration(self.pace.sync_us, random))
+                let lazy = !self.sync_asked && random.chance(LAZY_PERCENT);
+                if lazy {
+                    self.flush(random)
+                } else {
+                    self.sync_asked = self.writer.pending() && self.sync_asked;
+                    self.job = Some(Job::Syncing { last });
+                    Some(self.duration(self.pace.sync_us, random))
+                }
             }
             Some(Job::Syncing { last }) => {
                 self.synced = last;
@@ -198,6 +215,11 @@ impl Disk {
     /// Another, empty disk takes its place.
     pub fn wipe(&mut self) {
         *self = Disk::new(self.pace.clone());
+    }
+
+    /// The newest record, be it written or not.
+    pub fn last(&self) -> Position {
+        self.writer.last()
     }
 
     /// How many bytes the log has.

@@ -1,7 +1,7 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, counters, leadership, lost_writes, quorum_reads, superseded, wgl, zones,
+    Verdict, counters, leadership, lost_writes, possible_loss, quorum_reads, superseded, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -19,11 +19,19 @@ pub type End = BTreeMap<String, Option<String>>;
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
     leadership::one_leader_per_epoch(&seen.leaderships)?;
-    leadership::committed_prefix(&seen.commits)?;
-    leadership::exactly_once(&seen.commits)?;
+    possible_loss::announced_with_cause(options, seen)?;
+    let lost = !seen.losses.is_empty();
+    if !lost {
+        leadership::committed_prefix(&seen.commits)?;
+        leadership::exactly_once(&seen.commits)?;
+    }
     for key in history.keys() {
         let value = end.get(key).and_then(|value| value.as_deref());
         nothing_refused_is_read(history, key)?;
+        if lost {
+            possible_loss::later_writes_survive(options, history, seen, key, value)?;
+            continue;
+        }
         match options.model {
             ModelName::LeaderFollower => leader_follower(options, history, key, value)?,
             ModelName::MultiLeader => multi_leader(options, history, seen, key, value)?,

@@ -90,6 +90,10 @@ pub struct Observations {
     pub counts: BTreeMap<&'static str, u64>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
+    /// Which machines lost their power, and when.
+    pub power_cuts: Vec<(u64, NodeId)>,
+    /// Leaderships that began under a possible loss.
+    pub losses: Vec<Leadership>,
     /// All events but commits, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
@@ -110,6 +114,10 @@ impl Observations {
                 self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
             Event::SteppedDown { .. } => self.count("stepped down"),
+            Event::PossibleLoss { group, epoch, .. } => {
+                self.count("possible loss");
+                self.losses.push(Leadership { at_us, node, group: *group, epoch: *epoch });
+            }
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),

@@ -71,8 +71,7 @@ pub struct Families {
     pub pauses: bool,
     /// Faults aim at whoever has just begun to lead.
     pub leader_hunt: bool,
-    /// Crashes may take the machine's power, and with it what was not synced. Not where copies
-    /// count before they are synced: there, processes may die but machines must not.
+    /// Crashes may take the machine's power, and with it what was not synced.
     pub power: bool,
 }
 
@@ -111,7 +110,8 @@ impl Options {
         let mut cluster = cluster;
         if seed.is_multiple_of(INTERVAL_SEEDS) {
             set_durability(&mut cluster, Durability::Interval);
-            families.power = false;
+            // A leaderless replica does not know that it has lost something.
+            families.power = model != ModelName::Leaderless;
         }
         let plan = Plan {
             cluster,

@@ -153,7 +153,9 @@ impl fmt::Display for ServerError {
                  it",
                 position.0
             ),
-            ServerError::Open(OpenError::Foreign(text)) => f.write_str(text),
+            ServerError::Open(OpenError::Foreign(text) | OpenError::Unrepairable(text)) => {
+                f.write_str(text)
+            }
             ServerError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }
@@ -256,6 +258,8 @@ fn open(
         timing: options.timing,
         limits: options.limits,
         mutants: Mutants::default(),
+        may_have_lost_unsynced: false,
+        damaged: false,
     };
     let now = clock.time(Instant::now());
     let (written, synced) = sink.log.kept();

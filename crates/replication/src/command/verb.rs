@@ -50,6 +50,12 @@ pub enum Action<'a> {
     RandomKey,
     /// Removes all keys.
     Flush,
+    /// By an operator's word, this node goes on with the groups of a keyspace that cannot elect a
+    /// leader any more.
+    Recover {
+        /// The keyspace's prefix.
+        prefix: &'a [u8],
+    },
     /// Waits until so many followers have the connection's last write.
     Wait {
         /// How many, the leader excluded.

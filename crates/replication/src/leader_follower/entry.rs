@@ -1,6 +1,7 @@
 //! An entry of the replication log: numbered (epoch, index), encoded once, and kept, sent and
 //! logged as the same bytes.
 
+use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
@@ -46,6 +47,9 @@ pub enum Payload<'a> {
     Voter(NodeId, Incarnation),
     /// Everything that the vector covers has been taken in by other entries.
     Covers(VersionVector),
+    /// Changes nothing: the first entry of an epoch whose leader may lack committed entries, with
+    /// the node that leads it, and whom it takes for the voters.
+    OpeningAfterLoss(NodeId, VoterSet),
 }
 
 /// One key's change: a whole record.
@@ -96,6 +100,11 @@ impl<'a> Entry<'a> {
                 w.u8(4);
                 w.vector(vector);
             }
+            Payload::OpeningAfterLoss(leader, voters) => {
+                w.u8(5);
+                w.u16(leader.0);
+                encode_voters(&mut w, voters);
+            }
         }
         bytes
     }
@@ -128,6 +137,7 @@ impl<'a> Entry<'a> {
             2 => Payload::Clear,
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
+            5 => Payload::OpeningAfterLoss(r.node()?, decode_voters(&mut r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

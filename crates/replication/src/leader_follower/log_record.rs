@@ -60,6 +60,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// See [`Body::Suspect`].
+        suspect: bool,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -78,6 +80,10 @@ pub enum Body<'a> {
     },
     /// The snapshot is complete.
     SnapshotEnd,
+    /// From here on, this node may or may not have lost entries that it acknowledged.
+    Suspect(bool),
+    /// Nothing of the group that was written before can be used: it begins anew, with nothing.
+    Forget,
 }
 
 impl<'a> LogRecord<'a> {
@@ -106,7 +112,16 @@ impl<'a> LogRecord<'a> {
                 encode_voters(&mut w, voters);
                 w.bool(*born);
             }
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
+            Body::Checkpoint {
+                epoch,
+                voted_for,
+                voters,
+                born,
+                floor,
+                covered,
+                epochs,
+                suspect,
+            } => {
                 w.u8(4);
                 w.u64(*epoch);
                 w.option_node(*voted_for);
@@ -115,6 +130,7 @@ impl<'a> LogRecord<'a> {
                 w.entry_id(*floor);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                w.bool(*suspect);
             }
             Body::Image(image) => {
                 w.u8(5);
@@ -132,6 +148,11 @@ impl<'a> LogRecord<'a> {
                 epochs.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
+            Body::Suspect(suspect) => {
+                w.u8(9);
+                w.bool(*suspect);
+            }
+            Body::Forget => w.u8(10),
         }
     }
 
@@ -151,6 +172,7 @@ impl<'a> LogRecord<'a> {
                 floor: r.entry_id()?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                suspect: r.bool()?,
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -161,6 +183,8 @@ impl<'a> LogRecord<'a> {
                 epochs: Epochs::decode(r)?,
             },
             8 => Body::SnapshotEnd,
+            9 => Body::Suspect(r.bool()?),
+            10 => Body::Forget,
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -24,9 +24,7 @@
 //! log after a restart.
 //!
 //! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
-//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels. And in an `interval-1s`
-//! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
-//! had not: there, `acks` promises survival of processes, not of the machines' power.
+//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels.
 
 pub mod acks;
 pub mod election;
@@ -34,13 +32,16 @@ pub mod entry;
 pub mod epochs;
 pub mod execute;
 pub mod follower;
+pub mod history;
 pub mod leader;
 pub mod log_record;
 pub mod message;
+pub mod operator;
 pub mod recovery;
 pub mod replication_log;
 pub mod snapshot;
 pub mod state;
+pub mod suspicion;
 pub mod voters;
 
 use crate::keyspace::{Durability, GroupOptions};
@@ -120,6 +121,8 @@ pub struct Group {
     installing: Option<snapshot::Installing>,
     recovering: Option<recovery::PendingSnapshot>,
     anchored: bool,
+    suspicion: suspicion::Suspicion,
+    word: Option<operator::Word>,
 }
 
 /// What a node is in its group.
@@ -164,6 +167,8 @@ impl Group {
             installing: None,
             recovering: None,
             anchored: false,
+            suspicion: suspicion::Suspicion::default(),
+            word: None,
         }
     }
 
@@ -188,10 +193,12 @@ impl Group {
             Body::PreVote { last } => {
                 return self.on_pre_vote(turn, from, epoch, last);
             }
-            Body::PreVoteAnswer { granted, current } => {
-                let answer = (granted, current);
+            Body::PreVoteAnswer { granted, current, suspect } => {
+                let answer = (granted, current, suspect);
                 return self.on_pre_vote_answer(turn, from, incarnation, epoch, answer);
             }
+            Body::AskNewest { question } => return self.on_ask_newest(turn, from, question),
+            Body::Newest { .. } => return self.on_newest(from, incarnation, &message.body),
             _ => {}
         }
         if epoch < self.epoch {
@@ -201,7 +208,8 @@ impl Group {
             return;
         }
         if epoch > self.epoch {
-            if matches!(message.body, Body::Vote { .. }) && self.hears_leader(turn) {
+            let is_asked = matches!(message.body, Body::Vote { .. } | Body::Recover { .. });
+            if is_asked && self.hears_leader(turn) {
                 return;
             }
             self.adopt_epoch(turn, epoch, "a peer is in a newer epoch");
@@ -218,9 +226,11 @@ impl Group {
     ) {
         match body {
             Body::Vote { last } => self.on_vote(turn, from, last),
-            Body::VoteAnswer { granted } => self.on_vote_answer(turn, from, incarnation, granted),
-            Body::Append { previous, commit, entries } => {
-                self.on_append(turn, from, previous, commit, &entries);
+            Body::VoteAnswer { granted, suspect } => {
+                self.on_vote_answer(turn, from, incarnation, granted, suspect);
+            }
+            Body::Append { previous, commit, entries, history } => {
+                self.on_append(turn, from, previous, commit, &entries, history);
             }
             Body::Matched { received, durable } => {
                 self.on_matched(turn, from, incarnation, received, durable);
@@ -232,7 +242,16 @@ impl Group {
             Body::SnapshotWanted { snapshot, next_slot } => {
                 self.on_snapshot_wanted(turn, from, snapshot, next_slot);
             }
+            Body::AskLast { boot } => self.on_ask_last(turn, from, incarnation, boot),
+            Body::Last { boot, last } => self.on_last(turn, from, boot, last),
+            Body::AskAgrees { committed } => {
+                self.on_ask_agrees(turn, from, incarnation, committed);
+            }
+            Body::Agrees { committed, agrees } => self.on_agrees(turn, from, committed, agrees),
+            Body::Recover { last, voters } => self.on_recover(turn, from, last, &voters),
             Body::AskVoters
+            | Body::AskNewest { .. }
+            | Body::Newest { .. }
             | Body::Unborn { .. }
             | Body::Voters { .. }
             | Body::PreVote { .. }
@@ -265,6 +284,7 @@ impl Group {
             self.on_election_timeout(turn);
         }
         self.expire_held(turn);
+        self.tend_word(turn);
     }
 
     /// Nothing more this turn: says once what has gathered.
@@ -291,7 +311,8 @@ impl Group {
             Role::Leader(_) => u64::MAX,
             _ => self.election_deadline_us,
         };
-        held.min(ticks).min(election)
+        let word = self.word.as_ref().map_or(u64::MAX, operator::Word::next_deadline);
+        held.min(ticks).min(election).min(word)
     }
 
     /// Whether this node leads.
@@ -432,6 +453,7 @@ impl Group {
 
     fn forget_matched(&mut self) {
         self.follower = follower::Follower::default();
+        self.suspicion.forget_end();
         self.installing = None;
     }
 }

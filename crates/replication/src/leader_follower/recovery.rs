@@ -41,7 +41,17 @@ impl Group {
                 self.voted_for = voted_for;
             }
             Body::Voters { voters, born } => self.voters.restore(&voters, born),
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
+            Body::Checkpoint {
+                epoch,
+                voted_for,
+                voters,
+                born,
+                floor,
+                covered,
+                epochs,
+                suspect,
+            } => {
+                self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
                 self.voters.restore(&voters, born);
@@ -64,6 +74,8 @@ impl Group {
                 self.recovering = Some(pending);
             }
             Body::SnapshotEnd => self.replay_snapshot(position)?,
+            Body::Suspect(suspect) => self.suspicion.restore(suspect),
+            Body::Forget => self.forget_all(),
         }
         Ok(())
     }
@@ -144,6 +156,20 @@ impl Group {
         self.epochs = pending.epochs;
         self.voters.restore(&pending.voters, true);
         Ok(())
+    }
+
+    /// As if the node's disk had never known the group.
+    pub(super) fn forget_all(&mut self) {
+        self.state.reset();
+        self.covered = VersionVector::default();
+        self.epochs = Epochs::default();
+        self.cut_entries.clear();
+        self.voters = super::voters::Voters::default();
+        self.suspicion.restore(false);
+        self.log = ReplicationLog::default();
+        (self.epoch, self.voted_for, self.commit) = (0, None, 0);
+        self.newest_stamp = crate::version::Stamp::ZERO;
+        (self.recovering, self.anchored) = (None, false);
     }
 
     /// All records are read: applies what is known to be committed.

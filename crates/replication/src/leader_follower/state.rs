@@ -91,7 +91,10 @@ impl State {
                 }
             }
             Payload::Clear => self.clear(entry.id.index, undoable),
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) => {}
+            Payload::Opening(_)
+            | Payload::OpeningAfterLoss(..)
+            | Payload::Voter(..)
+            | Payload::Covers(_) => {}
         }
         conflicts
     }

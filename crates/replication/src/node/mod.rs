@@ -15,6 +15,7 @@ pub mod message;
 mod multi_leader;
 pub mod open;
 pub mod part;
+mod recover;
 pub mod requests;
 pub mod setup;
 pub mod status;

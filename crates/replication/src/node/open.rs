@@ -13,12 +13,17 @@ use crate::leaderless::{self, Leaderless};
 use crate::multi_leader::MultiLeader;
 use crate::turn::{Local, Turn};
 use crate::wire::Reader;
-use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas};
+use crate::{Effects, Event, GroupId, NodeId, Position, Session, Time, replicas};
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
+
+const DAMAGED: &str = "the log was damaged where it had been on disk: what was in front of the \
+    damage is kept, the rest is fetched from the other nodes; this node counts as a new disk until \
+    they have admitted it";
 
 /// Bits of an actor that name the disk; the node is above them.
 const ACTOR_SHIFT: u32 = 48;
@@ -37,10 +42,15 @@ impl Node {
         let log_bytes = Cell::new(0u64);
         let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
         let identity = roles.replay(&setup, log)?;
-        for group in roles.groups.values_mut() {
-            group.finish_recovery().map_err(|_| OpenError::Malformed(Position(0)))?;
-        }
-        let empty = identity.is_none();
+        let unusable = roles.finish_recovery(&setup, identity.is_some())?;
+        // What is damaged counts for nothing until its peers have repaired it: another disk.
+        let identity = match identity {
+            Some(known) if setup.damaged => {
+                Some(Identity { incarnation: setup.new_incarnation, ..known })
+            }
+            known => known,
+        };
+        let empty = identity.is_none() || setup.damaged;
         let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
         let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
         let identity = Identity { boot, incarnation, ..identity_of(&setup) };
@@ -49,6 +59,15 @@ impl Node {
         local.appended_bytes = log_bytes.get();
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
+        for (id, group) in &mut roles.groups {
+            if unusable.contains(id) {
+                group.forget(&mut turn);
+            }
+            group.start(&mut turn, boot, setup.may_have_lost_unsynced);
+        }
+        if setup.damaged {
+            turn.event(Event::Alarm(Cow::Borrowed(DAMAGED)));
+        }
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);
         roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
@@ -181,6 +200,26 @@ impl Roles {
         Ok(found)
     }
 
+    /// All records are read. Returns the groups of which a damaged log holds too little.
+    fn finish_recovery(
+        &mut self,
+        setup: &Setup,
+        has_identity: bool,
+    ) -> Result<Vec<GroupId>, OpenError> {
+        let mut unusable = Vec::new();
+        for group in self.groups.values_mut() {
+            match group.finish_recovery() {
+                Ok(()) => {}
+                Err(_) if setup.damaged => unusable.push(group.id),
+                Err(_) => return Err(OpenError::Malformed(Position(0))),
+            }
+        }
+        if setup.damaged {
+            check_repairable(self, setup, has_identity)?;
+        }
+        Ok(unusable)
+    }
+
     fn replay_leaderless(&mut self, r: &mut Reader<'_>) -> crate::wire::Read<()> {
         let keyspace = leaderless::keyspace_of_record(r)?;
         match self.leaderless.get_mut(&keyspace) {
@@ -188,6 +227,22 @@ impl Roles {
             None => Ok(()),
         }
     }
+}
+
+/// A damaged log is repaired from peers; where this node is the only one that holds something,
+/// nothing may be thrown away.
+fn check_repairable(roles: &Roles, setup: &Setup, has_identity: bool) -> Result<(), OpenError> {
+    if !has_identity {
+        let text = "nothing in front of the damage says whose log it is";
+        return Err(OpenError::Unrepairable(String::from(text)));
+    }
+    let alone = roles.placement.iter().find(|(_, nodes)| nodes.as_slice() == [setup.me]);
+    let Some((group, _)) = alone else { return Ok(()) };
+    let keyspace = setup.cluster.keyspace(group.keyspace);
+    let prefix = keyspace.map_or(String::new(), |k| k.prefix.escape_ascii().to_string());
+    Err(OpenError::Unrepairable(format!(
+        "only this node holds keyspace \"{prefix}\" (replicas = 1), so no peer can repair it"
+    )))
 }
 
 /// A log that belongs to another node, cluster or table of keyspaces is refused.

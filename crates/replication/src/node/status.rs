@@ -37,6 +37,11 @@ pub struct MemberStatus {
     pub lag: Vec<(NodeId, u64)>,
     /// Entries that were cut and are kept aside.
     pub cut_entries: u64,
+    /// Whether this member may have lost entries that it acknowledged: it counts for nothing until
+    /// it has what a leader has.
+    pub suspect: bool,
+    /// The newest epoch in the log whose leader may have lacked committed entries; 0 for none.
+    pub possible_loss: u64,
 }
 
 impl Node {
@@ -77,6 +82,8 @@ impl Node {
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
                 cut_entries: group.cut_entries.len() as u64,
+                suspect: group.is_suspect(),
+                possible_loss: group.history(),
             }),
             None => self.replica_status(id),
         };

@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod leadership;
 pub mod lost_writes;
+pub mod possible_loss;
 pub mod quorum_reads;
 pub mod superseded;
 pub mod wgl;

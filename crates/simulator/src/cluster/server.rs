@@ -30,6 +30,9 @@ pub struct Server {
     pub disk: Disk,
     /// Counts the processes that ran here; tells what was meant for an earlier one.
     pub process_number: u64,
+    /// Whether the machine has lost its power since a process on it last said, durably, that it
+    /// had started: what was written and not synced may be gone.
+    pub lost_power: bool,
     pub(super) process: Option<Process>,
 }
 
@@ -45,6 +48,8 @@ pub(super) struct Process {
     pub busy_until: u64,
     /// Replies that wait for those before them.
     pub replies: BTreeMap<ClientId, Replies>,
+    /// The last record that the node has written at its start.
+    pub opened_at: Position,
     /// Up to where each group's commits are noted.
     pub commits_seen: BTreeMap<GroupId, u64>,
 }
@@ -65,6 +70,7 @@ impl Server {
             clock: Clock::new(drift, 0),
             disk: Disk::new(plan.pace.clone()),
             process_number: 0,
+            lost_power: false,
             process: None,
         }
     }
@@ -94,10 +100,13 @@ impl Cluster {
             timing: self.plan.timing,
             limits: self.plan.limits,
             mutants: self.plan.mutants,
+            may_have_lost_unsynced: false,
+            damaged: false,
         };
         let now_us = self.now_us;
         let name = self.name(id).to_string();
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let setup = Setup { may_have_lost_unsynced: server.lost_power, ..setup };
         server.clock.restart(now_us);
         server.process_number += 1;
         let records: Vec<(Position, Vec<u8>)> = match server.disk.open() {
@@ -113,6 +122,7 @@ impl Cluster {
         let log = records.iter().map(|(position, record)| (*position, record.as_slice()));
         let node = Node::open(setup, log, time, &mut sink);
         let output = sink.finish();
+        let opened = server.disk.last();
         match node {
             Ok(node) => {
                 server.process = Some(Process {
@@ -123,6 +133,7 @@ impl Cluster {
                     busy_until: now_us,
                     replies: BTreeMap::new(),
                     commits_seen: BTreeMap::new(),
+                    opened_at: opened,
                 });
                 self.carry_out(id, output, now_us);
             }
@@ -143,6 +154,10 @@ impl Cluster {
             return;
         }
         let lost = server.disk.crash(power, &mut self.random);
+        server.lost_power |= power;
+        if power {
+            self.observations.power_cuts.push((now_us, id));
+        }
         self.trace.line(now_us, || {
             let what = if power { "loses power" } else { "is killed" };
             format!("{name} {what}; {lost} bytes of its log are damaged or gone")
@@ -182,6 +197,7 @@ impl Cluster {
         let (now_us, name) = (self.now_us, self.name(id).to_string());
         if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
             server.disk.wipe();
+            server.lost_power = false;
             self.trace.line(now_us, || format!("{name} loses its disk"));
             self.observations.count("wiped disk");
         }

@@ -102,12 +102,15 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         };
         let _ = write!(
             text,
-            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{}",
+            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
+             \"suspect\":{},\"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
             joined(here.lag.iter().map(lag)),
             here.cut_entries,
+            here.suspect,
+            here.possible_loss,
         );
     }
     text

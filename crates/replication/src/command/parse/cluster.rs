@@ -59,6 +59,10 @@ pub(in crate::command) fn scan<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<
     Ok(command(Action::Scan(scan)))
 }
 
+pub(in crate::command) fn recover<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<'a> {
+    Ok(command(Action::Recover { prefix: argument(arguments, 1) }))
+}
+
 pub(in crate::command) fn wait(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
     let replicas = u64::try_from(integer(argument(arguments, 1))?).unwrap_or(0);
     let Some(timeout) = number::integer(argument(arguments, 2)) else {
