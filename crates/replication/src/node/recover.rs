@@ -12,6 +12,8 @@ use alloc::vec::Vec;
 impl Roles {
     /// This node goes on with the groups of a keyspace that have no leader.
     pub(super) fn recover(&mut self, turn: &mut Turn<'_>, requester: Requester, prefix: &[u8]) {
+        // The empty prefix as it is written, from a client that does not understand quotes.
+        let prefix = if prefix == b"\"\"" { &[] } else { prefix };
         let keyspace = self.cluster.keyspaces.iter().find(|keyspace| keyspace.prefix == prefix);
         let shown = prefix.escape_ascii();
         let Some(keyspace) = keyspace.map(|keyspace| keyspace.id) else {
