@@ -4,7 +4,7 @@
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
-use replication::storage::log::{LogWriter, recover};
+use replication::storage::log::{LogWriter, recover_trusted};
 
 /// What a disk keeps or loses as one.
 const SECTOR_BYTES: usize = 512;
@@ -45,6 +45,17 @@ pub struct Disk {
     synced: Position,
     /// A record that is not synced asks for it.
     sync_asked: bool,
+    /// Synced records were gone when it was last opened, and nobody has durably taken note.
+    damaged: bool,
+}
+
+/// What a disk holds when a process starts on it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The records.
+    pub records: Vec<(Position, Vec<u8>)>,
+    /// Whether records that had been synced are gone from behind them.
+    pub damaged: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,16 +86,26 @@ impl Disk {
             written: Position(0),
             synced: Position(0),
             sync_asked: false,
+            damaged: false,
         }
     }
 
-    /// Starts anew after a crash: the records that the disk still holds.
+    /// Starts anew after a crash: the records that the disk still holds, up to any damage.
     ///
     /// # Errors
-    /// The log is damaged where it had been synced, which never happens by a crash alone.
-    pub fn open(&mut self) -> Result<Vec<(Position, Vec<u8>)>, String> {
+    /// The log is damaged where it had been synced, which never happens by a crash alone, and
+    /// `may_repair` refuses to go on with the records in front of that.
+    pub fn open(
+        &mut self,
+        may_repair: impl Fn(&[(Position, &[u8])]) -> Result<(), String>,
+    ) -> Result<Opened, String> {
         let bytes: Vec<&[u8]> = self.segments.iter().map(|s| s.bytes.as_slice()).collect();
-        let log = recover(&bytes).map_err(|corruption| format!("{corruption:?}"))?;
+        let (log, damage) =
+            recover_trusted(&bytes, None).map_err(|corruption| format!("{corruption:?}"))?;
+        if let Some(corruption) = damage {
+            may_repair(&log.records).map_err(|why| format!("{corruption:?}: {why}"))?;
+            self.damaged = true;
+        }
         let records = log.records.iter().map(|(p, record)| (*p, record.to_vec())).collect();
         self.writer = LogWriter::new(log.next, log.chain);
         let end = log.end;
@@ -100,7 +121,12 @@ impl Disk {
         for segment in &mut self.segments {
             segment.synced_bytes = segment.bytes.len();
         }
-        Ok(records)
+        Ok(Opened { records, damaged: self.damaged })
+    }
+
+    /// The process has durably taken note of the damage.
+    pub fn trust(&mut self) {
+        self.damaged = false;
     }
 
     /// Adds a record to the batch that is written next.
@@ -244,7 +270,7 @@ mod tests {
         for seed in 0..300 {
             let mut random = Random::new(seed);
             let mut disk = Disk::new(Pace::quick());
-            assert!(disk.open().unwrap().is_empty());
+            assert!(disk.open(|_| Ok(())).unwrap().records.is_empty());
             let mut kept = 0;
             for number in 1..=10u64 {
                 let text = "x".repeat(random.range(1, 900) as usize);
@@ -255,7 +281,7 @@ mod tests {
                 }
             }
             disk.crash(seed % 2 == 0, &mut random);
-            let records = disk.open().unwrap();
+            let records = disk.open(|_| Ok(())).unwrap().records;
             assert!(records.len() as u64 >= kept, "seed {seed}");
             let next = write(&mut disk, "next", &mut random);
             assert_eq!(next.0, records.len() as u64 + 1);
@@ -272,7 +298,7 @@ mod tests {
             disk.done(&mut random);
         }
         assert!(disk.truncate(Position(30)));
-        let records = disk.open().unwrap();
+        let records = disk.open(|_| Ok(())).unwrap().records;
         let first = records.first().unwrap().0;
         assert!(first > Position(1) && first <= Position(30), "{first:?}");
         assert_eq!(records.last().unwrap().0, Position(40));

@@ -7,7 +7,7 @@ use super::heartbeat::Peer;
 use super::log_record::{self, Identity};
 use super::{Node, OpenError, Roles, Setup};
 use crate::keyspace::protected::difference;
-use crate::keyspace::{Durability, Model};
+use crate::keyspace::{Cluster, Durability, Model};
 use crate::leader_follower::{self, Group, GroupSetup};
 use crate::leaderless::{self, Leaderless};
 use crate::multi_leader::MultiLeader;
@@ -42,7 +42,7 @@ impl Node {
         let log_bytes = Cell::new(0u64);
         let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
         let identity = roles.replay(&setup, log)?;
-        let unusable = roles.finish_recovery(&setup, identity.is_some())?;
+        let unusable = roles.finish_recovery(&setup)?;
         // What is damaged counts for nothing until its peers have repaired it: another disk.
         let identity = match identity {
             Some(known) if setup.damaged => {
@@ -201,11 +201,7 @@ impl Roles {
     }
 
     /// All records are read. Returns the groups of which a damaged log holds too little.
-    fn finish_recovery(
-        &mut self,
-        setup: &Setup,
-        has_identity: bool,
-    ) -> Result<Vec<GroupId>, OpenError> {
+    fn finish_recovery(&mut self, setup: &Setup) -> Result<Vec<GroupId>, OpenError> {
         let mut unusable = Vec::new();
         for group in self.groups.values_mut() {
             match group.finish_recovery() {
@@ -213,9 +209,6 @@ impl Roles {
                 Err(_) if setup.damaged => unusable.push(group.id),
                 Err(_) => return Err(OpenError::Malformed(Position(0))),
             }
-        }
-        if setup.damaged {
-            check_repairable(self, setup, has_identity)?;
         }
         Ok(unusable)
     }
@@ -229,20 +222,26 @@ impl Roles {
     }
 }
 
-/// A damaged log is repaired from peers; where this node is the only one that holds something,
-/// nothing may be thrown away.
-fn check_repairable(roles: &Roles, setup: &Setup, has_identity: bool) -> Result<(), OpenError> {
-    if !has_identity {
-        let text = "nothing in front of the damage says whose log it is";
-        return Err(OpenError::Unrepairable(String::from(text)));
+/// Whether a node whose log is damaged can be repaired by its peers, given the records that are in
+/// front of the damage. Asked before anything is changed: what only this node holds must not be
+/// thrown away.
+///
+/// # Errors
+/// Why not.
+pub fn check_repairable<'a>(
+    cluster: &Cluster,
+    me: NodeId,
+    mut records: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), String> {
+    if !records.any(|record| record.first() == Some(&log_record::RECORD_KIND)) {
+        return Err(String::from("nothing in front of the damage says whose log it is"));
     }
-    let alone = roles.placement.iter().find(|(_, nodes)| nodes.as_slice() == [setup.me]);
+    let groups = replicas::all_groups(cluster);
+    let alone = groups.iter().find(|(_, nodes)| nodes.as_slice() == [me]);
     let Some((group, _)) = alone else { return Ok(()) };
-    let keyspace = setup.cluster.keyspace(group.keyspace);
+    let keyspace = cluster.keyspace(group.keyspace);
     let prefix = keyspace.map_or(String::new(), |k| k.prefix.escape_ascii().to_string());
-    Err(OpenError::Unrepairable(format!(
-        "only this node holds keyspace \"{prefix}\" (replicas = 1), so no peer can repair it"
-    )))
+    Err(format!("only this node holds keyspace \"{prefix}\", so no other one could repair it"))
 }
 
 /// A log that belongs to another node, cluster or table of keyspaces is refused.

@@ -92,6 +92,4 @@ pub enum OpenError {
     /// The log belongs to another node or cluster, or to other keyspaces; the text names what
     /// differs and what to do.
     Foreign(alloc::string::String),
-    /// The log is damaged, and nobody else could repair it; the text says what to do.
-    Unrepairable(alloc::string::String),
 }

@@ -3,7 +3,8 @@
 use super::turn::Arrival;
 use super::{Cluster, Happening, Outside, Plan, sink::Sink};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Opened};
+use replication::node::open::check_repairable;
 use replication::random::Random;
 use replication::{ClientId, GroupId, Incarnation, Node, NodeId, Position, Reply, Setup};
 use std::collections::BTreeMap;
@@ -109,14 +110,22 @@ impl Cluster {
         let setup = Setup { may_have_lost_unsynced: server.lost_power, ..setup };
         server.clock.restart(now_us);
         server.process_number += 1;
-        let records: Vec<(Position, Vec<u8>)> = match server.disk.open() {
-            Ok(records) => records,
+        let cluster = &self.plan.cluster;
+        let may_repair = |records: &[(Position, &[u8])]| {
+            check_repairable(cluster, id, records.iter().map(|(_, record)| *record))
+        };
+        let Opened { records, damaged } = match server.disk.open(may_repair) {
+            Ok(opened) => opened,
             Err(why) => {
                 self.schedule(now_us, Happening::Outside(Outside::CannotStart(id, why)));
                 return;
             }
         };
         self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
+        let setup = Setup { damaged, ..setup };
+        if damaged {
+            self.observations.count("damaged log repaired");
+        }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);
         let log = records.iter().map(|(position, record)| (*position, record.as_slice()));

@@ -53,6 +53,7 @@ impl Cluster {
         let (written, synced, next) = server.disk.done(&mut self.random);
         if server.process.as_ref().is_some_and(|process| synced >= process.opened_at) {
             server.lost_power = false;
+            server.disk.trust();
         }
         if let Some(after_us) = next {
             self.schedule(now_us + after_us, Happening::Disk { node: id, process });
