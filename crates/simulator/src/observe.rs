@@ -94,7 +94,7 @@ pub struct Observations {
     pub power_cuts: Vec<(u64, NodeId)>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
-    /// All events but commits, in order, with the nodes that they happened to.
+    /// All events but commits and refused epochs, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
 
@@ -118,6 +118,7 @@ impl Observations {
                 self.count("possible loss");
                 self.losses.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
+            Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
@@ -130,7 +131,7 @@ impl Observations {
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
         }
-        if !matches!(event, Event::Committed { .. }) {
+        if !matches!(event, Event::Committed { .. } | Event::EpochRefused { .. }) {
             self.events.push((node, event.clone()));
         }
     }

@@ -8,15 +8,20 @@ use crate::observe::{Leadership, Observations, tokens};
 use crate::options::{ModelName, Options};
 use replication::keyspace::{Durability, Failover, GroupOptions, Model};
 use replication::quorum::Quorum;
-use replication::{NodeId, replicas};
+use replication::{KeyspaceId, NodeId, replicas};
 use std::collections::BTreeSet;
+
+/// Whether a group of the keyspace may have lost something.
+pub fn has_lost(seen: &Observations, keyspace: KeyspaceId) -> bool {
+    seen.losses.iter().any(|loss| loss.group.keyspace == keyspace)
+}
 
 /// With `failover = "safe"`, a leader lacks the votes of E members that have lost nothing only
 /// where more than N - E have lost their power; and where everything is synced, never.
 pub fn announced_with_cause(options: &Options, seen: &Observations) -> Verdict {
-    let Some(group) = group_options(options) else { return Ok(()) };
-    let quorum = Quorum::of(group);
     for loss in &seen.losses {
+        let Some(group) = group_options(options, loss.group.keyspace) else { continue };
+        let quorum = Quorum::of(group);
         let suspects = suspects(options, seen, loss);
         let need = match group.failover {
             Failover::Safe => quorum.replicas - quorum.election + 1,
@@ -57,11 +62,14 @@ pub fn later_writes_survive(
     key: &str,
     end: Option<&str>,
 ) -> Verdict {
-    let Some(group) = group_options(options) else { return Ok(()) };
+    let keyspace = options.plan.cluster.keyspace_of(key.as_bytes()).map(|keyspace| keyspace.id);
+    let Some(keyspace) = keyspace else { return Ok(()) };
+    let Some(group) = group_options(options, keyspace) else { return Ok(()) };
     if options.model != ModelName::LeaderFollower || !Quorum::of(group).acknowledged_survives() {
         return Ok(());
     }
-    let since_us = seen.losses.iter().map(|loss| loss.at_us).max().unwrap_or(0);
+    let losses = seen.losses.iter().filter(|loss| loss.group.keyspace == keyspace);
+    let since_us = losses.map(|loss| loss.at_us).max().unwrap_or(0);
     let end = tokens(end.unwrap_or("").as_bytes());
     let survivors: BTreeSet<&str> = end.iter().map(String::as_str).collect();
     for operation in history.of(key) {
@@ -80,10 +88,10 @@ pub fn later_writes_survive(
     Ok(())
 }
 
-fn group_options(options: &Options) -> Option<&GroupOptions> {
-    options.plan.cluster.keyspaces.first().and_then(|keyspace| match &keyspace.model {
+fn group_options(options: &Options, keyspace: KeyspaceId) -> Option<&GroupOptions> {
+    match &options.plan.cluster.keyspace(keyspace)?.model {
         Model::LeaderFollower(options) => Some(&options.group),
         Model::MultiLeader(options) => Some(&options.group),
         Model::Leaderless(_) => None,
-    })
+    }
 }
