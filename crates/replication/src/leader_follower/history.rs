@@ -113,7 +113,8 @@ impl Group {
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
         if agrees {
             progress.set_probe_due();
-        } else if progress.snapshot.is_none() {
+        } else if progress.snapshot.is_none() && self.commit > 0 {
+            // There is no snapshot of nothing: the follower asks again at the next append.
             self.start_snapshot(turn, from);
         }
         self.say_epoch(turn, from, Body::Agrees { committed, agrees });
