@@ -5,7 +5,7 @@
 //! it is said. Logs are compared by (last epoch, last index), the unsynced tail included, never
 //! by clock or priority. E votes win: quorum.rs says why that loses nothing that is committed.
 //!
-//! Left out: leadership transfer, leases.
+//! What a node has promised to a leader it keeps in every election (`lease.rs`).
 
 use super::history::Loss;
 use super::log_record;
@@ -19,6 +19,8 @@ use crate::version::EntryId;
 use crate::{Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
 
 /// A node that would lead.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Candidate {
     by_word: bool,
     /// From when on its own vote is on disk.
     vote_position: Position,
+    /// The epoch whose leader has handed over to it.
+    handed_over: Option<u64>,
 }
 
 impl Candidate {
@@ -49,6 +53,7 @@ impl Candidate {
             has_waited: false,
             by_word: false,
             vote_position: Position(0),
+            handed_over: None,
         }
     }
 
@@ -89,7 +94,11 @@ impl Group {
     /// No leader for too long: asks the others whether they would vote for this node.
     pub(super) fn on_election_timeout(&mut self, turn: &mut Turn<'_>) {
         self.reset_election_timer(turn);
-        if !self.is_voter(turn) || matches!(self.role, Role::Leader(_)) {
+        if !self.is_voter(turn)
+            || matches!(self.role, Role::Leader(_))
+            || self.has_promised(turn, None)
+            || self.stalled_for_us(turn).is_some()
+        {
             return;
         }
         if let Role::Candidate(candidate) = &mut self.role
@@ -125,7 +134,7 @@ impl Group {
     ) {
         let granted = epoch > self.epoch
             && self.is_voter(turn)
-            && !self.hears_leader(turn)
+            && !self.refuses_to_vote(turn, None)
             && last >= self.log.last();
         let suspect = self.says_suspect(turn);
         let body = Body::PreVoteAnswer { granted, current: self.epoch, suspect };
@@ -157,15 +166,20 @@ impl Group {
     }
 
     /// Enough would vote for this node: the real election, in a new epoch.
-    fn start_election(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn start_election(&mut self, turn: &mut Turn<'_>, handed_over: Option<u64>) {
         self.epoch = self.epoch.saturating_add(1);
         self.voted_for = Some(turn.local.me);
+        self.leader = None;
         self.forget_matched();
+        if handed_over.is_some() {
+            self.reset_election_timer(turn);
+        }
         let vote_position = self.write_vote(turn);
         let has_waited = matches!(&self.role, Role::Candidate(asked) if asked.has_waited);
-        let candidate = Candidate { vote_position, has_waited, ..Candidate::new(false) };
+        let candidate =
+            Candidate { vote_position, has_waited, handed_over, ..Candidate::new(false) };
         self.role = Role::Candidate(candidate);
-        let body = Body::Vote { last: self.log.last() };
+        let body = Body::Vote { last: self.log.last(), handed_over };
         for to in self.others(turn.local.me) {
             let message = self.message(body.clone());
             turn.send_when_durable(vote_position, Durability::Fsync, to, message);
@@ -180,14 +194,30 @@ impl Group {
             || (self.leader.is_some() && since_us < self.timing.election_timeout_us)
     }
 
-    pub(super) fn on_vote(&mut self, turn: &mut Turn<'_>, from: NodeId, last: EntryId) {
+    /// Whether a candidate's question changes nothing here, not even the epoch: this node hears a
+    /// leader, or has promised. Not where the leader of this very epoch has sent the candidate.
+    pub(super) fn refuses_to_vote(&self, turn: &Turn<'_>, handed_over: Option<u64>) -> bool {
+        let sent = handed_over == Some(self.epoch);
+        (self.hears_leader(turn) && !sent) || self.has_promised(turn, handed_over)
+    }
+
+    pub(super) fn on_vote(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        last: EntryId,
+        handed_over: Option<u64>,
+    ) {
         // Whether the candidate's own disk counts, it knows itself: this node may not have heard
         // yet that it was admitted, and a group whose members wait for that has no leader to tell.
         if !self.is_voter(turn) {
             return;
         }
         let free = self.voted_for.is_none_or(|node| node == from);
-        let granted = free && self.leader.is_none() && last >= self.log.last();
+        let granted = free
+            && self.leader.is_none()
+            && last >= self.log.last()
+            && !self.has_promised(turn, handed_over);
         let mut position = self.epoch_position;
         if granted && self.voted_for.is_none() {
             self.voted_for = Some(from);
@@ -233,7 +263,15 @@ impl Group {
         if !candidate.has_won(&self.quorum, self.options.failover) {
             return;
         }
-        if candidate.asking { self.start_election(turn) } else { self.become_leader(turn) }
+        if candidate.asking {
+            return self.start_election(turn, None);
+        }
+        let why = match candidate.handed_over {
+            Some(epoch) => format!("the leader of epoch {epoch} has handed over to it"),
+            None => String::from("elected: no leader was heard"),
+        };
+        self.note_tenure(turn, Cow::Owned(why));
+        self.become_leader(turn);
     }
 
     /// Somebody is in a higher epoch: whatever this node was, it is a follower now.
@@ -251,6 +289,7 @@ impl Group {
         self.epoch = epoch;
         self.voted_for = None;
         self.forget_matched();
+        self.maybe_forget_promise(turn);
         self.write_vote(turn);
     }
 

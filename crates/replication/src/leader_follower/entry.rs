@@ -1,6 +1,7 @@
 //! An entry of the replication log: numbered (epoch, index), encoded once, and kept, sent and
 //! logged as the same bytes.
 
+use super::degrade_ledger::Note;
 use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::storage::record::Record;
 use crate::turn::Asker;
@@ -50,6 +51,8 @@ pub enum Payload<'a> {
     /// Changes nothing: the first entry of an epoch whose leader may lack committed entries, with
     /// the node that leads it, and whom it takes for the voters.
     OpeningAfterLoss(NodeId, VoterSet),
+    /// A line of the degrade ledger.
+    Degrade(Note),
 }
 
 /// One key's change: a whole record.
@@ -100,8 +103,12 @@ impl<'a> Entry<'a> {
                 w.u8(4);
                 w.vector(vector);
             }
-            Payload::OpeningAfterLoss(leader, voters) => {
+            Payload::Degrade(note) => {
                 w.u8(5);
+                note.encode(&mut w);
+            }
+            Payload::OpeningAfterLoss(leader, voters) => {
+                w.u8(6);
                 w.u16(leader.0);
                 encode_voters(&mut w, voters);
             }
@@ -137,7 +144,8 @@ impl<'a> Entry<'a> {
             2 => Payload::Clear,
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
-            5 => Payload::OpeningAfterLoss(r.node()?, decode_voters(&mut r)?),
+            5 => Payload::Degrade(Note::decode(&mut r)?),
+            6 => Payload::OpeningAfterLoss(r.node()?, decode_voters(&mut r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -1,5 +1,6 @@
 //! What a leader-follower group writes into its node's log.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::message::{Image, VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, VersionVector};
@@ -60,6 +61,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// The degrade ledger at the floor.
+        degraded: Ledger,
         /// See [`Body::Suspect`].
         suspect: bool,
     },
@@ -77,6 +80,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// The degrade ledger at the floor.
+        degraded: Ledger,
     },
     /// The snapshot is complete.
     SnapshotEnd,
@@ -120,6 +125,7 @@ impl<'a> LogRecord<'a> {
                 floor,
                 covered,
                 epochs,
+                degraded,
                 suspect,
             } => {
                 w.u8(4);
@@ -130,6 +136,7 @@ impl<'a> LogRecord<'a> {
                 w.entry_id(*floor);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                degraded.encode(&mut w);
                 w.bool(*suspect);
             }
             Body::Image(image) => {
@@ -140,12 +147,13 @@ impl<'a> LogRecord<'a> {
                 w.u8(6);
                 w.bytes(body);
             }
-            Body::SnapshotBegin { floor, voters, covered, epochs } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 w.u8(7);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                degraded.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
             Body::Suspect(suspect) => {
@@ -172,6 +180,7 @@ impl<'a> LogRecord<'a> {
                 floor: r.entry_id()?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
                 suspect: r.bool()?,
             },
             5 => Body::Image(Image::decode(r)?),
@@ -181,6 +190,7 @@ impl<'a> LogRecord<'a> {
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             },
             8 => Body::SnapshotEnd,
             9 => Body::Suspect(r.bool()?),

@@ -1,5 +1,6 @@
 //! What the members of a leader-follower group say to each other.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -59,6 +60,9 @@ pub enum Body<'a> {
     Vote {
         /// The newest entry of the candidate's log, the unsynced tail included.
         last: EntryId,
+        /// The epoch whose leader has handed over to the candidate, if one has: the promises that
+        /// were made to that leader do not bind.
+        handed_over: Option<u64>,
     },
     /// The answer to a vote, durable before it is said.
     VoteAnswer {
@@ -73,18 +77,15 @@ pub enum Body<'a> {
         previous: EntryId,
         /// Up to where the leader knows the log to be committed.
         commit: u64,
+        /// What it wants to be told at once.
+        wants: Wants,
         /// Length-prefixed encoded entries; may be none.
         entries: Cow<'a, [u8]>,
         /// The newest epoch in the leader's log that opened under a possible loss; 0 for none.
         history: u64,
     },
     /// The follower's log is the leader's of this epoch up to here: never the end of its log.
-    Matched {
-        /// Held in memory or better.
-        received: u64,
-        /// Durably held, as the keyspace's durability means it.
-        durable: u64,
-    },
+    Matched(Matched),
     /// The follower's log has another entry, or none, where the append followed on.
     Mismatch {
         /// The append's.
@@ -155,6 +156,59 @@ pub enum Body<'a> {
         /// The disks that are there.
         voters: VoterSet,
     },
+    /// From the leader of this epoch, which takes no more commands and has no lease: be elected.
+    TakeOver,
+}
+
+/// How far a follower has the leader's log of this epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Matched {
+    /// Held in memory or better.
+    pub received: u64,
+    /// Durably held, as the keyspace's durability means it.
+    pub durable: u64,
+    /// Committed, and shown to readers.
+    pub applied: u64,
+    /// On disk, whatever the keyspace's durability.
+    pub synced: u64,
+}
+
+/// What a leader waits for besides durable copies: a follower speaks up when that has moved, too.
+/// Where nobody waits for more, nothing is said more often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wants {
+    /// `Matched::received`.
+    pub received: bool,
+    /// `Matched::applied`.
+    pub applied: bool,
+    /// `Matched::synced`.
+    pub synced: bool,
+}
+
+impl Wants {
+    /// Whether anything is wanted.
+    pub fn any(self) -> bool {
+        self.received || self.applied || self.synced
+    }
+
+    /// Whether something is wanted that was not `before`.
+    pub fn exceeds(self, before: Wants) -> bool {
+        (self.received && !before.received)
+            || (self.applied && !before.applied)
+            || (self.synced && !before.synced)
+    }
+
+    fn to_byte(self) -> u8 {
+        u8::from(self.received) | u8::from(self.applied) << 1 | u8::from(self.synced) << 2
+    }
+
+    fn of_byte(byte: u8) -> Read<Wants> {
+        if byte > 7 {
+            return Err(Malformed);
+        }
+        let bit = |place: u8| byte >> place & 1 == 1;
+        Ok(Wants { received: bit(0), applied: bit(1), synced: bit(2) })
+    }
 }
 
 /// A piece of a snapshot: the records of a range of slots.
@@ -174,6 +228,8 @@ pub struct SnapshotPiece<'a> {
     pub covered: VersionVector,
     /// In the last piece: who wrote what, up to the floor.
     pub epochs: Epochs,
+    /// In the last piece: the degrade ledger at the floor.
+    pub degraded: Ledger,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -219,29 +275,29 @@ impl Body<'_> {
     fn encode_loss(&self, w: &mut Writer<'_>) {
         match self {
             Body::AskLast { boot } => {
-                w.u8(13);
+                w.u8(14);
                 w.u64(*boot);
             }
             Body::Last { boot, last } => {
-                w.u8(14);
+                w.u8(15);
                 w.u64(*boot);
                 w.u64(*last);
             }
             Body::AskAgrees { committed } => {
-                w.u8(15);
+                w.u8(16);
                 w.entry_id(*committed);
             }
             Body::Agrees { committed, agrees } => {
-                w.u8(16);
+                w.u8(17);
                 w.entry_id(*committed);
                 w.bool(*agrees);
             }
             Body::AskNewest { question } => {
-                w.u8(17);
+                w.u8(18);
                 w.u64(*question);
             }
             Body::Newest { question, last, current, leader, suspect, counts } => {
-                w.u8(18);
+                w.u8(19);
                 w.u64(*question);
                 w.entry_id(*last);
                 w.u64(*current);
@@ -250,7 +306,7 @@ impl Body<'_> {
                 w.bool(*counts);
             }
             Body::Recover { last, voters } => {
-                w.u8(19);
+                w.u8(20);
                 w.entry_id(*last);
                 encode_voters(w, voters);
             }
@@ -261,12 +317,12 @@ impl Body<'_> {
     /// Reads what [`Body::encode_loss`] has written.
     fn decode_loss(kind: u8, r: &mut Reader<'_>) -> Read<Body<'static>> {
         Ok(match kind {
-            13 => Body::AskLast { boot: r.u64()? },
-            14 => Body::Last { boot: r.u64()?, last: r.u64()? },
-            15 => Body::AskAgrees { committed: r.entry_id()? },
-            16 => Body::Agrees { committed: r.entry_id()?, agrees: r.bool()? },
-            17 => Body::AskNewest { question: r.u64()? },
-            18 => Body::Newest {
+            14 => Body::AskLast { boot: r.u64()? },
+            15 => Body::Last { boot: r.u64()?, last: r.u64()? },
+            16 => Body::AskAgrees { committed: r.entry_id()? },
+            17 => Body::Agrees { committed: r.entry_id()?, agrees: r.bool()? },
+            18 => Body::AskNewest { question: r.u64()? },
+            19 => Body::Newest {
                 question: r.u64()?,
                 last: r.entry_id()?,
                 current: r.u64()?,
@@ -274,7 +330,7 @@ impl Body<'_> {
                 suspect: r.bool()?,
                 counts: r.bool()?,
             },
-            19 => Body::Recover { last: r.entry_id()?, voters: decode_voters(r)? },
+            20 => Body::Recover { last: r.entry_id()?, voters: decode_voters(r)? },
             _ => return Err(Malformed),
         })
     }
@@ -325,26 +381,31 @@ impl<'a> Message<'a> {
                 w.u64(*current);
                 w.bool(*suspect);
             }
-            Body::Vote { last } => {
+            Body::Vote { last, handed_over } => {
                 w.u8(5);
                 w.entry_id(*last);
+                // No leader has epoch 0.
+                w.u64(handed_over.unwrap_or(0));
             }
             Body::VoteAnswer { granted, suspect } => {
                 w.u8(6);
                 w.bool(*granted);
                 w.bool(*suspect);
             }
-            Body::Append { previous, commit, entries, history } => {
+            Body::Append { previous, commit, wants, entries, history } => {
                 w.u8(7);
                 w.entry_id(*previous);
                 w.u64(*commit);
+                w.u8(wants.to_byte());
                 w.bytes(entries);
                 w.u64(*history);
             }
-            Body::Matched { received, durable } => {
+            Body::Matched(matched) => {
                 w.u8(8);
-                w.u64(*received);
-                w.u64(*durable);
+                w.u64(matched.received);
+                w.u64(matched.durable);
+                w.u64(matched.applied);
+                w.u64(matched.synced);
             }
             Body::Mismatch { previous, hint } => {
                 w.u8(9);
@@ -360,6 +421,7 @@ impl<'a> Message<'a> {
                 encode_voters(w, &piece.voters);
                 w.vector(&piece.covered);
                 piece.epochs.encode(w);
+                piece.degraded.encode(w);
             }
             Body::SnapshotWanted { snapshot, next_slot } => {
                 w.u8(11);
@@ -367,6 +429,7 @@ impl<'a> Message<'a> {
                 w.u32(*next_slot);
             }
             Body::EpochOver => w.u8(12),
+            Body::TakeOver => w.u8(13),
             Body::AskLast { .. }
             | Body::Last { .. }
             | Body::AskAgrees { .. }
@@ -386,15 +449,24 @@ impl<'a> Message<'a> {
             2 => Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? },
             3 => Body::PreVote { last: r.entry_id()? },
             4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()?, suspect: r.bool()? },
-            5 => Body::Vote { last: r.entry_id()? },
+            5 => {
+                let (last, handed_over) = (r.entry_id()?, r.u64()?);
+                Body::Vote { last, handed_over: Some(handed_over).filter(|epoch| *epoch > 0) }
+            }
             6 => Body::VoteAnswer { granted: r.bool()?, suspect: r.bool()? },
             7 => Body::Append {
                 previous: r.entry_id()?,
                 commit: r.u64()?,
+                wants: Wants::of_byte(r.u8()?)?,
                 entries: Cow::Borrowed(r.bytes()?),
                 history: r.u64()?,
             },
-            8 => Body::Matched { received: r.u64()?, durable: r.u64()? },
+            8 => Body::Matched(Matched {
+                received: r.u64()?,
+                durable: r.u64()?,
+                applied: r.u64()?,
+                synced: r.u64()?,
+            }),
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
             10 => Body::Snapshot(SnapshotPiece {
                 snapshot: r.u64()?,
@@ -404,9 +476,11 @@ impl<'a> Message<'a> {
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             }),
             11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
             12 => Body::EpochOver,
+            13 => Body::TakeOver,
             kind => Body::decode_loss(kind, r)?,
         };
         Ok(Message { group, epoch, body })

@@ -14,19 +14,22 @@
 //!   empty entry that opens the epoch is committed, the leader answers nobody.
 //! - A follower applies up to min(commit index, matched in this epoch, durable here).
 //! - A write is visible at the leader from min(A, C) copies on. A read is evaluated once; its
-//!   reply is held until what it saw is visible, and until a heartbeat round that was started
-//!   after it has confirmed that this node still leads.
+//!   reply is held until what it saw is visible, and until a lease, or a heartbeat round that was
+//!   started after it, has confirmed that this node still leads.
 //!
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
 //! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
-//! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
-//! the log does not reach; `epochs.rs` remembers who wrote what; `recovery.rs` reads the node's
-//! log after a restart.
+//! `election.rs` is failover, `transfer.rs` a planned change of leader, `stall.rs` what a leader
+//! does that cannot go on; `lease.rs` lets it answer reads alone; `voters.rs` says who counts;
+//! `snapshot.rs` brings a follower up that the log does not reach; `epochs.rs` remembers who wrote
+//! what, `degrade_ledger.rs` where acks were lowered; `recovery.rs` reads the node's log after a
+//! restart.
 //!
-//! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
-//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels.
+//! Left out: the lost-write report (entries that were cut are kept
+//! aside, see [`Group::cut_entries`]).
 
 pub mod acks;
+pub mod degrade_ledger;
 pub mod election;
 pub mod entry;
 pub mod epochs;
@@ -34,14 +37,18 @@ pub mod execute;
 pub mod follower;
 pub mod history;
 pub mod leader;
+pub mod lease;
 pub mod log_record;
 pub mod message;
 pub mod operator;
 pub mod recovery;
 pub mod replication_log;
 pub mod snapshot;
+pub mod stall;
 pub mod state;
 pub mod suspicion;
+pub mod tenure;
+pub mod transfer;
 pub mod voters;
 
 use crate::keyspace::{Durability, GroupOptions};
@@ -100,6 +107,8 @@ pub struct Group {
     pub covered_by_log: VersionVector,
     /// Which leader wrote which part of the log.
     pub epochs: epochs::Epochs,
+    /// Where writes were acknowledged with fewer acks than declared, up to the commit index.
+    pub degraded: degrade_ledger::Ledger,
     /// Entries that were cut because a newer leader's log differs, kept aside.
     pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
     timing: Timing,
@@ -123,6 +132,10 @@ pub struct Group {
     anchored: bool,
     suspicion: suspicion::Suspicion,
     word: Option<operator::Word>,
+    /// What it has promised as a follower, whoever it follows.
+    promise: lease::Promise,
+    handover: Option<transfer::Handover>,
+    tenure: tenure::Tenure,
 }
 
 /// What a node is in its group.
@@ -148,6 +161,7 @@ impl Group {
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
             epochs: epochs::Epochs::default(),
+            degraded: degrade_ledger::Ledger::default(),
             cut_entries: BTreeMap::new(),
             timing: setup.timing,
             limits: setup.limits,
@@ -169,6 +183,9 @@ impl Group {
             anchored: false,
             suspicion: suspicion::Suspicion::default(),
             word: None,
+            promise: lease::Promise::default(),
+            handover: None,
+            tenure: tenure::Tenure::default(),
         }
     }
 
@@ -209,8 +226,12 @@ impl Group {
             return;
         }
         if epoch > self.epoch {
-            let is_asked = matches!(message.body, Body::Vote { .. } | Body::Recover { .. });
-            if is_asked && self.hears_leader(turn) {
+            let refused = match message.body {
+                Body::Vote { handed_over, .. } => self.refuses_to_vote(turn, handed_over),
+                Body::Recover { .. } => self.refuses_to_vote(turn, None),
+                _ => false,
+            };
+            if refused {
                 return;
             }
             self.adopt_epoch(turn, epoch, "a peer is in a newer epoch");
@@ -226,19 +247,18 @@ impl Group {
         body: Body<'_>,
     ) {
         match body {
-            Body::Vote { last } => self.on_vote(turn, from, last),
+            Body::Vote { last, handed_over } => self.on_vote(turn, from, last, handed_over),
             Body::VoteAnswer { granted, suspect } => {
                 self.on_vote_answer(turn, from, incarnation, granted, suspect);
             }
-            Body::Append { previous, commit, entries, history } => {
-                self.on_append(turn, from, previous, commit, &entries, history);
+            Body::Append { previous, commit, wants, entries, history } => {
+                self.on_append(turn, from, previous, commit, wants, &entries, history);
             }
-            Body::Matched { received, durable } => {
-                self.on_matched(turn, from, incarnation, received, durable);
-            }
+            Body::Matched(matched) => self.on_matched(turn, from, incarnation, matched),
             Body::Mismatch { previous, hint } => {
                 self.on_mismatch(turn, from, incarnation, previous, hint);
             }
+            Body::TakeOver => self.on_take_over(turn),
             Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
             Body::SnapshotWanted { snapshot, next_slot } => {
                 self.on_snapshot_wanted(turn, from, snapshot, next_slot);
@@ -286,10 +306,13 @@ impl Group {
         }
         self.expire_held(turn);
         self.tend_word(turn);
+        self.expire_handover(turn);
     }
 
     /// Nothing more this turn: says once what has gathered.
     pub fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        self.date_promise(turn);
+        self.advance_handover(turn);
         match &self.role {
             Role::Leader(_) => self.send_appends(turn),
             Role::Candidate(_) => {}
@@ -313,7 +336,7 @@ impl Group {
             _ => self.election_deadline_us,
         };
         let word = self.word.as_ref().map_or(u64::MAX, operator::Word::next_deadline);
-        held.min(ticks).min(election).min(word)
+        held.min(ticks).min(election).min(self.handover_deadline_us()).min(word)
     }
 
     /// Whether this node leads.
@@ -442,13 +465,16 @@ impl Group {
 
     /// This node leads no longer: whoever still waits is told that the outcome is open.
     fn step_down(&mut self, turn: &mut Turn<'_>, reason: Cow<'static, str>) {
+        let copies = self.copies(turn);
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };
         self.leader = None;
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);
-        self.revoke(turn, *leader, &reason);
+        let reason = self.reason_to_step_down(reason);
+        self.note_end_of_tenure(turn, reason.clone());
+        self.revoke(turn, *leader, &copies, &reason);
         turn.event(Event::SteppedDown { group: self.id, epoch: self.epoch, reason });
     }
 

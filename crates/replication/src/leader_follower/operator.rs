@@ -144,6 +144,11 @@ impl Group {
         if let Some(leader) = answers.clone().find_map(|answer| answer.leader) {
             return Some(leads_text(word, leader));
         }
+        if self.has_promised(turn, None) {
+            return Some(
+                "TRYAGAIN a leader that this node has heard may still hold a lease".into(),
+            );
+        }
         let need = self.quorum.election;
         let here = word.answers.len() + 1;
         if here < need {

@@ -6,7 +6,8 @@
 //! followed by the checkpoint they belong to.
 
 use super::Group;
-use super::entry::Entry;
+use super::degrade_ledger::Ledger;
+use super::entry::{Entry, Payload};
 use super::epochs::Epochs;
 use super::log_record::{Body, LogRecord};
 use super::message::{Image, VoterSet};
@@ -23,6 +24,7 @@ pub struct PendingSnapshot {
     voters: VoterSet,
     covered: VersionVector,
     epochs: Epochs,
+    degraded: Ledger,
     images: Vec<Image<'static>>,
 }
 
@@ -49,6 +51,7 @@ impl Group {
                 floor,
                 covered,
                 epochs,
+                degraded,
                 suspect,
             } => {
                 self.suspicion.restore(suspect);
@@ -58,6 +61,7 @@ impl Group {
                 self.covered.merge(&covered);
                 self.anchor(floor, position);
                 self.epochs = epochs;
+                self.degraded = degraded;
                 self.note_openings();
             }
             Body::Image(image) => {
@@ -68,9 +72,9 @@ impl Group {
             Body::CutEntry(body) => {
                 self.cut_entries.insert(Entry::id_of(&body)?, Arc::from(&*body));
             }
-            Body::SnapshotBegin { floor, voters, covered, epochs } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 let images = Vec::new();
-                let pending = PendingSnapshot { floor, voters, covered, epochs, images };
+                let pending = PendingSnapshot { floor, voters, covered, epochs, degraded, images };
                 self.recovering = Some(pending);
             }
             Body::SnapshotEnd => self.replay_snapshot(position)?,
@@ -154,6 +158,7 @@ impl Group {
         self.commit = pending.floor.index;
         self.covered = pending.covered;
         self.epochs = pending.epochs;
+        self.degraded = pending.degraded;
         self.voters.restore(&pending.voters, true);
         Ok(())
     }
@@ -163,6 +168,7 @@ impl Group {
         self.state.reset();
         self.covered = VersionVector::default();
         self.epochs = Epochs::default();
+        self.degraded = super::degrade_ledger::Ledger::default();
         self.cut_entries.clear();
         self.voters = super::voters::Voters::default();
         self.suspicion.restore(false);
@@ -188,9 +194,12 @@ impl Group {
                 self.covered.advance(origin.dot);
             }
             match entry.payload {
-                super::entry::Payload::Voter(node, disk) => self.voters.admit(node, disk),
-                super::entry::Payload::Covers(vector) => self.covered.merge(&vector),
-                _ => {}
+                Payload::Voter(node, disk) => self.voters.admit(node, disk),
+                Payload::Covers(vector) => self.covered.merge(&vector),
+                Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
+                // The voters that it may name were written down when it was committed.
+                Payload::OpeningAfterLoss(..) => {}
+                Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
             }
         }
         self.state.commit(self.commit);

@@ -2,7 +2,9 @@
 
 use super::Node;
 use crate::keyspace::{Cluster, Model};
+use crate::leader_follower::degrade_ledger::Interval;
 use crate::{GroupId, NodeId, Time};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// One group, as a node sees it.
@@ -37,6 +39,14 @@ pub struct MemberStatus {
     pub lag: Vec<(NodeId, u64)>,
     /// Entries that were cut and are kept aside.
     pub cut_entries: u64,
+    /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
+    /// than declared.
+    pub degraded: Option<Interval>,
+    /// Since when the group has the leader that it has, or none, in milliseconds since 1970 by this
+    /// node's clock; 0 if there never was one.
+    pub since_ms: u64,
+    /// Why that changed.
+    pub why: Cow<'static, str>,
     /// Whether this member may have lost entries that it acknowledged: it counts for nothing until
     /// it has what a leader has.
     pub suspect: bool,
@@ -82,6 +92,9 @@ impl Node {
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
                 cut_entries: group.cut_entries.len() as u64,
+                degraded: group.open_interval(),
+                since_ms: group.tenure().since_ms,
+                why: group.tenure().why.clone(),
                 suspect: group.is_suspect(),
                 possible_loss: group.history(),
             }),
@@ -100,6 +113,11 @@ impl Node {
     pub fn keys_here(&self, now: Time, keyspace: crate::KeyspaceId) -> u64 {
         let groups = self.status(now, keyspace).into_iter().filter_map(|group| group.here);
         groups.map(|here| here.keys).sum()
+    }
+
+    /// Groups of which this node is a member and knows that their acks are lowered.
+    pub fn degraded_groups(&self) -> usize {
+        self.groups().filter(|group| group.open_interval().is_some()).count()
     }
 
     /// Whether every group with a leader has one that this node knows to be up.

@@ -52,6 +52,9 @@ pub(super) struct Process {
     pub turn_at: Option<u64>,
     /// When the node is ticked next.
     pub tick_at: Option<u64>,
+    /// When the clock was read for inputs that have waited since: the process stood still after
+    /// it had looked at it.
+    pub clock_read_at: Option<u64>,
     /// Until when the last turn lasts.
     pub busy_until: u64,
     /// Replies that wait for those before them.
@@ -131,6 +134,7 @@ impl Cluster {
                 return;
             }
         };
+        self.observations.copies.restarted(id, &records);
         self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
         let setup = Setup { damaged, ..setup };
         if damaged {
@@ -148,6 +152,7 @@ impl Cluster {
                     node,
                     inbox: Vec::new(),
                     turn_at: None,
+                    clock_read_at: None,
                     tick_at: None,
                     busy_until: now_us,
                     replies: BTreeMap::new(),
