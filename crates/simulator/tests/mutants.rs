@@ -20,6 +20,7 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::DegradeBelowCommit, ModelName::LeaderFollower, 13),
     (Mutant::DegradeUnrecorded, ModelName::LeaderFollower, 11),
     (Mutant::ReceivedIsApplied, ModelName::LeaderFollower, 9),
+    (Mutant::SuspectVotes, ModelName::LeaderFollower, 24),
     (Mutant::WallClockWins, ModelName::MultiLeader, 26),
     (Mutant::ApplyTwice, ModelName::MultiLeader, 7),
     (Mutant::ReadOneShort, ModelName::Leaderless, 11),

@@ -131,7 +131,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
-             \"degraded\":{degraded},\"since\":{},\"why\":{}",
+             \"degraded\":{degraded},\"since\":{},\"why\":{},\"suspect\":{},\
+             \"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
@@ -139,6 +140,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.cut_entries,
             here.since_ms,
             quoted(&here.why),
+            here.suspect,
+            here.possible_loss,
         );
     }
     text
