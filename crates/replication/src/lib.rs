@@ -240,6 +240,13 @@ pub enum Event {
         /// Everything up to here is in it.
         up_to: u64,
     },
+    /// A command that had been carried out was sent again, and was not carried out again.
+    Deduplicated {
+        /// The group.
+        group: GroupId,
+        /// The entry of the first time.
+        entry: version::EntryId,
+    },
     /// A new incarnation of a member counts from now on.
     VoterAdmitted {
         /// The group.

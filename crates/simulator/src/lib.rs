@@ -16,6 +16,7 @@ pub mod history;
 pub mod judge;
 pub mod network;
 pub mod observe;
+pub mod once;
 pub mod options;
 pub mod run;
 pub mod script;

@@ -118,6 +118,7 @@ impl Observations {
                 self.count("voter admitted");
                 self.admitted.push((*group, *member));
             }
+            Event::Deduplicated { .. } => self.count("retry deduplicated"),
             Event::ConflictResolved { .. } => self.count("conflict resolved"),
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),

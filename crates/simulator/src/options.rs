@@ -321,6 +321,7 @@ fn limits(random: &mut Random) -> Limits {
     if random.chance(60) {
         limits.checkpoint_bytes = random.range(4_000, 30_000);
     }
+    limits.once_sessions_max = 4;
     if random.chance(20) {
         limits.uncommitted_entries_max = random.range(4, 20) as usize;
     }

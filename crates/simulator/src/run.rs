@@ -10,6 +10,7 @@ use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::judge;
 use crate::observe::Observations;
+use crate::once::OnceClients;
 use crate::options::{ModelName, Options};
 use crate::trace::Trace;
 use crate::workload::{Workload, datacenter};
@@ -95,6 +96,7 @@ struct Play<'a> {
     options: &'a Options,
     cluster: &'a mut Cluster,
     workload: Workload,
+    once: OnceClients,
     faults: Faults,
 }
 
@@ -102,18 +104,21 @@ impl<'a> Play<'a> {
     fn new(options: &'a Options, cluster: &'a mut Cluster) -> Play<'a> {
         let workload = Workload::new(options, cluster);
         let faults = Faults::new(options.families, cluster);
-        Play { options, cluster, workload, faults }
+        let once = OnceClients::new(options, cluster);
+        Play { options, cluster, workload, once, faults }
     }
 
     fn all(&mut self) -> Result<(), String> {
         let end_us = self.options.safety_us;
-        while self.cluster.now_us < end_us && !self.workload.is_over() {
+        while self.cluster.now_us < end_us && !(self.workload.is_over() && self.once.is_over()) {
             let until = end_us.min(self.cluster.now_us + LOOK_US);
             self.pass(until)?;
         }
         self.faults.heal(self.cluster);
         self.workload.wind_up();
+        self.once.wind_up();
         self.wait_for("every command to be answered", |play| play.workload.waiting() == 0)?;
+        self.wait_for("every call to be settled", |play| play.once.waiting() == 0)?;
         self.last_write()?;
         // A repeated message may come long after the first: what it brings is to be read, too.
         let late_us = self.cluster.plan().weather.repeat_late_us;
@@ -132,6 +137,10 @@ impl<'a> Play<'a> {
             if other != end {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
+        }
+        let survives = self.options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
+        if let Some(text) = self.once.contradiction().filter(|_| survives) {
+            return Err(text);
         }
         judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
     }
@@ -159,11 +168,23 @@ impl<'a> Play<'a> {
             Outside::Timer(Timer::NewLeader(node)) => {
                 self.faults.on_new_leader(node, self.cluster);
             }
+            Outside::Timer(Timer::OnceClient(client)) => {
+                self.once.client_timer(client, self.cluster, &mut self.workload.history);
+            }
+            Outside::Timer(Timer::OnceCall(call, number)) => {
+                self.once.call_timer(call, number, self.cluster);
+            }
             Outside::Timer(Timer::Phase(_)) => {}
             Outside::Reply { connection, sequence, reply } => {
                 self.workload.reply(connection, sequence, &reply, self.cluster);
+                let history = &mut self.workload.history;
+                self.once.answer(connection, Some(&reply), self.cluster, history);
             }
-            Outside::Broken(connection) => self.workload.broken(connection, self.cluster),
+            Outside::Broken(connection) => {
+                self.workload.broken(connection, self.cluster);
+                let history = &mut self.workload.history;
+                self.once.answer(connection, None, self.cluster, history);
+            }
             Outside::CannotStart(node, why) => return Err(format!("{node} cannot start: {why}")),
         }
         Ok(())

@@ -26,16 +26,19 @@ pub enum Kind {
     Mixed,
     /// INCRBY and GET.
     Counter,
+    /// APPEND or SETNX under a name, sent as often as it takes: once or never.
+    Once,
     /// SET, DEL and GET where nobody promises an order: it only has to converge.
     Deleted,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 5] = [
+    const ALL: [(Kind, &'static str); 6] = [
         (Kind::Register, "register"),
         (Kind::List, "list"),
         (Kind::Mixed, "mixed"),
         (Kind::Counter, "counter"),
+        (Kind::Once, "once"),
         (Kind::Deleted, "deleted"),
     ];
 

@@ -7,7 +7,7 @@ use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
 use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
-use crate::version::Dot;
+use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -54,7 +54,7 @@ impl Group {
     }
 
     /// The name that the next entry gives to what it writes.
-    fn next_name(&self, turn: &mut Turn<'_>) -> Name {
+    pub(super) fn next_name(&self, turn: &mut Turn<'_>) -> Name {
         let id = self.next_id();
         Name { stamp: self.next_stamp(turn), dot: Dot { actor: id.epoch, counter: id.index } }
     }
@@ -64,6 +64,17 @@ impl Group {
         if !self.has_room() {
             return turn.refuse(requester, NO_ROOM);
         }
+        let (stamp, changes) = self.changes_of_pairs(turn, pairs);
+        let id = self.append_for_asker(turn, stamp, None, Payload::Changes(changes));
+        self.hold_write(turn, requester, id, Reply::Ok);
+    }
+
+    /// What MSET changes, and the stamp of it.
+    pub(super) fn changes_of_pairs<'a>(
+        &self,
+        turn: &mut Turn<'_>,
+        pairs: Arguments<'a>,
+    ) -> (Stamp, Vec<Change<'a>>) {
         let name = self.next_name(turn);
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(pairs.len() / 2);
         for place in (0..pairs.len()).step_by(2) {
@@ -73,8 +84,7 @@ impl Group {
             let record = data::overwrite(write, None, name);
             changes.push(Change { key: Cow::Borrowed(key), record });
         }
-        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(changes));
-        self.hold_write(turn, requester, id, Reply::Ok);
+        (name.stamp, changes)
     }
 
     /// FLUSHALL's part: one entry removes everything. This node leads.
@@ -115,7 +125,7 @@ impl Group {
         turn.answer(requester, evaluation.reply, None);
     }
 
-    fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
+    pub(super) fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
         let change = Change { key: Cow::Borrowed(key), record: None };
         self.append(turn, None, Payload::Changes(vec![change]));
     }
@@ -136,6 +146,6 @@ impl Group {
 }
 
 /// Whether a record's deadline has passed.
-fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
+pub(super) fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
     record.and_then(|record| record.expires_at_ms).is_some_and(|deadline| deadline <= now_ms)
 }

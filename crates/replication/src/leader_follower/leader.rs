@@ -1,7 +1,7 @@
 //! The leader orders the writes and sends its log to the followers.
 
 use super::acks::held::Held;
-use super::entry::{Entry, Origin, Payload};
+use super::entry::{Entry, Once, Origin, Payload};
 use super::log_record;
 use super::message::Body;
 use super::snapshot::Sending;
@@ -181,7 +181,7 @@ impl Group {
         payload: Payload<'_>,
     ) -> EntryId {
         let stamp = self.next_stamp(turn);
-        self.append_entry(turn, stamp, origin, None, payload)
+        self.append_entry(turn, stamp, origin, None, None, payload)
     }
 
     /// The same for a client's command, with a stamp that was taken before, because the payload's
@@ -194,7 +194,7 @@ impl Group {
         payload: Payload<'_>,
     ) -> EntryId {
         let asker = turn.local.asker.clone();
-        self.append_entry(turn, stamp, origin, asker, payload)
+        self.append_entry(turn, stamp, origin, asker, None, payload)
     }
 
     /// A stamp larger than every one in this group's log, and not before the wall clock. The group
@@ -216,10 +216,11 @@ impl Group {
         stamp: Stamp,
         origin: Option<Origin>,
         asker: Option<Asker>,
+        once: Option<Once<'_>>,
         payload: Payload<'_>,
     ) -> EntryId {
         let id = EntryId { epoch: self.epoch, index: self.log.last_index() + 1 };
-        let entry = Entry { id, stamp, origin, asker, payload };
+        let entry = Entry { id, stamp, origin, asker, once, payload };
         let body = entry.encode();
         let record = log_record::Body::Entry(Cow::Borrowed(&body));
         let position = self.log_record(turn, record, self.options.durability);

@@ -129,6 +129,10 @@ pub struct Image<'a> {
     pub applied: u64,
     /// Key, record, key, record, ...
     pub records: Cow<'a, [u8]>,
+    /// The sessions of these slots whose commands must not be carried out twice.
+    pub once: Cow<'a, [u8]>,
+    /// The latest start of a session that was forgotten.
+    pub horizon_ms: u64,
 }
 
 impl<'a> Image<'a> {
@@ -138,6 +142,8 @@ impl<'a> Image<'a> {
         w.u16(self.last_slot);
         w.u64(self.applied);
         w.bytes(&self.records);
+        w.bytes(&self.once);
+        w.u64(self.horizon_ms);
     }
 
     /// Reads an image.
@@ -147,12 +153,22 @@ impl<'a> Image<'a> {
             last_slot: r.u16()?,
             applied: r.u64()?,
             records: Cow::Borrowed(r.bytes()?),
+            once: Cow::Borrowed(r.bytes()?),
+            horizon_ms: r.u64()?,
         })
+    }
+
+    /// The same image, borrowing from this one.
+    pub fn borrowed(&self) -> Image<'_> {
+        let (records, once) = (Cow::Borrowed(&*self.records), Cow::Borrowed(&*self.once));
+        Image { records, once, ..*self }
     }
 
     /// The same image, borrowing nothing.
     pub fn into_owned(self) -> Image<'static> {
-        Image { records: Cow::Owned(self.records.into_owned()), ..self }
+        let records = Cow::Owned(self.records.into_owned());
+        let once = Cow::Owned(self.once.into_owned());
+        Image { records, once, ..self }
     }
 }
 

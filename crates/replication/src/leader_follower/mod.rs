@@ -37,6 +37,7 @@ pub mod follower;
 pub mod leader;
 pub mod log_record;
 pub mod message;
+pub mod once;
 pub mod recovery;
 pub mod replication_log;
 pub mod snapshot;

@@ -15,6 +15,7 @@ use super::message::{Body, Image, SnapshotPiece, VoterSet};
 use super::replication_log::ReplicationLog;
 use super::{Group, Role};
 use crate::keyspace::Durability;
+use crate::mutant::Mutant;
 use crate::turn::Turn;
 use crate::version::{EntryId, VersionVector};
 use crate::{Event, Incarnation, NodeId};
@@ -73,7 +74,11 @@ impl Group {
         }
         let Some(sending) = &progress.snapshot else { return };
         let first_slot = u16::try_from(sending.next_slot).unwrap_or(u16::MAX);
-        let Some(image) = self.state.image(first_slot, bytes_max, self.commit) else { return };
+        let Some(image) = self.image(turn, first_slot, bytes_max) else { return };
+        let Role::Leader(leader) = &self.role else { return };
+        let Some(sending) = leader.progress.get(&node).and_then(|p| p.snapshot.as_ref()) else {
+            return;
+        };
         let done = image.last_slot == self.state.store.last_slot();
         let piece = SnapshotPiece {
             snapshot: sending.snapshot,
@@ -190,8 +195,7 @@ impl Group {
         self.log_record(turn, begin, Durability::Fsync);
         self.state.reset();
         for image in &installing.images {
-            let record =
-                log_record::Body::Image(Image { records: Cow::Borrowed(&image.records), ..*image });
+            let record = log_record::Body::Image(image.borrowed());
             self.log_record(turn, record, Durability::Fsync);
             match self.state.install(image) {
                 Ok(newest) => self.newest_stamp = self.newest_stamp.max(newest),
@@ -206,6 +210,14 @@ impl Group {
         self.voters.restore(&last.voters, true);
         self.match_up_to(last.floor.index);
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
+    }
+
+    fn image(&self, turn: &Turn<'_>, first_slot: u16, bytes_max: usize) -> Option<Image<'static>> {
+        let mut image = self.state.image(first_slot, bytes_max, self.commit)?;
+        if turn.local.mutants.is(Mutant::OnceForgottenInImages) {
+            image.once = Cow::Borrowed(&[]);
+        }
+        Some(image)
     }
 
     /// Whether an image of the state could be taken now.
@@ -237,7 +249,7 @@ impl Group {
     /// which is beyond the last when done, or `None` while the state cannot be imaged.
     pub fn checkpoint_slots(&mut self, turn: &mut Turn<'_>, first_slot: u16) -> Option<u32> {
         let bytes_max = self.limits.image_bytes_max;
-        let image = self.state.image(first_slot, bytes_max, self.commit)?;
+        let image = self.image(turn, first_slot, bytes_max)?;
         let next = u32::from(image.last_slot) + 1;
         self.log_record(turn, log_record::Body::Image(image), Durability::Fsync);
         Some(next)

@@ -47,6 +47,7 @@ impl Roles {
             return here;
         }
         match work {
+            Work::Once(..) if group.merges() => return false,
             Work::Key(command, _) if group.merges() => {
                 multi_leader::execute(group, turn, requester, command);
             }
@@ -56,6 +57,11 @@ impl Roles {
             Work::Part(Part::Flush) if group.merges() => {
                 multi_leader::flush(group, turn, requester);
             }
+            Work::Once(id, work) => match &**work {
+                Work::Key(command, _) => group.execute_once(turn, requester, *id, command),
+                Work::SetMany(pairs) => group.set_many_once(turn, requester, *id, *pairs),
+                _ => return false,
+            },
             Work::Key(command, _) => group.execute(turn, requester, command),
             Work::SetMany(pairs) => group.set_many(turn, requester, *pairs),
             Work::Part(Part::Flush) => group.flush(turn, requester),
@@ -96,7 +102,7 @@ impl Roles {
                 let reply = look(turn, store, part, now_ms, after);
                 turn.answer(requester, reply, None);
             }
-            Work::SetMany(_) => return false,
+            Work::SetMany(_) | Work::Once(..) => return false,
         }
         true
     }

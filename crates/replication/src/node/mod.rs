@@ -115,7 +115,7 @@ impl Node {
     /// or has uncommitted changes in it.
     pub fn digest(&self, group: GroupId) -> Option<u64> {
         if let Some(group) = self.roles.groups.get(&group) {
-            return group.state.is_settled().then(|| group.state.store.digest());
+            return group.state.is_settled().then(|| group.state.digest());
         }
         let leaderless = self.roles.leaderless.get(&group.keyspace)?;
         leaderless.store(group).map(|store| store.digest())

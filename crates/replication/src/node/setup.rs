@@ -62,6 +62,10 @@ pub struct Limits {
     pub image_bytes_max: usize,
     /// Records that the node's log may grow by before a checkpoint is taken.
     pub checkpoint_bytes: u64,
+    /// Sessions whose commands a group remembers for `TF.ONCE`; the oldest are forgotten first.
+    pub once_sessions_max: usize,
+    /// Bytes of memory for them, by an estimate.
+    pub once_bytes_max: usize,
     /// Commands that may wait for a leader or for an answer, for each group.
     pub waiting_commands_max: usize,
 }
@@ -74,6 +78,8 @@ impl Default for Limits {
             append_bytes_max: 1 << 20,
             image_bytes_max: 256 << 10,
             checkpoint_bytes: 64 << 20,
+            once_sessions_max: 65_536,
+            once_bytes_max: 64 << 20,
             waiting_commands_max: 65_536,
         }
     }

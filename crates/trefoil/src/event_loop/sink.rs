@@ -31,6 +31,8 @@ pub struct Counts {
     pub committed: u64,
     /// Conflicts of concurrent writes resolved here.
     pub conflicts: u64,
+    /// Commands of `TF.ONCE` that were sent again and not carried out again.
+    pub deduplicated: u64,
     /// Stale replicas written over after a read.
     pub read_repairs: u64,
     /// Leaderships won.
@@ -88,6 +90,7 @@ impl Effects for Sink {
                     incarnation.0
                 ));
             }
+            Event::Deduplicated { .. } => self.counts.deduplicated += 1,
             Event::ConflictResolved { .. } => self.counts.conflicts += 1,
             Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
             Event::Alarm(text) => operator_log::line(format_args!("ALARM: {text}")),

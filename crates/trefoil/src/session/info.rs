@@ -112,6 +112,7 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "peer_connections_refused", sink.peers.refused);
     field(text, "committed_entries", sink.counts.committed);
     field(text, "conflicts_resolved", sink.counts.conflicts);
+    field(text, "retries_deduplicated", sink.counts.deduplicated);
     field(text, "read_repairs", sink.counts.read_repairs);
 }
 

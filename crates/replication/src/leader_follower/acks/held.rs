@@ -107,6 +107,29 @@ impl Group {
         }
     }
 
+    /// Holds the reply to a write that was sent again until the entry of its first attempt has its
+    /// acks: in the place of that entry, and at most until the deadline of the write behind it, as
+    /// deadlines come in order.
+    pub(in super::super) fn hold_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        id: EntryId,
+        reply: Reply<'static>,
+    ) {
+        self.hold_write(turn, requester, id, reply);
+        if let Role::Leader(leader) = &mut self.role {
+            let writes = &mut leader.held.writes;
+            if let Some(mut again) = writes.pop_back() {
+                let place = writes.partition_point(|write| write.id.index <= id.index);
+                let next_us = writes.get(place).map_or(u64::MAX, |next| next.deadline_us);
+                again.deadline_us = again.deadline_us.min(next_us);
+                writes.insert(place, again);
+            }
+        }
+        self.release(turn);
+    }
+
     /// Whether a read that saw nothing newer than `index` need not wait at all: no other node can
     /// lead without this one's vote, and what it saw is visible.
     pub(in super::super) fn may_read_at_once(&self, index: u64) -> bool {
