@@ -240,6 +240,16 @@ pub enum Event {
         /// Everything up to here is in it.
         up_to: u64,
     },
+    /// A leader goes on with a follower's snapshot where it stopped: the follower, or another
+    /// leader, had fallen silent.
+    SnapshotResumed {
+        /// The group.
+        group: GroupId,
+        /// The follower.
+        node: NodeId,
+        /// The first slot that it lacks.
+        next_slot: u32,
+    },
     /// A command that had been carried out was sent again, and was not carried out again.
     Deduplicated {
         /// The group.

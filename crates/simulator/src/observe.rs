@@ -114,6 +114,7 @@ impl Observations {
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
             Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
+            Event::SnapshotResumed { .. } => self.count("snapshot resumed"),
             Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");
                 self.admitted.push((*group, *member));

@@ -204,7 +204,13 @@ impl<'a> Play<'a> {
     fn wait_for_convergence(&mut self) -> Result<(), String> {
         let waited =
             self.wait_for("all replicas to be equal", |play| convergence::all_equal(play.cluster));
-        waited.map_err(|text| format!("{text}: {}", convergence::describe(self.cluster)))
+        waited.map_err(|text| format!("{text}: {}", convergence::describe(self.cluster)))?;
+        let waited =
+            self.wait_for("calls", |play| convergence::once_differences(play.cluster).is_empty());
+        waited.map_err(|_| {
+            let differences = convergence::once_differences(self.cluster);
+            format!("replicas remember different calls: {differences:?}")
+        })
     }
 
     /// After everything is healed, a write must succeed on every node's word.

@@ -365,9 +365,14 @@ impl Group {
         previous: EntryId,
         hint: u64,
     ) {
+        let start = self.log.start().index;
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
         if progress.probing && progress.next.checked_sub(1) == Some(previous.index) {
-            progress.next = hint.min(previous.index.saturating_sub(1)).max(progress.received) + 1;
+            let agrees = hint.min(previous.index.saturating_sub(1)).max(progress.received);
+            // The hint may leap over where the logs agree: no snapshot while this log's very
+            // beginning has not been tried.
+            let first = if previous.index > start { start } else { 0 };
+            progress.next = agrees.max(first) + 1;
             progress.probe_due = true;
         }
     }

@@ -6,6 +6,7 @@ use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A message within one group. An epoch below the receiver's is refused and told, a higher one is
 /// adopted (except a pre-vote's, which is only asked about).
@@ -86,12 +87,17 @@ pub enum Body<'a> {
         /// The largest index where the logs may agree.
         hint: u64,
     },
+    /// The leader's log does not reach the follower's: it can have a snapshot.
+    SnapshotOffer {
+        /// Where its log would go on.
+        floor: EntryId,
+    },
     /// A piece of the leader's committed state, for a follower that its log does not reach.
     Snapshot(SnapshotPiece<'a>),
     /// What the follower wants next of a snapshot.
     SnapshotWanted {
-        /// The snapshot.
-        snapshot: u64,
+        /// The snapshot: the one that was offered, or one that an earlier offer has begun.
+        floor: EntryId,
         /// The first slot that is missing.
         next_slot: u32,
     },
@@ -102,20 +108,26 @@ pub enum Body<'a> {
 /// A piece of a snapshot: the records of a range of slots.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SnapshotPiece<'a> {
-    /// Which snapshot; pieces of different ones never mix.
-    pub snapshot: u64,
     /// Entries after this one follow the snapshot; some slots may contain some of them already.
+    /// It names the snapshot: pieces with other floors never go with these.
     pub floor: EntryId,
     /// The records.
     pub image: Image<'a>,
     /// Whether this is the last piece.
     pub done: bool,
-    /// The group's voters at the floor.
+    /// In the first piece.
+    pub begin: Option<Begin>,
+    /// In the last piece: who wrote what, up to the floor.
+    pub epochs: Epochs,
+}
+
+/// What is true at a snapshot's floor and not in its images.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Begin {
+    /// The group's voters.
     pub voters: VoterSet,
     /// What the state covers of other groups' entries.
     pub covered: VersionVector,
-    /// In the last piece: who wrote what, up to the floor.
-    pub epochs: Epochs,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -135,27 +147,56 @@ pub struct Image<'a> {
     pub horizon_ms: u64,
 }
 
+impl<'a> SnapshotPiece<'a> {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.entry_id(self.floor);
+        self.image.encode(w);
+        w.bool(self.done);
+        w.bool(self.begin.is_some());
+        if let Some(begin) = &self.begin {
+            encode_voters(w, &begin.voters);
+            w.vector(&begin.covered);
+        }
+        self.epochs.encode(w);
+    }
+
+    fn decode(r: &mut Reader<'a>) -> Read<SnapshotPiece<'a>> {
+        let (floor, image, done) = (r.entry_id()?, Image::decode(r)?, r.bool()?);
+        let begin = match r.bool()? {
+            true => Some(Begin { voters: decode_voters(r)?, covered: r.vector()? }),
+            false => None,
+        };
+        Ok(SnapshotPiece { floor, image, done, begin, epochs: Epochs::decode(r)? })
+    }
+}
+
 impl<'a> Image<'a> {
-    /// Writes the image.
+    /// Writes the image, and a checksum behind it: a snapshot goes through several hands.
     pub fn encode(&self, w: &mut Writer<'_>) {
+        let start = w.0.len();
         w.u16(self.first_slot);
         w.u16(self.last_slot);
         w.u64(self.applied);
         w.bytes(&self.records);
         w.bytes(&self.once);
         w.u64(self.horizon_ms);
+        let checksum = xxh3_64(w.0.get(start..).unwrap_or_default());
+        w.u64(checksum);
     }
 
-    /// Reads an image.
+    /// Reads an image, and refuses it if its checksum is wrong.
     pub fn decode(r: &mut Reader<'a>) -> Read<Image<'a>> {
-        Ok(Image {
+        let bytes = r.0;
+        let image = Image {
             first_slot: r.u16()?,
             last_slot: r.u16()?,
             applied: r.u64()?,
             records: Cow::Borrowed(r.bytes()?),
             once: Cow::Borrowed(r.bytes()?),
             horizon_ms: r.u64()?,
-        })
+        };
+        let checksum = xxh3_64(bytes.get(..bytes.len() - r.0.len()).unwrap_or_default());
+        if r.u64()? == checksum { Ok(image) } else { Err(Malformed) }
     }
 
     /// The same image, borrowing from this one.
@@ -242,20 +283,18 @@ impl<'a> Message<'a> {
             }
             Body::Snapshot(piece) => {
                 w.u8(10);
-                w.u64(piece.snapshot);
-                w.entry_id(piece.floor);
-                piece.image.encode(w);
-                w.bool(piece.done);
-                encode_voters(w, &piece.voters);
-                w.vector(&piece.covered);
-                piece.epochs.encode(w);
+                piece.encode(w);
             }
-            Body::SnapshotWanted { snapshot, next_slot } => {
+            Body::SnapshotWanted { floor, next_slot } => {
                 w.u8(11);
-                w.u64(*snapshot);
+                w.entry_id(*floor);
                 w.u32(*next_slot);
             }
             Body::EpochOver => w.u8(12),
+            Body::SnapshotOffer { floor } => {
+                w.u8(13);
+                w.entry_id(*floor);
+            }
         }
     }
 
@@ -277,17 +316,10 @@ impl<'a> Message<'a> {
             },
             8 => Body::Matched { received: r.u64()?, durable: r.u64()? },
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
-            10 => Body::Snapshot(SnapshotPiece {
-                snapshot: r.u64()?,
-                floor: r.entry_id()?,
-                image: Image::decode(r)?,
-                done: r.bool()?,
-                voters: decode_voters(r)?,
-                covered: r.vector()?,
-                epochs: Epochs::decode(r)?,
-            }),
-            11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
+            10 => Body::Snapshot(SnapshotPiece::decode(r)?),
+            11 => Body::SnapshotWanted { floor: r.entry_id()?, next_slot: r.u32()? },
             12 => Body::EpochOver,
+            13 => Body::SnapshotOffer { floor: r.entry_id()? },
             _ => return Err(Malformed),
         };
         Ok(Message { group, epoch, body })

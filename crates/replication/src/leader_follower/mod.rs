@@ -229,9 +229,10 @@ impl Group {
             Body::Mismatch { previous, hint } => {
                 self.on_mismatch(turn, from, incarnation, previous, hint);
             }
+            Body::SnapshotOffer { floor } => self.on_snapshot_offer(turn, from, floor),
             Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
-            Body::SnapshotWanted { snapshot, next_slot } => {
-                self.on_snapshot_wanted(turn, from, snapshot, next_slot);
+            Body::SnapshotWanted { floor, next_slot } => {
+                self.on_snapshot_wanted(turn, from, floor, next_slot);
             }
             Body::AskVoters
             | Body::Unborn { .. }
@@ -433,6 +434,5 @@ impl Group {
 
     fn forget_matched(&mut self) {
         self.follower = follower::Follower::default();
-        self.installing = None;
     }
 }

@@ -373,12 +373,6 @@ impl State {
         next > u32::from(self.store.last_slot())
     }
 
-    /// A hash over all records and all that is remembered of commands: equal for two replicas that
-    /// hold the same.
-    pub fn digest(&self) -> u64 {
-        self.store.digest().wrapping_add(self.once.digest())
-    }
-
     /// Forgets all records.
     pub fn reset(&mut self) {
         self.store.clear();

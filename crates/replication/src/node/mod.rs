@@ -115,10 +115,16 @@ impl Node {
     /// or has uncommitted changes in it.
     pub fn digest(&self, group: GroupId) -> Option<u64> {
         if let Some(group) = self.roles.groups.get(&group) {
-            return group.state.is_settled().then(|| group.state.digest());
+            return group.state.is_settled().then(|| group.state.store.digest());
         }
         let leaderless = self.roles.leaderless.get(&group.keyspace)?;
         leaderless.store(group).map(|store| store.digest())
+    }
+
+    /// The same for what a group remembers of the commands of `TF.ONCE`.
+    pub fn once_digest(&self, group: GroupId) -> Option<u64> {
+        let group = self.roles.groups.get(&group)?;
+        group.state.is_settled().then(|| group.state.once.digest())
     }
 
     /// What this node holds for a key, for observers.

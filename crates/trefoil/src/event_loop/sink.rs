@@ -90,6 +90,13 @@ impl Effects for Sink {
                     incarnation.0
                 ));
             }
+            Event::SnapshotResumed { group, node, next_slot } => {
+                let group = self.group(*group);
+                let node = self.cluster.member(*node).map_or("?", |member| &member.name);
+                operator_log::line(format_args!(
+                    "the snapshot of {group} for {node} goes on at slot {next_slot}"
+                ));
+            }
             Event::Deduplicated { .. } => self.counts.deduplicated += 1,
             Event::ConflictResolved { .. } => self.counts.conflicts += 1,
             Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
