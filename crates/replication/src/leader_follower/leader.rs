@@ -19,6 +19,10 @@ use alloc::vec::Vec;
 /// Messages on their way to one follower before the leader waits for its word.
 const APPENDS_IN_FLIGHT_MAX: usize = 16;
 
+/// Bytes of entries in a message that only asks where a follower's log agrees. One that does not
+/// answer gets it at every heartbeat, and it gathers in front of the follower.
+const PROBE_BYTES_MAX: usize = 16 << 10;
+
 /// Heartbeat intervals without progress after which a follower is sent the same again.
 const QUIET_TICKS_MAX: u32 = 3;
 
@@ -52,8 +56,8 @@ pub struct Progress {
     /// Where the logs agree is not known yet: one message at a time.
     probing: bool,
     probe_due: bool,
-    /// The last index of each append on its way.
-    in_flight: VecDeque<u64>,
+    /// The last index of each append on its way, and its bytes.
+    in_flight: VecDeque<(u64, usize)>,
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
     pub(super) confirmed_round: u64,
@@ -80,6 +84,12 @@ impl Progress {
             self.next = last + 1;
             self.in_flight.clear();
         }
+    }
+
+    /// Whether more may be on its way. What is larger than the window goes alone.
+    fn has_window(&self, bytes_max: usize) -> bool {
+        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && (bytes < bytes_max)
     }
 
     fn rewind(&mut self) {
@@ -251,6 +261,7 @@ impl Group {
     pub fn has_room(&self) -> bool {
         let uncommitted = self.log.last_index().saturating_sub(self.commit);
         uncommitted < self.limits.uncommitted_entries_max as u64
+            && self.log.bytes_after(self.commit) < self.limits.uncommitted_bytes_max
     }
 
     /// A tick: leads on only while enough replicas are heard, and sends again what was lost.
@@ -351,7 +362,7 @@ impl Group {
         }
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
-        while progress.in_flight.pop_front_if(|index| *index <= received).is_some() {}
+        while progress.in_flight.pop_front_if(|(index, _)| *index <= received).is_some() {}
         self.snapshot_is_there(turn, from, incarnation, received);
         self.count_copies(turn);
     }
@@ -407,7 +418,7 @@ impl Group {
     /// Sends one message; whether there may be another.
     fn send_append(&mut self, turn: &mut Turn<'_>, node: NodeId) -> bool {
         let last = self.log.last_index();
-        let bytes_max = self.limits.append_bytes_max;
+        let window_bytes_max = self.limits.window_bytes_max;
         let Role::Leader(leader) = &mut self.role else { return false };
         let Some(progress) = leader.progress.get_mut(&node) else { return false };
         if progress.snapshot.is_some() {
@@ -416,7 +427,7 @@ impl Group {
         }
         let due = match progress.probing {
             true => progress.probe_due,
-            false => progress.next <= last && progress.in_flight.len() < APPENDS_IN_FLIGHT_MAX,
+            false => progress.next <= last && progress.has_window(window_bytes_max),
         };
         if !due {
             return false;
@@ -425,6 +436,10 @@ impl Group {
         let Some(previous) = self.log.id_at(progress.next - 1) else {
             self.start_snapshot(turn, node);
             return false;
+        };
+        let bytes_max = match progress.probing {
+            true => self.limits.append_bytes_max.min(PROBE_BYTES_MAX),
+            false => self.limits.append_bytes_max,
         };
         let mut entries = Vec::new();
         let mut index = progress.next;
@@ -438,7 +453,7 @@ impl Group {
         let probing = progress.probing;
         if !probing {
             progress.next = index;
-            progress.in_flight.push_back(index - 1);
+            progress.in_flight.push_back((index - 1, entries.len()));
         }
         let body =
             Body::Append { previous, commit: self.commit_to_tell(), entries: Cow::Owned(entries) };

@@ -40,6 +40,7 @@ pub mod message;
 pub mod once;
 pub mod recovery;
 pub mod replication_log;
+pub mod retention;
 pub mod snapshot;
 pub mod state;
 pub mod voters;

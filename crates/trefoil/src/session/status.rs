@@ -102,13 +102,29 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         };
         let _ = write!(
             text,
-            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{}",
+            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
+             \"once_sessions\":{},\"log\":{{{}}}",
             here.epoch,
             here.last_index,
             here.commit,
             joined(here.lag.iter().map(lag)),
             here.cut_entries,
+            here.once_sessions,
+            log_fields(session, here),
         );
+    }
+    text
+}
+
+/// How much of the log is kept; at a leader, who is next to be cut off from it, and after how many
+/// bytes more, where that is known.
+fn log_fields(session: &Session<'_>, here: &MemberStatus) -> String {
+    let retention = here.retention;
+    let mut text = format!("\"bytes\":{},\"bytes_max\":{}", retention.bytes, retention.bytes_max);
+    if let Some(slowest) = retention.slowest {
+        let left = slowest.bytes_left.map_or("null".into(), |bytes| bytes.to_string());
+        let node = name_of(session, slowest.node);
+        let _ = write!(text, ",\"slowest\":{node},\"bytes_left\":{left}");
     }
     text
 }
