@@ -90,7 +90,7 @@ pub struct Observations {
     pub counts: BTreeMap<&'static str, u64>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
-    /// All events but commits, in order, with the nodes that they happened to.
+    /// All events but commits and refused epochs, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
 
@@ -110,6 +110,7 @@ impl Observations {
                 self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
             Event::SteppedDown { .. } => self.count("stepped down"),
+            Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
@@ -124,7 +125,7 @@ impl Observations {
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
         }
-        if !matches!(event, Event::Committed { .. }) {
+        if !matches!(event, Event::Committed { .. } | Event::EpochRefused { .. }) {
             self.events.push((node, event.clone()));
         }
     }

@@ -48,6 +48,7 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
     };
     let peers = config.addresses.iter().map(|addresses| addresses.peer).collect();
     let mut server = ServerOptions::new(config.cluster, me, own.client, peers, data);
+    server.slots_keyspace = config.slots_keyspace;
     server.client_addresses = config.addresses.iter().map(|addresses| addresses.client).collect();
     if let Some(bytes) = config.server.log_retention_bytes {
         server.limits.log_bytes_max = bytes;
