@@ -11,6 +11,8 @@ use replication::random::Random;
 use replication::{ClientId, NodeId, Reply};
 use std::collections::BTreeMap;
 
+/// The key that all of them append to.
+pub const ONCE_KEY: &str = "once:0";
 /// One seed in so many has such clients.
 const ONCE_SEEDS: u64 = 2;
 /// How many clients there are.
@@ -75,8 +77,10 @@ pub struct OnceClients {
 impl OnceClients {
     /// The clients of a run, where its seed has any.
     pub fn new(options: &Options, cluster: &mut Cluster) -> OnceClients {
-        let some =
-            options.model == ModelName::LeaderFollower && !options.seed.is_multiple_of(ONCE_SEEDS);
+        // Nothing that only grows, where everything may be removed.
+        let some = options.model == ModelName::LeaderFollower
+            && !options.flushes
+            && !options.seed.is_multiple_of(ONCE_SEEDS);
         let mut clients = OnceClients {
             random: Random::new(options.seed ^ 0x6f6e_6365),
             clients: Vec::new(),
@@ -133,7 +137,7 @@ impl OnceClients {
         client.sequence += 1;
         let value = format!("~o{number}.{};", client.left);
         let (key, action) = match self.random.range(0, 10) {
-            0..7 => (String::from("once:0"), Action::Append(value)),
+            0..7 => (ONCE_KEY.to_string(), Action::Append(value)),
             _ => (format!("once:nx{}", self.calls.len() / 3), Action::SetIfAbsent(value)),
         };
         let mut words: Vec<String> =

@@ -10,7 +10,7 @@ use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::judge;
 use crate::observe::Observations;
-use crate::once::OnceClients;
+use crate::once::{ONCE_KEY, OnceClients};
 use crate::options::{ModelName, Options};
 use crate::trace::Trace;
 use crate::workload::{Kind, Workload, datacenter};
@@ -155,7 +155,8 @@ impl<'a> Play<'a> {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
         }
-        let survives = self.options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
+        let survives =
+            self.options.quorum_of(ONCE_KEY).is_some_and(|quorum| quorum.acknowledged_survives());
         if let Some(text) = self.once.contradiction().filter(|_| survives) {
             return Err(text);
         }
