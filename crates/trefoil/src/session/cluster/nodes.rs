@@ -1,9 +1,9 @@
 //! CLUSTER NODES, INFO and MYID: the nodes one by one, and whether all slots are served.
 
 use super::described;
-use crate::peers::frame::cluster_digest;
 use crate::session::Session;
 use replication::NodeId;
+use replication::frame::cluster_digest;
 use replication::keyspace::SLOTS;
 use replication::node::slots::SlotShare;
 use std::collections::BTreeSet;
