@@ -26,6 +26,7 @@ pub mod quorum;
 pub mod random;
 pub mod replicas;
 pub mod storage;
+pub mod token;
 pub mod turn;
 pub mod version;
 pub mod wire;
@@ -242,6 +243,31 @@ pub enum Event {
         last_kept: version::EntryId,
         /// How many entries were cut; they are kept aside.
         cut: u64,
+    },
+    /// A write was acknowledged with fewer acks than its keyspace declares (`degrade`).
+    AcknowledgedBelow {
+        /// The group.
+        group: GroupId,
+        /// The write.
+        entry: version::EntryId,
+        /// How many replicas durably had it.
+        copies: u64,
+    },
+    /// From this entry on, writes may be acknowledged with fewer acks than declared.
+    DegradeOpened {
+        /// The group.
+        group: GroupId,
+        /// The first of them.
+        first: version::EntryId,
+    },
+    /// Writes have the acks that are declared again.
+    DegradeClosed {
+        /// The group.
+        group: GroupId,
+        /// The last write that had fewer.
+        last: version::EntryId,
+        /// How many had fewer.
+        writes: u64,
     },
     /// A snapshot from the leader has replaced this follower's state.
     SnapshotInstalled {

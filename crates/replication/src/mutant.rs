@@ -30,6 +30,14 @@ pub enum Mutant {
     OnceAnsweredEarly,
     /// Pieces of different snapshots are put together.
     SnapshotsMix,
+    /// `TF.OUTCOME` says of every index up to the commit index that it is committed.
+    OutcomeByIndex,
+    /// `degrade` lowers the acks to the leader's own copy.
+    DegradeBelowCommit,
+    /// Acks are lowered without a line in the degrade ledger.
+    DegradeUnrecorded,
+    /// A follower that has an entry counts as one that has applied it.
+    ReceivedIsApplied,
 }
 
 /// Whether planted bugs are compiled in.

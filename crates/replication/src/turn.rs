@@ -85,8 +85,13 @@ pub enum LastWrite {
         /// The entry.
         id: EntryId,
     },
-    /// So many replicas have acknowledged it.
-    Copies(u16),
+    /// A write without a leader.
+    Copies {
+        /// So many replicas have acknowledged it.
+        acks: u16,
+        /// Whether it is on disk where it is acknowledged.
+        synced: bool,
+    },
 }
 
 /// The answer to one part of a command that was taken apart.
@@ -116,6 +121,8 @@ pub struct Local {
     pub written: Position,
     /// How far the log is on disk.
     pub synced: Position,
+    /// The cluster's number in its tokens.
+    pub cluster: u32,
     /// The newest heartbeat round that this node has started.
     pub round: u64,
     /// Who asked for what is being carried out; `None` for what the node does by itself.
@@ -147,6 +154,7 @@ impl Local {
             identity_position: Position(0),
             written: Position(0),
             synced: Position(0),
+            cluster: 0,
             round: 0,
             asker: None,
             connections: BTreeMap::new(),

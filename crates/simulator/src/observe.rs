@@ -1,6 +1,7 @@
 //! What the harness sees and clients do not: events, and under which stamp and dot each written
 //! value went into a log.
 
+use crate::copies::Copies;
 use replication::leader_follower::entry::Entry;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
@@ -76,6 +77,17 @@ pub struct Written {
     pub spread: bool,
 }
 
+/// A write that was acknowledged with fewer acks than declared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Below {
+    /// The write.
+    pub entry: EntryId,
+    /// The copies that its leader counted.
+    pub told: u64,
+    /// The copies on disks.
+    pub found: usize,
+}
+
 /// All that the harness has seen in a run.
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
@@ -88,6 +100,10 @@ pub struct Observations {
     pub written: BTreeMap<String, Vec<Written>>,
     /// How often each interesting thing happened.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Who has which entries.
+    pub copies: Copies,
+    /// Writes that were acknowledged with fewer acks than declared.
+    pub below: Vec<Below>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
@@ -114,7 +130,17 @@ impl Observations {
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
-            Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
+            Event::AcknowledgedBelow { group, entry, copies } => {
+                self.count("degraded");
+                let found = self.copies.of(*group, *entry).durable;
+                self.below.push(Below { entry: *entry, told: *copies, found });
+            }
+            Event::DegradeOpened { .. } => self.count("degrade opened"),
+            Event::DegradeClosed { .. } => self.count("degrade closed"),
+            Event::SnapshotInstalled { group, up_to } => {
+                self.count("snapshot installed");
+                self.copies.snapshot(node, *group, *up_to);
+            }
             Event::SnapshotResumed { .. } => self.count("snapshot resumed"),
             Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");

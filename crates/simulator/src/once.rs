@@ -6,6 +6,7 @@ use crate::clock::WALL_START_MS;
 use crate::cluster::{Cluster, Timer};
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
+use crate::promises;
 use crate::workload::datacenter;
 use replication::random::Random;
 use replication::{ClientId, NodeId, Reply};
@@ -70,6 +71,8 @@ pub struct OnceClients {
     attempts: BTreeMap<ClientId, usize>,
     sessions: u64,
     patient: bool,
+    /// As for any write of the seed.
+    must_survive: Option<bool>,
     /// Two answers to one call that differ.
     contradiction: Option<String>,
 }
@@ -88,6 +91,7 @@ impl OnceClients {
             attempts: BTreeMap::new(),
             sessions: 0,
             patient: false,
+            must_survive: promises::must_survive(options, None),
             contradiction: None,
         };
         for number in 0..if some { CLIENTS } else { 0 } {
@@ -118,7 +122,7 @@ impl OnceClients {
 
     /// What was wrong with the answers, where acknowledged writes survive.
     pub fn contradiction(&self) -> Option<String> {
-        self.contradiction.clone()
+        self.contradiction.clone().filter(|_| self.must_survive != Some(false))
     }
 
     /// A client makes its next call.
@@ -154,6 +158,9 @@ impl OnceClients {
             invoked_us: cluster.now_us,
             returned_us: u64::MAX,
             outcome: Outcome::Pending,
+            asked: None,
+            must_survive: self.must_survive,
+            copies: None,
         });
         let call = self.calls.len();
         let late = self.random.chance(LATE_PERCENT);

@@ -20,7 +20,6 @@ const EVERYWHERE: &[(&str, u64)] = &[
     ("crash between two steps", 100),
     ("crash of all", 100),
     ("damaged frame refused", 100),
-    ("damaged log refused", 1000),
     ("disk error", 200),
     ("disk full", 100),
     ("disk stall", 200),
@@ -41,7 +40,14 @@ const EVERYWHERE: &[(&str, u64)] = &[
 
 const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("-UNKNOWN", 100),
+    ("COMMITTED", 100),
+    ("LOST", 100),
+    ("PENDING", 1000),
     ("checkpoint truncated the log", 200),
+    ("damaged log refused", 1000),
+    ("degrade closed", 100),
+    ("degrade opened", 100),
+    ("degraded", 100),
     ("disk lied", 200),
     ("failover", 100),
     ("key flushed", 200),
@@ -72,6 +78,7 @@ const LEADERLESS: &[(&str, u64)] = &[
     ("-PARTIAL", 100),
     ("-UNKNOWN", 100),
     ("checkpoint truncated the log", 1000),
+    ("damaged log refused", 1000),
     ("read repair", 100),
 ];
 

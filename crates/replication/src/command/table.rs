@@ -237,7 +237,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 59] = [
+static TABLE: [CommandInfo; 63] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -370,9 +370,20 @@ static TABLE: [CommandInfo; 59] = [
         .needs(Needs::Register)
         .about(Group::String, "Writes over a part of a string."),
     data("strlen", 2, RF, string::strlen).one_key().about(Group::String, "How long a string is."),
+    data("tf.degraded", -2, SLOW, cluster::degraded).about(
+        Group::Server,
+        "`LIST [prefix]`: where writes were acknowledged with fewer acks than declared.",
+    ),
+    data("tf.explain", 2, SLOW, cluster::explain)
+        .about(Group::Server, "What the keyspace of a prefix guarantees, and what it does not."),
     data("tf.once", -5, TFWITH, once::once).about(
         Group::Server,
         "`TF.ONCE session number -- INCR k`: carried out once, however often it is sent.",
+    ),
+    data("tf.outcome", 2, SLOW, cluster::outcome).about(
+        Group::Server,
+        "What has become of a write that was answered `-UNKNOWN`, by its token: `COMMITTED`, \
+         `LOST` or `PENDING`.",
     ),
     server("tf.rehearse", 2, STALE).about(
         Group::Server,
@@ -380,8 +391,11 @@ static TABLE: [CommandInfo; 59] = [
          in the last day.",
     ),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
-    data("tf.with", -3, TFWITH, with::with)
-        .about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
+    data("tf.with", -3, TFWITH, with::with).about(
+        Group::Server,
+        "`TF.WITH ACKS sync -- SET k v`, `TF.WITH W 3 -- SET k v`: one command with its own acks \
+         or quorums.",
+    ),
     server("time", 1, FAST).about(Group::Server, "The node's clock."),
     data("ttl", 2, RF, key::ttl)
         .one_key()
@@ -394,6 +408,10 @@ static TABLE: [CommandInfo; 59] = [
         .about(Group::Generic, "Removes keys; replies how many there were."),
     data("wait", 3, NOSCRIPT, cluster::wait)
         .about(Group::Generic, "Waits until so many followers have the connection's last write."),
+    data("waitaof", 4, NOSCRIPT, cluster::waitaof).about(
+        Group::Generic,
+        "Waits until the leader and so many followers have the connection's last write on disk.",
+    ),
 ];
 
 #[cfg(test)]

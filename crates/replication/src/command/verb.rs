@@ -1,6 +1,7 @@
 //! Commands as values: what a client asks, after its arguments are understood.
 
 use super::{Arguments, OnceId};
+use crate::keyspace::{AckLevel, Acks};
 use alloc::boxed::Box;
 
 /// A command on data, with what `TF.WITH` says about how to carry it out.
@@ -19,6 +20,10 @@ pub struct With {
     pub w: Option<u8>,
     /// Answers that this read waits for.
     pub r: Option<u8>,
+    /// Replicas of a group with a leader that this write waits for.
+    pub acks: Option<Acks>,
+    /// When each of them counts.
+    pub level: Option<AckLevel>,
 }
 
 /// What to do.
@@ -64,6 +69,23 @@ pub enum Action<'a> {
         replicas: u64,
         /// How long, in milliseconds; 0 waits for ever.
         timeout_ms: u64,
+        /// WAITAOF: copies count on disk only, and so many of the leader's own are wanted.
+        local: Option<u64>,
+    },
+    /// What has become of a write whose outcome was open.
+    Outcome {
+        /// The word that names it.
+        token: &'a [u8],
+    },
+    /// The degrade ledger.
+    Degraded {
+        /// Of one keyspace; `None`: of all.
+        prefix: Option<&'a [u8]>,
+    },
+    /// What a keyspace guarantees.
+    Explain {
+        /// The keyspace.
+        prefix: &'a [u8],
     },
 }
 

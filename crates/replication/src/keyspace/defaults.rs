@@ -1,7 +1,8 @@
 //! What an option is where the configuration file says nothing.
 
 use super::{
-    Acks, Durability, Failover, GroupOptions, LeaderFollower, Leaderless, MissingAcks, Reads,
+    AckLevel, Acks, Durability, Failover, GroupOptions, LeaderFollower, Leaderless, MissingAcks,
+    Reads,
 };
 use crate::DatacenterId;
 
@@ -33,6 +34,8 @@ impl GroupOptions {
             failover: Failover::Safe,
             missing_acks: MissingAcks::Error,
             ack_timeout_ms: TIMEOUT_MS,
+            ack_level: AckLevel::Durable,
+            weaker_acks: false,
             reads: Reads::Leader,
             durability: Durability::Fsync,
         }

@@ -116,6 +116,10 @@ pub struct GroupOptions {
     pub missing_acks: MissingAcks,
     /// After how long acks count as missing.
     pub ack_timeout_ms: u64,
+    /// When a copy is an ack.
+    pub ack_level: AckLevel,
+    /// Whether a single command may ask for less than `acks` and `ack_level`.
+    pub weaker_acks: bool,
     /// Who answers reads.
     pub reads: Reads,
     /// When a copy counts.
@@ -153,6 +157,20 @@ pub enum MissingAcks {
     Error,
     /// The writer waits on.
     Block,
+    /// Acks are lowered to min(A, C), and the degrade ledger says from where to where.
+    Degrade,
+}
+
+/// When a copy of a write is an ack. It moves the reply to the writer, and nothing else: a write is
+/// committed and visible by durable copies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AckLevel {
+    /// When the replica has it in memory.
+    Received,
+    /// When the replica durably has it, as the keyspace's durability means it.
+    Durable,
+    /// When the replica shows it to readers; only committed writes are shown.
+    Applied,
 }
 
 /// Who answers reads.

@@ -1,6 +1,7 @@
 //! An entry of the replication log: numbered (epoch, index), encoded once, and kept, sent and
 //! logged as the same bytes.
 
+use super::degrade_ledger::Note;
 use crate::command::Reply;
 use crate::storage::record::Record;
 use crate::turn::Asker;
@@ -88,6 +89,8 @@ pub enum Payload<'a> {
     Voter(NodeId, Incarnation),
     /// Everything that the vector covers has been taken in by other entries.
     Covers(VersionVector),
+    /// A line of the degrade ledger.
+    Degrade(Note),
 }
 
 /// One key's change: a whole record.
@@ -139,6 +142,10 @@ impl<'a> Entry<'a> {
                 w.u8(4);
                 w.vector(vector);
             }
+            Payload::Degrade(note) => {
+                w.u8(5);
+                note.encode(&mut w);
+            }
         }
         bytes
     }
@@ -172,6 +179,7 @@ impl<'a> Entry<'a> {
             2 => Payload::Clear,
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
+            5 => Payload::Degrade(Note::decode(&mut r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -1,5 +1,6 @@
 //! What a leader-follower group writes into its node's log.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::message::{Image, VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, VersionVector};
@@ -60,6 +61,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// The degrade ledger at the floor.
+        degraded: Ledger,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -75,6 +78,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// The degrade ledger at the floor.
+        degraded: Ledger,
     },
     /// The snapshot is complete.
     SnapshotEnd,
@@ -106,7 +111,16 @@ impl<'a> LogRecord<'a> {
                 encode_voters(&mut w, voters);
                 w.bool(*born);
             }
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
+            Body::Checkpoint {
+                epoch,
+                voted_for,
+                voters,
+                born,
+                floor,
+                covered,
+                epochs,
+                degraded,
+            } => {
                 w.u8(4);
                 w.u64(*epoch);
                 w.option_node(*voted_for);
@@ -115,6 +129,7 @@ impl<'a> LogRecord<'a> {
                 w.entry_id(*floor);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                degraded.encode(&mut w);
             }
             Body::Image(image) => {
                 w.u8(5);
@@ -124,12 +139,13 @@ impl<'a> LogRecord<'a> {
                 w.u8(6);
                 w.bytes(body);
             }
-            Body::SnapshotBegin { floor, voters, covered, epochs } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 w.u8(7);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                degraded.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
         }
@@ -151,6 +167,7 @@ impl<'a> LogRecord<'a> {
                 floor: r.entry_id()?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -159,6 +176,7 @@ impl<'a> LogRecord<'a> {
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             },
             8 => Body::SnapshotEnd,
             _ => return Err(Malformed),

@@ -1,5 +1,6 @@
 //! What the members of a leader-follower group say to each other.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -70,16 +71,13 @@ pub enum Body<'a> {
         previous: EntryId,
         /// Up to where the leader knows the log to be committed.
         commit: u64,
+        /// What it wants to be told at once.
+        wants: Wants,
         /// Length-prefixed encoded entries; may be none.
         entries: Cow<'a, [u8]>,
     },
     /// The follower's log is the leader's of this epoch up to here: never the end of its log.
-    Matched {
-        /// Held in memory or better.
-        received: u64,
-        /// Durably held, as the keyspace's durability means it.
-        durable: u64,
-    },
+    Matched(Matched),
     /// The follower's log has another entry, or none, where the append followed on.
     Mismatch {
         /// The append's.
@@ -105,6 +103,57 @@ pub enum Body<'a> {
     EpochOver,
 }
 
+/// How far a follower has the leader's log of this epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Matched {
+    /// Held in memory or better.
+    pub received: u64,
+    /// Durably held, as the keyspace's durability means it.
+    pub durable: u64,
+    /// Committed, and shown to readers.
+    pub applied: u64,
+    /// On disk, whatever the keyspace's durability.
+    pub synced: u64,
+}
+
+/// What a leader waits for besides durable copies: a follower speaks up when that has moved, too.
+/// Where nobody waits for more, nothing is said more often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wants {
+    /// `Matched::received`.
+    pub received: bool,
+    /// `Matched::applied`.
+    pub applied: bool,
+    /// `Matched::synced`.
+    pub synced: bool,
+}
+
+impl Wants {
+    /// Whether anything is wanted.
+    pub fn any(self) -> bool {
+        self.received || self.applied || self.synced
+    }
+
+    /// Whether something is wanted that was not `before`.
+    pub fn exceeds(self, before: Wants) -> bool {
+        (self.received && !before.received)
+            || (self.applied && !before.applied)
+            || (self.synced && !before.synced)
+    }
+
+    fn to_byte(self) -> u8 {
+        u8::from(self.received) | u8::from(self.applied) << 1 | u8::from(self.synced) << 2
+    }
+
+    fn of_byte(byte: u8) -> Read<Wants> {
+        if byte > 7 {
+            return Err(Malformed);
+        }
+        let bit = |place: u8| byte >> place & 1 == 1;
+        Ok(Wants { received: bit(0), applied: bit(1), synced: bit(2) })
+    }
+}
+
 /// A piece of a snapshot: the records of a range of slots.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SnapshotPiece<'a> {
@@ -128,6 +177,8 @@ pub struct Begin {
     pub voters: VoterSet,
     /// What the state covers of other groups' entries.
     pub covered: VersionVector,
+    /// The degrade ledger.
+    pub degraded: Ledger,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -156,6 +207,7 @@ impl<'a> SnapshotPiece<'a> {
         if let Some(begin) = &self.begin {
             encode_voters(w, &begin.voters);
             w.vector(&begin.covered);
+            begin.degraded.encode(w);
         }
         self.epochs.encode(w);
     }
@@ -163,7 +215,11 @@ impl<'a> SnapshotPiece<'a> {
     fn decode(r: &mut Reader<'a>) -> Read<SnapshotPiece<'a>> {
         let (floor, image, done) = (r.entry_id()?, Image::decode(r)?, r.bool()?);
         let begin = match r.bool()? {
-            true => Some(Begin { voters: decode_voters(r)?, covered: r.vector()? }),
+            true => Some(Begin {
+                voters: decode_voters(r)?,
+                covered: r.vector()?,
+                degraded: Ledger::decode(r)?,
+            }),
             false => None,
         };
         Ok(SnapshotPiece { floor, image, done, begin, epochs: Epochs::decode(r)? })
@@ -265,16 +321,19 @@ impl<'a> Message<'a> {
                 w.u8(6);
                 w.bool(*granted);
             }
-            Body::Append { previous, commit, entries } => {
+            Body::Append { previous, commit, wants, entries } => {
                 w.u8(7);
                 w.entry_id(*previous);
                 w.u64(*commit);
+                w.u8(wants.to_byte());
                 w.bytes(entries);
             }
-            Body::Matched { received, durable } => {
+            Body::Matched(matched) => {
                 w.u8(8);
-                w.u64(*received);
-                w.u64(*durable);
+                w.u64(matched.received);
+                w.u64(matched.durable);
+                w.u64(matched.applied);
+                w.u64(matched.synced);
             }
             Body::Mismatch { previous, hint } => {
                 w.u8(9);
@@ -312,9 +371,15 @@ impl<'a> Message<'a> {
             7 => Body::Append {
                 previous: r.entry_id()?,
                 commit: r.u64()?,
+                wants: Wants::of_byte(r.u8()?)?,
                 entries: Cow::Borrowed(r.bytes()?),
             },
-            8 => Body::Matched { received: r.u64()?, durable: r.u64()? },
+            8 => Body::Matched(Matched {
+                received: r.u64()?,
+                durable: r.u64()?,
+                applied: r.u64()?,
+                synced: r.u64()?,
+            }),
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
             10 => Body::Snapshot(SnapshotPiece::decode(r)?),
             11 => Body::SnapshotWanted { floor: r.entry_id()?, next_slot: r.u32()? },

@@ -20,15 +20,16 @@
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
 //! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
-//! the log does not reach; `epochs.rs` remembers who wrote what; `recovery.rs` reads the node's
-//! log after a restart.
+//! the log does not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks
+//! were lowered; `recovery.rs` reads the node's log after a restart.
 //!
 //! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
-//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels. And in an `interval-1s`
+//! aside, see [`Group::cut_entries`]). And in an `interval-1s`
 //! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
 //! had not: there, `acks` promises survival of processes, not of the machines' power.
 
 pub mod acks;
+pub mod degrade_ledger;
 pub mod election;
 pub mod entry;
 pub mod epochs;
@@ -101,6 +102,8 @@ pub struct Group {
     pub covered_by_log: VersionVector,
     /// Which leader wrote which part of the log.
     pub epochs: epochs::Epochs,
+    /// Where writes were acknowledged with fewer acks than declared, up to the commit index.
+    pub degraded: degrade_ledger::Ledger,
     /// Entries that were cut because a newer leader's log differs, kept aside.
     pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
     timing: Timing,
@@ -147,6 +150,7 @@ impl Group {
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
             epochs: epochs::Epochs::default(),
+            degraded: degrade_ledger::Ledger::default(),
             cut_entries: BTreeMap::new(),
             timing: setup.timing,
             limits: setup.limits,
@@ -222,12 +226,10 @@ impl Group {
         match body {
             Body::Vote { last } => self.on_vote(turn, from, last),
             Body::VoteAnswer { granted } => self.on_vote_answer(turn, from, incarnation, granted),
-            Body::Append { previous, commit, entries } => {
-                self.on_append(turn, from, previous, commit, &entries);
+            Body::Append { previous, commit, wants, entries } => {
+                self.on_append(turn, from, previous, commit, wants, &entries);
             }
-            Body::Matched { received, durable } => {
-                self.on_matched(turn, from, incarnation, received, durable);
-            }
+            Body::Matched(matched) => self.on_matched(turn, from, incarnation, matched),
             Body::Mismatch { previous, hint } => {
                 self.on_mismatch(turn, from, incarnation, previous, hint);
             }
@@ -424,13 +426,14 @@ impl Group {
 
     /// This node leads no longer: whoever still waits is told that the outcome is open.
     fn step_down(&mut self, turn: &mut Turn<'_>, reason: Cow<'static, str>) {
+        let copies = self.copies(turn);
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };
         self.leader = None;
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);
-        self.revoke(turn, *leader, &reason);
+        self.revoke(turn, *leader, &copies, &reason);
         turn.event(Event::SteppedDown { group: self.id, epoch: self.epoch, reason });
     }
 

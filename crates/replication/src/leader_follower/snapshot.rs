@@ -55,7 +55,11 @@ impl Group {
     /// The follower's log ends before this one begins: it can have the state.
     pub(super) fn start_snapshot(&mut self, turn: &mut Turn<'_>, node: NodeId) {
         let Some(floor) = self.log.id_at(self.commit) else { return };
-        let begin = Begin { voters: self.voters.list(), covered: self.covered.clone() };
+        let begin = Begin {
+            voters: self.voters.list(),
+            covered: self.covered.clone(),
+            degraded: self.degraded.clone(),
+        };
         let next_slot = u32::from(self.state.store.first_slot());
         let sending = Sending { floor, next_slot, wanted: false, begin: Some(begin) };
         if let Role::Leader(leader) = &mut self.role
@@ -245,6 +249,7 @@ impl Group {
             voters: begin.voters.clone(),
             covered: begin.covered.clone(),
             epochs: epochs.clone(),
+            degraded: begin.degraded.clone(),
         };
         self.log_record(turn, body, Durability::Fsync);
         self.state.reset();
@@ -260,6 +265,7 @@ impl Group {
         self.log = ReplicationLog::starting_after(floor, end);
         self.commit = floor.index;
         self.covered = begin.covered;
+        self.degraded = begin.degraded;
         self.epochs = epochs.clone();
         self.voters.restore(&begin.voters, true);
         self.match_up_to(floor.index);
@@ -302,6 +308,7 @@ impl Group {
             floor,
             covered: self.covered.clone(),
             epochs: self.epochs.up_to(floor.index),
+            degraded: self.degraded.clone(),
         };
         self.log_record(turn, body, Durability::Fsync);
         for body in self.cut_entries.values() {

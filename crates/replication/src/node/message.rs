@@ -168,9 +168,10 @@ impl<'a> Message<'a> {
                         w.group(*group);
                         w.entry_id(*id);
                     }
-                    Some(LastWrite::Copies(copies)) => {
+                    Some(LastWrite::Copies { acks, synced }) => {
                         w.u8(2);
-                        w.u16(*copies);
+                        w.u16(*acks);
+                        w.bool(*synced);
                     }
                 }
             }
@@ -222,7 +223,7 @@ impl<'a> Message<'a> {
                 last_write: match r.u8()? {
                     0 => None,
                     1 => Some(LastWrite::Entry { group: r.group()?, id: r.entry_id()? }),
-                    2 => Some(LastWrite::Copies(r.u16()?)),
+                    2 => Some(LastWrite::Copies { acks: r.u16()?, synced: r.bool()? }),
                     _ => return Err(Malformed),
                 },
             },

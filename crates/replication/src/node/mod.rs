@@ -16,6 +16,7 @@ pub mod message;
 mod multi_leader;
 pub mod open;
 pub mod part;
+mod questions;
 pub mod requests;
 pub mod setup;
 pub mod slots;

@@ -13,7 +13,7 @@ use crate::leaderless::{self, Leaderless};
 use crate::multi_leader::MultiLeader;
 use crate::turn::{Local, Turn};
 use crate::wire::Reader;
-use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas};
+use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas, token};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -47,6 +47,7 @@ impl Node {
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
         local.appended_bytes = log_bytes.get();
+        local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);

@@ -41,7 +41,13 @@ pub enum Part<'a> {
         replicas: u64,
         /// How long, in milliseconds.
         timeout_ms: u64,
+        /// WAITAOF: how many copies of the leader's own.
+        local: Option<u64>,
     },
+    /// What has become of an entry.
+    Outcome(EntryId),
+    /// The group's degrade ledger.
+    Degraded,
 }
 
 impl<'a> Part<'a> {
@@ -70,12 +76,18 @@ impl<'a> Part<'a> {
                 w.bool(pattern.is_some());
                 w.bytes(pattern.unwrap_or(&[]));
             }
-            Part::Wait { id, replicas, timeout_ms } => {
+            Part::Wait { id, replicas, timeout_ms, local } => {
                 w.u8(5);
                 w.entry_id(*id);
                 w.u64(*replicas);
                 w.u64(*timeout_ms);
+                w.option_u64(*local);
             }
+            Part::Outcome(id) => {
+                w.u8(6);
+                w.entry_id(*id);
+            }
+            Part::Degraded => w.u8(7),
         }
         let mut bytes = PART.to_vec();
         let name = Span { start: 0, length: PART.len() as u32 };
@@ -97,7 +109,14 @@ impl<'a> Part<'a> {
                 let pattern = r.bytes()?;
                 Part::Scan { slot, hash, count, pattern: some.then_some(pattern) }
             }
-            5 => Part::Wait { id: r.entry_id()?, replicas: r.u64()?, timeout_ms: r.u64()? },
+            5 => Part::Wait {
+                id: r.entry_id()?,
+                replicas: r.u64()?,
+                timeout_ms: r.u64()?,
+                local: r.option_u64()?,
+            },
+            6 => Part::Outcome(r.entry_id()?),
+            7 => Part::Degraded,
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

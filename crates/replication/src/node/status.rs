@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::keyspace::{Cluster, Model};
+use crate::leader_follower::degrade_ledger::Interval;
 use crate::leader_follower::retention::Retention;
 use crate::{GroupId, NodeId, Time};
 use alloc::vec::Vec;
@@ -42,6 +43,9 @@ pub struct MemberStatus {
     pub once_sessions: u64,
     /// Entries that were cut and are kept aside.
     pub cut_entries: u64,
+    /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
+    /// than declared.
+    pub degraded: Option<Interval>,
 }
 
 impl Node {
@@ -84,6 +88,7 @@ impl Node {
                 retention: group.retention(),
                 once_sessions: group.state.once.len() as u64,
                 cut_entries: group.cut_entries.len() as u64,
+                degraded: group.open_interval(),
             }),
             None => self.replica_status(id),
         };
@@ -100,6 +105,11 @@ impl Node {
     pub fn keys_here(&self, now: Time, keyspace: crate::KeyspaceId) -> u64 {
         let groups = self.status(now, keyspace).into_iter().filter_map(|group| group.here);
         groups.map(|here| here.keys).sum()
+    }
+
+    /// Groups of which this node is a member and knows that their acks are lowered.
+    pub fn degraded_groups(&self) -> usize {
+        self.groups().filter(|group| group.open_interval().is_some()).count()
     }
 
     /// Whether every group with a leader has one that this node knows to be up.

@@ -117,6 +117,7 @@ impl Cluster {
                 return;
             }
         };
+        self.observations.copies.restarted(id, &records);
         self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);

@@ -5,6 +5,7 @@ use super::sink::{Output, Sink};
 use super::{Cluster, Happening, Outside, Timer, describe};
 use crate::disk::DiskFailure;
 use crate::observe::{Commit, Observations};
+use crate::promises;
 use replication::frame;
 use replication::{ClientId, Event, Input, NodeId, Position, Reply, RequestId, Requests, Span};
 use std::rc::Rc;
@@ -69,6 +70,8 @@ impl Cluster {
         if let Some(after_us) = next {
             self.schedule(now_us + after_us, Happening::Disk { node: id, process });
         }
+        let kept = if promises::counts_synced(&self.plan.cluster) { synced } else { written };
+        self.observations.copies.kept(id, kept);
         self.deliver(id, Arrival::Durable { written, synced });
     }
 
@@ -294,6 +297,7 @@ impl Process {
     /// the event tells only of the newest.
     fn note_commits(&mut self, id: NodeId, observations: &mut Observations) {
         for group in self.node.groups() {
+            observations.copies.applied(id, group.id, group.commit());
             let seen = self.commits_seen.entry(group.id).or_default();
             if group.commit() <= *seen {
                 continue;

@@ -3,8 +3,8 @@
 use crate::options::group;
 use replication::DatacenterId;
 use replication::keyspace::{
-    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks, Model,
-    MultiLeader, Reads,
+    AckLevel, Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks,
+    Model, MultiLeader, Reads,
 };
 use replication::node::Timing;
 
@@ -37,6 +37,8 @@ pub fn model_of(
     let mut failover = Failover::Safe;
     let mut reads = Reads::Leader;
     let mut missing_acks = MissingAcks::Error;
+    let mut ack_level = AckLevel::Durable;
+    let mut weaker_acks = false;
     let mut durability = Durability::Fsync;
     let (mut n, mut w, mut r) = (3u8, 2u8, 2u8);
     for (option, value) in options {
@@ -54,6 +56,12 @@ pub fn model_of(
             ("reads", "follower") => reads = Reads::Follower,
             ("when-acks-are-missing", "error") => missing_acks = MissingAcks::Error,
             ("when-acks-are-missing", "block") => missing_acks = MissingAcks::Block,
+            ("when-acks-are-missing", "degrade") => missing_acks = MissingAcks::Degrade,
+            ("ack-level", "received") => ack_level = AckLevel::Received,
+            ("ack-level", "durable") => ack_level = AckLevel::Durable,
+            ("ack-level", "applied") => ack_level = AckLevel::Applied,
+            ("weaker-acks", "true") => weaker_acks = true,
+            ("weaker-acks", "false") => weaker_acks = false,
             ("durability", "fsync") => durability = Durability::Fsync,
             ("durability", "interval-1s") => durability = Durability::Interval,
             ("n", _) => n = number()?,
@@ -65,6 +73,8 @@ pub fn model_of(
     let mut group = group(nodes as u8, acks, failover);
     group.reads = reads;
     group.missing_acks = missing_acks;
+    group.ack_level = ack_level;
+    group.weaker_acks = weaker_acks;
     group.durability = durability;
     match name {
         "leader-follower" => Ok(Model::LeaderFollower(LeaderFollower {

@@ -23,6 +23,8 @@
 //! run 2s
 //! expect no event Truncated           none since the last `expect event`
 //! expect c1: OK                       where several clients wait
+//! expect c1: ERR ... is weaker ...    what stands for `...` does not matter
+//! client c1 @eu-2: TF.OUTCOME $token  the token of the newest error that had one
 //! expect equal                        all replicas hold the same, soon
 //! ```
 

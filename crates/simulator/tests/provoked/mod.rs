@@ -112,6 +112,9 @@ impl World {
             invoked_us: self.cluster.now_us,
             returned_us: u64::MAX,
             outcome: Outcome::Pending,
+            asked: None,
+            must_survive: None,
+            copies: None,
         });
         connection
     }

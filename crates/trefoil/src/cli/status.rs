@@ -85,6 +85,7 @@ pub struct GroupStatus {
     role: Option<String>,
     lag: BTreeMap<String, Lag>,
     log: Log,
+    degraded: Option<Degraded>,
 }
 
 /// How much of a group's log is kept for followers.
@@ -95,6 +96,13 @@ struct Log {
     bytes_max: Option<u64>,
     slowest: Option<String>,
     bytes_left: Option<u64>,
+}
+
+/// Acks that are lowered.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct Degraded {
+    writes: u64,
 }
 
 /// How far a follower is behind.
@@ -231,7 +239,13 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
             number(group.last),
             number(group.commit),
             number(group.keys),
-            group.role.clone().unwrap_or_default(),
+            match (&group.role, &group.degraded) {
+                (Some(role), Some(Degraded { writes: 0 })) => format!("{role}, DEGRADED"),
+                (Some(role), Some(Degraded { writes })) => {
+                    format!("{role}, DEGRADED ({writes} writes)")
+                }
+                (role, _) => role.clone().unwrap_or_default(),
+            },
             behind.collect::<Vec<_>>().join(", "),
             group.log.kept(),
             group.log.next(),
@@ -276,23 +290,20 @@ mod tests {
                        {"name":"eu-2","datacenter":"eu","up":false,"heard_ms_ago":912}],
             "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
                 {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
-                 "last":45,"keys":9,"role":"leader","lag":{"eu-2":{"entries":3,"ms":9}},
+                 "last":45,"keys":9,"role":"leader","degraded":{"writes":4},"lag":{"eu-2":{"entries":3,"ms":9}},
                  "log":{"bytes":1048576,"bytes_max":67108864,"slowest":"eu-2","bytes_left":66060288}}]},
               {"prefix":"session:","model":"leaderless","groups":[
                 {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;
         let shown = show(&serde_json::from_str(text).unwrap());
-        let words = [
-            "this node",
-            "DOWN",
-            "912 ms ago",
-            "user:",
-            "eu-2 3",
-            "(every other key)",
+        let words = ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"];
+        for word in words.iter().chain(&[
+            "all 2",
+            "replica of 1",
+            "DEGRADED (4 writes)",
             "1.0 of 64.0 MiB",
             "eu-2 in 63.0 MiB",
-        ];
-        for word in words.iter().chain(&["all 2", "replica of 1"]) {
+        ]) {
             assert!(shown.contains(word), "`{word}` is not in:\n{shown}");
         }
     }

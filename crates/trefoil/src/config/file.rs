@@ -79,6 +79,10 @@ pub struct KeyspaceTable {
     pub home: Option<Spanned<String>>,
     /// A of a group: a name or a number.
     pub acks: Option<Spanned<toml::Value>>,
+    /// When a copy is an ack.
+    pub ack_level: Option<Spanned<String>>,
+    /// Whether single commands may ask for less.
+    pub weaker_acks: Option<Spanned<bool>>,
     /// After how long acks count as missing.
     pub ack_timeout_ms: Option<Spanned<i64>>,
     /// What becomes of a write whose acks do not come.

@@ -6,8 +6,8 @@ use super::file::{File, KeyspaceTable};
 use replication::DatacenterId;
 use replication::keyspace::check::Contradiction;
 use replication::keyspace::{
-    Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, LeaderFollower, Leaderless,
-    Member, MissingAcks, Model, MultiLeader, Reads, SLOTS, defaults,
+    AckLevel, Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, LeaderFollower,
+    Leaderless, Member, MissingAcks, Model, MultiLeader, Reads, SLOTS, defaults,
 };
 use std::ops::Range;
 use toml::Spanned;
@@ -19,8 +19,16 @@ const REPLICAS_MAX: i64 = 99;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 512;
 
-const GROUP: [&str; 6] =
-    ["replicas", "acks", "ack-timeout-ms", "when-acks-are-missing", "failover", "reads"];
+const GROUP: [&str; 8] = [
+    "replicas",
+    "acks",
+    "ack-level",
+    "weaker-acks",
+    "ack-timeout-ms",
+    "when-acks-are-missing",
+    "failover",
+    "reads",
+];
 
 /// Reads all keyspaces.
 pub fn check(
@@ -82,12 +90,14 @@ fn locate(file: &File, wrong: Contradiction) -> Problem {
 }
 
 /// The options that not every model has, with their places.
-fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 14] {
+fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 16] {
     [
         ("partitions", table.partitions.as_ref().map(Spanned::span)),
         ("replicas", table.replicas.as_ref().map(Spanned::span)),
         ("home", table.home.as_ref().map(Spanned::span)),
         ("acks", table.acks.as_ref().map(Spanned::span)),
+        ("ack-level", table.ack_level.as_ref().map(Spanned::span)),
+        ("weaker-acks", table.weaker_acks.as_ref().map(Spanned::span)),
         ("ack-timeout-ms", table.ack_timeout_ms.as_ref().map(Spanned::span)),
         ("when-acks-are-missing", table.when_acks_are_missing.as_ref().map(Spanned::span)),
         ("failover", table.failover.as_ref().map(Spanned::span)),
@@ -185,20 +195,40 @@ impl Reader<'_> {
         let failover = Failover::default_for(acks);
         let known = [("safe", Failover::Safe), ("available", Failover::Available)];
         let failover = self.choice("failover", table.failover.as_ref(), failover, &known, &[]);
-        let known = [("error", MissingAcks::Error), ("block", MissingAcks::Block)];
+        let known = [
+            ("error", MissingAcks::Error),
+            ("block", MissingAcks::Block),
+            ("degrade", MissingAcks::Degrade),
+        ];
         let missing_acks = self.choice(
             "when-acks-are-missing",
             table.when_acks_are_missing.as_ref(),
             default.missing_acks,
             &known,
-            &["degrade"],
+            &[],
         );
         let known = [("leader", Reads::Leader), ("follower", Reads::Follower)];
         let reads = self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
         let timeout = table.ack_timeout_ms.as_ref();
         let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, default.ack_timeout_ms);
         let durability = self.durability();
-        GroupOptions { replicas, acks, failover, missing_acks, ack_timeout_ms, reads, durability }
+        let known = [
+            ("received", AckLevel::Received),
+            ("durable", AckLevel::Durable),
+            ("applied", AckLevel::Applied),
+        ];
+        let level = table.ack_level.as_ref();
+        GroupOptions {
+            replicas,
+            acks,
+            failover,
+            missing_acks,
+            ack_timeout_ms,
+            ack_level: self.choice("ack-level", level, default.ack_level, &known, &[]),
+            weaker_acks: table.weaker_acks.as_ref().is_some_and(|weaker| *weaker.get_ref()),
+            reads,
+            durability,
+        }
     }
 
     fn acks(&mut self) -> Acks {

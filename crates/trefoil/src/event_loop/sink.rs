@@ -39,6 +39,8 @@ pub struct Counts {
     pub read_repairs: u64,
     /// Leaderships won.
     pub leaderships: u64,
+    /// Writes acknowledged with fewer acks than declared.
+    pub degraded_writes: u64,
 }
 
 impl Effects for Sink {
@@ -79,6 +81,23 @@ impl Effects for Sink {
                     "{cut} entries of {group} cut behind epoch {} index {}: a newer leader's log \
                      differs; they are kept aside",
                     last_kept.epoch, last_kept.index
+                ));
+            }
+            Event::AcknowledgedBelow { .. } => self.counts.degraded_writes += 1,
+            Event::DegradeOpened { group, first } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "DEGRADED: acks of {group} are missing; writes from epoch {} index {} on may \
+                     be acknowledged with fewer than declared",
+                    first.epoch, first.index
+                ));
+            }
+            Event::DegradeClosed { group, last, writes } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "acks of {group} are as declared again; {writes} writes up to epoch {} index \
+                     {} may have had fewer",
+                    last.epoch, last.index
                 ));
             }
             Event::SnapshotInstalled { group, up_to } => {

@@ -29,13 +29,14 @@
 pub mod table;
 
 use super::Group;
+use super::acks::need::Need;
 use super::entry::{Change, Once, Payload};
 use super::execute::{NO_ROOM, is_past};
 use crate::command::{Arguments, KeyCommand, OnceId, Reply};
 use crate::data::{self, Evaluation, Write};
 use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
-use crate::version::Stamp;
+use crate::version::{EntryId, Stamp};
 use crate::wire::Writer;
 use alloc::borrow::Cow;
 use alloc::format;
@@ -58,8 +59,9 @@ impl Group {
         requester: Requester,
         once: OnceId<'_>,
         command: &KeyCommand<'_>,
+        need: Need,
     ) {
-        let Some(name) = self.new_call(turn, requester, once) else { return };
+        let Some(name) = self.new_call(turn, requester, once, need) else { return };
         let now_ms = self.time_ms(turn);
         if is_past(self.state.store.get(command.key), now_ms) {
             self.remove(turn, command.key);
@@ -84,7 +86,8 @@ impl Group {
                 vec![Change { key: Cow::Borrowed(command.key), record }]
             }
         };
-        self.append_once(turn, requester, (name, once), write_name.stamp, changes, reply);
+        let id = self.append_once(turn, (name, once), write_name.stamp, changes, &reply);
+        self.hold_write(turn, requester, id, reply, need);
     }
 
     /// MSET, carried out at most once. This node leads.
@@ -94,10 +97,12 @@ impl Group {
         requester: Requester,
         once: OnceId<'_>,
         pairs: Arguments<'_>,
+        need: Need,
     ) {
-        let Some(name) = self.new_call(turn, requester, once) else { return };
+        let Some(name) = self.new_call(turn, requester, once, need) else { return };
         let (stamp, changes) = self.changes_of_pairs(turn, pairs);
-        self.append_once(turn, requester, (name, once), stamp, changes, Reply::Ok);
+        let id = self.append_once(turn, (name, once), stamp, changes, &Reply::Ok);
+        self.hold_write(turn, requester, id, Reply::Ok, need);
     }
 
     /// Answers a command that need not or must not be executed; `None` if it was one.
@@ -106,6 +111,7 @@ impl Group {
         turn: &mut Turn<'_>,
         requester: Requester,
         once: OnceId<'_>,
+        need: Need,
     ) -> Option<Name> {
         let Some(name) = Name::parse(once.session) else {
             turn.refuse(requester, "ERR TF.ONCE: not a session's name");
@@ -117,7 +123,7 @@ impl Group {
                 if turn.local.mutants.is(Mutant::OnceAnsweredEarly) {
                     turn.answer(requester, reply, None);
                 } else {
-                    self.hold_again(turn, requester, id, reply);
+                    self.hold_again(turn, requester, id, reply, need);
                 }
                 return None;
             }
@@ -150,14 +156,13 @@ impl Group {
     fn append_once(
         &mut self,
         turn: &mut Turn<'_>,
-        requester: Requester,
         (name, once): (Name, OnceId<'_>),
         stamp: Stamp,
         changes: Vec<Change<'_>>,
-        reply: Reply<'static>,
-    ) {
+        reply: &Reply<'static>,
+    ) -> EntryId {
         let bounds = (self.limits.once_sessions_max, self.limits.once_bytes_max);
-        let forgotten = self.state.once.to_forget(&name, encoded(&reply).len(), bounds);
+        let forgotten = self.state.once.to_forget(&name, encoded(reply).len(), bounds);
         let once = Once {
             session: Cow::Borrowed(once.session),
             sequence: once.sequence,
@@ -165,8 +170,7 @@ impl Group {
             forgotten: forgotten.iter().map(|name| Cow::Borrowed(&*name.text)).collect(),
         };
         let (asker, payload) = (turn.local.asker.clone(), Payload::Changes(changes));
-        let id = self.append_entry(turn, stamp, None, asker, Some(once), payload);
-        self.hold_write(turn, requester, id, reply);
+        self.append_entry(turn, stamp, None, asker, Some(once), payload)
     }
 }
 
