@@ -21,7 +21,8 @@
 //! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
 //! the log does not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks
-//! were lowered; `recovery.rs` reads the node's log after a restart.
+//! were lowered; `once/` carries a command out once, however often it is sent; `retention.rs` says
+//! whom the log does not reach; `recovery.rs` reads the node's log after a restart.
 //!
 //! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
 //! aside, see [`Group::cut_entries`]). And in an `interval-1s`
