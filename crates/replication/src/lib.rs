@@ -25,9 +25,11 @@ pub mod node;
 pub mod quorum;
 pub mod random;
 pub mod replicas;
+pub mod rounds;
 pub mod storage;
 pub mod token;
 pub mod turn;
+pub mod unkept;
 pub mod version;
 pub mod wire;
 
@@ -218,6 +220,29 @@ pub enum Event {
         epoch: u64,
         /// Why.
         reason: Cow<'static, str>,
+    },
+    /// A leader that was to hand over has heard its successor serve.
+    HandedOver {
+        /// The group.
+        group: GroupId,
+        /// The successor's epoch.
+        epoch: u64,
+        /// The successor.
+        to: NodeId,
+        /// How long the group took no commands, in milliseconds, rounded up.
+        pause_ms: u64,
+    },
+    /// A leader has let go reads of this turn without asking anybody.
+    LeaseReads {
+        /// The group.
+        group: GroupId,
+        /// How many.
+        reads: u64,
+    },
+    /// A leader's lease is over: reads ask the followers, until it has another one.
+    LeaseLost {
+        /// The group.
+        group: GroupId,
     },
     /// A message of an older epoch came late, and was refused.
     EpochRefused {

@@ -38,6 +38,14 @@ pub enum Mutant {
     DegradeUnrecorded,
     /// A follower that has an entry counts as one that has applied it.
     ReceivedIsApplied,
+    /// A lease is counted from when the answers come, and not from before the question.
+    LeaseFromReceive,
+    /// A follower forgets its promise with the epoch, and with its process.
+    PromiseForgotten,
+    /// A leader that hands over keeps its lease.
+    LeaseKeptInTransfer,
+    /// A lease is looked at with the clock that the read's input carries.
+    LeaseCheckedEarly,
 }
 
 /// Whether planted bugs are compiled in.

@@ -15,6 +15,7 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod judge;
+pub mod leases;
 pub mod network;
 pub mod observe;
 pub mod once;

@@ -125,7 +125,18 @@ impl Observations {
                 }
                 self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
-            Event::SteppedDown { .. } => self.count("stepped down"),
+            Event::SteppedDown { reason, .. } => {
+                self.count("stepped down");
+                if reason.contains("disk") {
+                    self.count("left for a stalled disk");
+                }
+                if reason.contains("stood still") {
+                    self.count("left after standing still");
+                }
+            }
+            Event::HandedOver { .. } => self.count("handed over"),
+            Event::LeaseReads { .. } => self.count("lease read"),
+            Event::LeaseLost { .. } => self.count("lease lost"),
             Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
@@ -151,7 +162,10 @@ impl Observations {
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
         }
-        if !matches!(event, Event::Committed { .. } | Event::EpochRefused { .. }) {
+        if !matches!(
+            event,
+            Event::Committed { .. } | Event::EpochRefused { .. } | Event::LeaseReads { .. }
+        ) {
             self.events.push((node, event.clone()));
         }
     }

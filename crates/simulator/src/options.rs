@@ -4,6 +4,7 @@
 use crate::cluster::Plan;
 use crate::disk::Pace;
 use crate::faults::Families;
+use crate::leases;
 use crate::network::Weather;
 use crate::promises::{self, Ways};
 use replication::keyspace::{
@@ -104,9 +105,11 @@ impl Options {
             set_durability(&mut cluster, Durability::Interval);
             families.power = false;
         }
+        let mut timing = timing(&mut random);
+        leases::draw(seed, &mut cluster, &mut timing);
         let plan = Plan {
             cluster,
-            timing: timing(&mut random),
+            timing,
             limits: limits(&mut random),
             mutants,
             weather: weather(families, &mut random),
@@ -238,8 +241,9 @@ pub fn cluster_of(datacenters: &[&str], nodes: usize, model: Model, secret: u64)
 
 /// How a group replicates, with short timeouts.
 pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
-    let ack_timeout_ms = 400;
-    GroupOptions { acks, failover, ack_timeout_ms, ..GroupOptions::defaults(replicas) }
+    let (ack_timeout_ms, disk_stall_ms) = (400, leases::DISK_STALL_MS);
+    let defaults = GroupOptions::defaults(replicas);
+    GroupOptions { acks, failover, ack_timeout_ms, disk_stall_ms, ..defaults }
 }
 
 fn leader_follower(random: &mut Random) -> Cluster {
@@ -315,6 +319,7 @@ fn timing(random: &mut Random) -> Timing {
         election_timeout_us: heartbeat_interval_us * random.range(4, 8),
         leader_wait_us: random.range(300_000, 900_000),
         forward_timeout_us: random.range(300_000, 900_000),
+        ..Timing::default()
     }
 }
 

@@ -20,7 +20,8 @@ for number in range(1, 401):
         assert time.time() < deadline, f"{number} of 400 after 100 s"
         client = random.choice(clients)
         try:
-            answers.append(client.execute_command("TF.ONCE", session, number, "--", "INCR", "user:n"))
+            answer = client.execute_command("TF.ONCE", session, number, "--", "INCR", "user:n")
+            answers.append(answer)
             break
         except redis.RedisError as error:
             assert "not executed now" not in str(error), error

@@ -228,6 +228,7 @@ const CONN: Flags = &["noscript", "loading", "stale", "fast", "no_auth", "allow_
 const FAST: Flags = &["loading", "stale", "fast"];
 const FASTONLY: Flags = &["fast"];
 const NOSCRIPT: Flags = &["noscript"];
+const ADMIN: Flags = &["admin", "noscript"];
 const ROLE: Flags = &["noscript", "loading", "stale", "fast"];
 const SLOW: Flags = &[];
 const STALE: Flags = &["loading", "stale"];
@@ -237,7 +238,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 63] = [
+static TABLE: [CommandInfo; 64] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -391,6 +392,11 @@ static TABLE: [CommandInfo; 63] = [
          in the last day.",
     ),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
+    data("tf.switchover", -2, ADMIN, cluster::switchover).about(
+        Group::Server,
+        "`TF.SWITCHOVER prefix [node]`: the keyspace gets another leader, without loss; replies \
+         leader, epoch and pause in milliseconds for each partition.",
+    ),
     data("tf.with", -3, TFWITH, with::with).about(
         Group::Server,
         "`TF.WITH ACKS sync -- SET k v`, `TF.WITH W 3 -- SET k v`: one command with its own acks \

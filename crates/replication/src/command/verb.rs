@@ -63,6 +63,13 @@ pub enum Action<'a> {
     RandomKey,
     /// Removes all keys.
     Flush,
+    /// TF.SWITCHOVER: a keyspace's leaders change by order.
+    Switchover {
+        /// The keyspace's prefix.
+        prefix: &'a [u8],
+        /// Who is to lead; the leaders choose where nobody is named.
+        node: Option<&'a [u8]>,
+    },
     /// Waits until so many followers have the connection's last write.
     Wait {
         /// How many, the leader excluded.

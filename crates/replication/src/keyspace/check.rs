@@ -244,6 +244,9 @@ fn check_group(group: &GroupOptions, wrong: &mut impl FnMut(&'static str, String
         );
         wrong("when-acks-are-missing", text);
     }
+    if group.disk_stall_ms == 0 {
+        wrong("disk-stall-ms", "0 ms are up before any disk answers; at least 1".into());
+    }
     if group.ack_timeout_ms == 0 {
         wrong("ack-timeout-ms", "after 0 ms every write would have failed; at least 1".into());
     }

@@ -15,6 +15,9 @@ pub const PARTITIONS_LEADERLESS: u16 = 64;
 /// How long a write or a read waits for what it needs, in milliseconds.
 pub const TIMEOUT_MS: u64 = 1000;
 
+/// How long a leader waits for its disk, in milliseconds: as long as others wait for a leader.
+pub const DISK_STALL_MS: u64 = 600;
+
 /// N for so many nodes: three, or all of them where there are fewer.
 pub fn replicas(nodes: usize) -> u8 {
     u8::try_from(nodes).unwrap_or(u8::MAX).min(REPLICAS)
@@ -37,7 +40,9 @@ impl GroupOptions {
             ack_level: AckLevel::Durable,
             weaker_acks: false,
             reads: Reads::Leader,
+            leases: true,
             durability: Durability::Fsync,
+            disk_stall_ms: DISK_STALL_MS,
         }
     }
 }

@@ -122,8 +122,13 @@ pub struct GroupOptions {
     pub weaker_acks: bool,
     /// Who answers reads.
     pub reads: Reads,
+    /// Whether the leader answers reads alone while it holds a lease; else it asks for each of
+    /// them whether it still leads.
+    pub leases: bool,
     /// When a copy counts.
     pub durability: Durability,
+    /// After how long without an answer from its disk a leader hands over, in milliseconds.
+    pub disk_stall_ms: u64,
 }
 
 /// Acknowledgement modes.

@@ -54,6 +54,9 @@ impl Group {
         if !matches!(self.role, Role::Follower) {
             self.role = Role::Follower;
         }
+        if self.leader != Some(leader) {
+            self.note_elected(turn);
+        }
         self.leader = Some(leader);
         self.heard_leader_us = turn.now.monotonic_us;
         self.reset_election_timer(turn);
@@ -75,6 +78,9 @@ impl Group {
         }
         if epoch == self.epoch && !self.leads() {
             self.follow(turn, from);
+            if commit > 0 {
+                self.note_new_leader(turn, from, epoch);
+            }
             self.follower.commit = self.follower.commit.max(commit);
             self.follow_commit(turn);
             if self.follower.is_forgotten() {
@@ -87,7 +93,11 @@ impl Group {
             self.say_epoch(turn, from, Body::EpochOver);
             return None;
         }
-        (turn.local.synced >= self.epoch_position).then_some(self.epoch)
+        if turn.local.synced < self.epoch_position {
+            return None;
+        }
+        self.promise();
+        Some(self.epoch)
     }
 
     pub(super) fn on_append(

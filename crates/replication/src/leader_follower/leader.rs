@@ -3,6 +3,7 @@
 use super::acks::degrade::Degrading;
 use super::acks::held::Held;
 use super::entry::{Entry, Once, Origin, Payload};
+use super::lease::Lease;
 use super::log_record;
 use super::message::{Body, Matched, Wants};
 use super::snapshot::Sending;
@@ -37,8 +38,9 @@ pub struct Leader {
     /// Members whose new disk is about to be admitted, with the entry that does it.
     admitting: BTreeMap<NodeId, u64>,
     pub(super) held: Held,
-    /// Whether a read waits for a heartbeat round that has not been started.
-    pub(super) wants_round: bool,
+    pub(super) lease: Lease,
+    /// Whether everybody has been told that it serves.
+    is_announced: bool,
     /// Up to where writes are visible; 0 until the first entry of the epoch is committed.
     pub(super) visible: u64,
     /// What becomes of acks that are missing, where they may be lowered.
@@ -168,7 +170,8 @@ impl Group {
             progress,
             admitting: BTreeMap::new(),
             held: Held::default(),
-            wants_round: false,
+            lease: Lease::default(),
+            is_announced: false,
             visible: 0,
             degrading: Degrading::default(),
         }));
@@ -276,6 +279,13 @@ impl Group {
             && self.log.bytes_after(self.commit) < self.limits.uncommitted_bytes_max
     }
 
+    /// Whether this leader serves and has not said so yet.
+    pub fn take_announcement(&mut self) -> bool {
+        let serves = self.is_serving();
+        let Role::Leader(leader) = &mut self.role else { return false };
+        serves && !core::mem::replace(&mut leader.is_announced, serves)
+    }
+
     /// A tick: leads on only while enough replicas are heard, and sends again what was lost.
     pub(super) fn lead_on(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
@@ -312,12 +322,13 @@ impl Group {
         }
         self.mark_for_degrade(turn);
         self.admit_learners(turn);
+        self.mind_disk(turn);
     }
 
     /// A member whose disk does not count yet and who has caught up is admitted by an entry.
     fn admit_learners(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if self.commit < leader.first_index {
+        if self.commit < leader.first_index || self.handover.is_some() {
             return;
         }
         let commit = self.commit;

@@ -59,6 +59,9 @@ pub enum Body<'a> {
     Vote {
         /// The newest entry of the candidate's log, the unsynced tail included.
         last: EntryId,
+        /// The epoch whose leader has handed over to the candidate, if one has: the promises that
+        /// were made to that leader do not bind.
+        handed_over: Option<u64>,
     },
     /// The answer to a vote, durable before it is said.
     VoteAnswer {
@@ -101,6 +104,8 @@ pub enum Body<'a> {
     },
     /// The receiver's epoch is over.
     EpochOver,
+    /// From the leader of this epoch, which takes no more commands and has no lease: be elected.
+    TakeOver,
 }
 
 /// How far a follower has the leader's log of this epoch.
@@ -287,6 +292,11 @@ pub fn decode_voters(r: &mut Reader<'_>) -> Read<VoterSet> {
     Ok(voters)
 }
 
+fn named(w: &mut Writer<'_>, kind: u8, id: EntryId) {
+    w.u8(kind);
+    w.entry_id(id);
+}
+
 impl<'a> Message<'a> {
     /// Writes the message.
     pub fn encode(&self, w: &mut Writer<'_>) {
@@ -304,18 +314,17 @@ impl<'a> Message<'a> {
                 encode_voters(w, voters);
                 w.bool(*born);
             }
-            Body::PreVote { last } => {
-                w.u8(3);
-                w.entry_id(*last);
-            }
+            Body::PreVote { last } => named(w, 3, *last),
             Body::PreVoteAnswer { granted, current } => {
                 w.u8(4);
                 w.bool(*granted);
                 w.u64(*current);
             }
-            Body::Vote { last } => {
+            Body::Vote { last, handed_over } => {
                 w.u8(5);
                 w.entry_id(*last);
+                // No leader has epoch 0.
+                w.u64(handed_over.unwrap_or(0));
             }
             Body::VoteAnswer { granted } => {
                 w.u8(6);
@@ -350,10 +359,8 @@ impl<'a> Message<'a> {
                 w.u32(*next_slot);
             }
             Body::EpochOver => w.u8(12),
-            Body::SnapshotOffer { floor } => {
-                w.u8(13);
-                w.entry_id(*floor);
-            }
+            Body::TakeOver => w.u8(13),
+            Body::SnapshotOffer { floor } => named(w, 14, *floor),
         }
     }
 
@@ -366,7 +373,10 @@ impl<'a> Message<'a> {
             2 => Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? },
             3 => Body::PreVote { last: r.entry_id()? },
             4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()? },
-            5 => Body::Vote { last: r.entry_id()? },
+            5 => {
+                let (last, handed_over) = (r.entry_id()?, r.u64()?);
+                Body::Vote { last, handed_over: Some(handed_over).filter(|epoch| *epoch > 0) }
+            }
             6 => Body::VoteAnswer { granted: r.bool()? },
             7 => Body::Append {
                 previous: r.entry_id()?,
@@ -384,7 +394,8 @@ impl<'a> Message<'a> {
             10 => Body::Snapshot(SnapshotPiece::decode(r)?),
             11 => Body::SnapshotWanted { floor: r.entry_id()?, next_slot: r.u32()? },
             12 => Body::EpochOver,
-            13 => Body::SnapshotOffer { floor: r.entry_id()? },
+            13 => Body::TakeOver,
+            14 => Body::SnapshotOffer { floor: r.entry_id()? },
             _ => return Err(Malformed),
         };
         Ok(Message { group, epoch, body })

@@ -47,6 +47,14 @@ impl Roles {
             }
             return here;
         }
+        if let Work::Part(Part::Switchover { to }) = work {
+            self.switch_over(turn, requester, id, *to);
+            return true;
+        }
+        if group.is_handing_over() {
+            // Nothing has happened: it waits where it came from, for whoever leads next.
+            return false;
+        }
         let need = match work.with().map_or_else(|| Ok(group.need()), |with| group.need_with(with))
         {
             Ok(need) => need,
@@ -201,6 +209,7 @@ fn lead_part(
         },
         Part::Outcome(id) => group.hold_outcome(turn, requester, *id),
         Part::Degraded => group.hold_degraded(turn, requester, prefix),
+        Part::Switchover { .. } => turn.refuse(requester, "ERR nobody here can hand over"),
         Part::Size | Part::Keys(_) | Part::Random | Part::Scan { .. } => {
             // What this reply does not show any more must not come back under a later leader
             // with a slower clock: a removal in the log keeps the group's time.
@@ -236,9 +245,11 @@ fn look(
         Part::Scan { slot, hash, count, pattern } => {
             scan(store, (*slot, *hash), *count, *pattern, now_ms, after)
         }
-        Part::Flush | Part::Wait { .. } | Part::Outcome(_) | Part::Degraded => {
-            Reply::error("ERR not a look at the records of one group")
-        }
+        Part::Flush
+        | Part::Wait { .. }
+        | Part::Outcome(_)
+        | Part::Degraded
+        | Part::Switchover { .. } => Reply::error("ERR not a look at the records of one group"),
     }
 }
 

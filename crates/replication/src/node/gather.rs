@@ -28,6 +28,8 @@ pub enum Kind {
     Random,
     /// OK when all are.
     AllOk,
+    /// An array, a part at each place, in which nodes are numbers.
+    Switchover,
 }
 
 struct Gather {
@@ -80,7 +82,11 @@ impl Roles {
                 && let Some(gather) = self.gathers.open.remove(&number)
             {
                 let (requester, last_write) = (gather.requester, gather.last_write);
-                let reply = gather.finish(turn);
+                let names = gather.kind == Kind::Switchover;
+                let mut reply = gather.finish(turn);
+                if names {
+                    reply = self.told_by_name(reply);
+                }
                 turn.answer(requester, reply, last_write);
             }
         }
@@ -101,7 +107,7 @@ impl Gather {
             return Reply::error(text);
         }
         match self.kind {
-            Kind::Each => Reply::Array(parts),
+            Kind::Each | Kind::Switchover => Reply::Array(parts),
             Kind::AllOk => Reply::Ok,
             Kind::Sum => {
                 let number = |part: &Reply<'_>| match part {

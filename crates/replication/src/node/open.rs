@@ -60,6 +60,10 @@ impl Node {
                 leaderless.set_ready(&mut turn, false);
             }
         }
+        turn.local.last_input_us = now.monotonic_us;
+        for group in roles.groups.values_mut() {
+            group.promise_at_start(&turn);
+        }
         roles.heartbeat_due_us = now.monotonic_us;
         Ok(Node { local, roles })
     }

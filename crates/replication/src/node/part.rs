@@ -5,7 +5,7 @@
 use super::message::encode_arguments;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
-use crate::{Arguments, Span};
+use crate::{Arguments, NodeId, Span};
 use alloc::vec::Vec;
 
 /// The name that opens the encoded arguments; only peers may send it.
@@ -48,12 +48,17 @@ pub enum Part<'a> {
     Outcome(EntryId),
     /// The group's degrade ledger.
     Degraded,
+    /// The leader hands over.
+    Switchover {
+        /// To whom; the leader chooses where nobody is named.
+        to: Option<NodeId>,
+    },
 }
 
 impl<'a> Part<'a> {
-    /// Whether it changes anything.
+    /// Whether it changes anything: then it is never sent twice.
     pub fn is_write(&self) -> bool {
-        matches!(self, Part::Flush)
+        matches!(self, Part::Flush | Part::Switchover { .. })
     }
 
     /// The part as a forwarded command.
@@ -88,6 +93,10 @@ impl<'a> Part<'a> {
                 w.entry_id(*id);
             }
             Part::Degraded => w.u8(7),
+            Part::Switchover { to } => {
+                w.u8(8);
+                w.option_node(*to);
+            }
         }
         let mut bytes = PART.to_vec();
         let name = Span { start: 0, length: PART.len() as u32 };
@@ -117,6 +126,7 @@ impl<'a> Part<'a> {
             },
             6 => Part::Outcome(r.entry_id()?),
             7 => Part::Degraded,
+            8 => Part::Switchover { to: r.option_node()? },
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

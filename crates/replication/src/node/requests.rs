@@ -127,6 +127,9 @@ impl Roles {
             Action::Outcome { token } => self.start_outcome(turn, requester, token),
             Action::Degraded { prefix } => self.start_degraded(turn, requester, *prefix),
             Action::Explain { prefix } => self.explain(turn, requester, prefix),
+            Action::Switchover { prefix, node } => {
+                self.start_switchover(turn, requester, prefix, *node);
+            }
             Action::Wait { replicas, timeout_ms, local } => {
                 let timeout_ms = match *timeout_ms {
                     0 => WAIT_MS_MAX,

@@ -5,6 +5,7 @@ use crate::keyspace::{Cluster, Model};
 use crate::leader_follower::degrade_ledger::Interval;
 use crate::leader_follower::retention::Retention;
 use crate::{GroupId, NodeId, Time};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// One group, as a node sees it.
@@ -46,6 +47,11 @@ pub struct MemberStatus {
     /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
     /// than declared.
     pub degraded: Option<Interval>,
+    /// Since when the group has the leader that it has, or none, in milliseconds since 1970 by this
+    /// node's clock; 0 if there never was one.
+    pub since_ms: u64,
+    /// Why that changed.
+    pub why: Cow<'static, str>,
 }
 
 impl Node {
@@ -89,6 +95,8 @@ impl Node {
                 once_sessions: group.state.once.len() as u64,
                 cut_entries: group.cut_entries.len() as u64,
                 degraded: group.open_interval(),
+                since_ms: group.tenure().since_ms,
+                why: group.tenure().why.clone(),
             }),
             None => self.replica_status(id),
         };

@@ -118,6 +118,8 @@ impl Cluster {
         }
         process.turn_at = None;
         let mut at_us = start_us;
+        // The driver reads its clock before it reads its sockets; the turn's end has a fresh one.
+        let clock_read_at = process.clock_read_at.take();
         let mut refused = Vec::new();
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, start_us, id);
         let most = self.random.range(1, TURN_ARRIVALS_MAX + 1) as usize;
@@ -130,7 +132,8 @@ impl Cluster {
             at_us += if place == stall_at { stall_us } else { 0 };
             let whole = arrival.each_input(self.cluster_digest, &mut |input| {
                 self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
-                process.node.step(server.clock.time(at_us), input, &mut sink);
+                let time = server.clock.time(clock_read_at.unwrap_or(at_us));
+                process.node.step(time, input, &mut sink);
                 at_us += self.random.range(INPUT_US.0, INPUT_US.1);
             });
             refused.extend(whole.err());

@@ -20,6 +20,7 @@
 //! start all
 //! wipe eu-2                           a crashed node gets an empty disk
 //! clock us-1 +500ms
+//! drift us-1 -200000ppm               its monotonic clock goes too slow, here by a fifth
 //! run 2s
 //! expect no event Truncated           none since the last `expect event`
 //! expect c1: OK                       where several clients wait

@@ -105,6 +105,14 @@ impl Stage {
                 let (from, to) = (self.one(from)?, self.one(to)?);
                 self.cluster()?.network.set_cut(from, to, true);
             }
+            Step::Drift(name, by_ppm) => {
+                let node = self.one(name)?;
+                let cluster = self.cluster()?;
+                let now_us = cluster.now_us;
+                if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
+                    server.clock.set_drift(now_us, *by_ppm);
+                }
+            }
             Step::Heal => self.cluster()?.network.heal(),
             Step::Clock(name, by_ms) => {
                 let node = self.one(name)?;

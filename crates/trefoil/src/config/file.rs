@@ -91,6 +91,10 @@ pub struct KeyspaceTable {
     pub failover: Option<Spanned<String>>,
     /// Who answers reads.
     pub reads: Option<Spanned<String>>,
+    /// Whether leaders answer reads under a lease.
+    pub leases: Option<Spanned<bool>>,
+    /// After how long without its disk's word a leader hands over.
+    pub disk_stall_ms: Option<Spanned<i64>>,
     /// The datacenters of a multi-leader keyspace.
     pub datacenters: Option<Spanned<Vec<Spanned<String>>>>,
     /// What becomes of concurrent writes.

@@ -19,7 +19,7 @@ const REPLICAS_MAX: i64 = 99;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 512;
 
-const GROUP: [&str; 8] = [
+const GROUP: [&str; 10] = [
     "replicas",
     "acks",
     "ack-level",
@@ -28,6 +28,8 @@ const GROUP: [&str; 8] = [
     "when-acks-are-missing",
     "failover",
     "reads",
+    "leases",
+    "disk-stall-ms",
 ];
 
 /// Reads all keyspaces.
@@ -90,7 +92,7 @@ fn locate(file: &File, wrong: Contradiction) -> Problem {
 }
 
 /// The options that not every model has, with their places.
-fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 16] {
+fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 18] {
     [
         ("partitions", table.partitions.as_ref().map(Spanned::span)),
         ("replicas", table.replicas.as_ref().map(Spanned::span)),
@@ -102,6 +104,8 @@ fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 16] {
         ("when-acks-are-missing", table.when_acks_are_missing.as_ref().map(Spanned::span)),
         ("failover", table.failover.as_ref().map(Spanned::span)),
         ("reads", table.reads.as_ref().map(Spanned::span)),
+        ("leases", table.leases.as_ref().map(Spanned::span)),
+        ("disk-stall-ms", table.disk_stall_ms.as_ref().map(Spanned::span)),
         ("datacenters", table.datacenters.as_ref().map(Spanned::span)),
         ("conflicts", table.conflicts.as_ref().map(Spanned::span)),
         ("n", table.n.as_ref().map(Spanned::span)),
@@ -211,13 +215,14 @@ impl Reader<'_> {
         let reads = self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
         let timeout = table.ack_timeout_ms.as_ref();
         let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, default.ack_timeout_ms);
-        let durability = self.durability();
         let known = [
             ("received", AckLevel::Received),
             ("durable", AckLevel::Durable),
             ("applied", AckLevel::Applied),
         ];
         let level = table.ack_level.as_ref();
+        let stall = table.disk_stall_ms.as_ref();
+        let disk_stall_ms = self.milliseconds("disk-stall-ms", stall, default.disk_stall_ms);
         GroupOptions {
             replicas,
             acks,
@@ -227,7 +232,9 @@ impl Reader<'_> {
             ack_level: self.choice("ack-level", level, default.ack_level, &known, &[]),
             weaker_acks: table.weaker_acks.as_ref().is_some_and(|weaker| *weaker.get_ref()),
             reads,
-            durability,
+            leases: table.leases.as_ref().map_or(default.leases, |leases| *leases.get_ref()),
+            durability: self.durability(),
+            disk_stall_ms,
         }
     }
 

@@ -41,6 +41,10 @@ pub struct Counts {
     pub leaderships: u64,
     /// Writes acknowledged with fewer acks than declared.
     pub degraded_writes: u64,
+    /// Reads answered under a lease, without asking a follower.
+    pub lease_reads: u64,
+    /// How often reads had to ask again because a lease was over.
+    pub leases_lost: u64,
 }
 
 impl Effects for Sink {
@@ -74,6 +78,15 @@ impl Effects for Sink {
                 ));
             }
             Event::EpochRefused { .. } => self.counts.epochs_refused += 1,
+            Event::HandedOver { group, epoch, to, pause_ms } => {
+                let group = self.group(*group);
+                let to = self.cluster.member(*to).map_or("?", |member| &member.name);
+                operator_log::line(format_args!(
+                    "{to} leads {group} in epoch {epoch}; no commands were taken for {pause_ms} ms"
+                ));
+            }
+            Event::LeaseReads { reads, .. } => self.counts.lease_reads += reads,
+            Event::LeaseLost { .. } => self.counts.leases_lost += 1,
             Event::Committed { .. } => self.counts.committed += 1,
             Event::Truncated { group, last_kept, cut } => {
                 let group = self.group(*group);
@@ -100,6 +113,21 @@ impl Effects for Sink {
                     last.epoch, last.index
                 ));
             }
+            Event::SnapshotInstalled { .. }
+            | Event::VoterAdmitted { .. }
+            | Event::SnapshotResumed { .. } => self.tell_of_follower(event),
+            Event::Deduplicated { .. } => self.counts.deduplicated += 1,
+            Event::ConflictResolved { .. } => self.counts.conflicts += 1,
+            Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
+            Event::Alarm(text) => operator_log::line(format_args!("ALARM: {text}")),
+        }
+    }
+}
+
+impl Sink {
+    /// A follower has been brought up, or is being.
+    fn tell_of_follower(&self, event: &Event) {
+        match event {
             Event::SnapshotInstalled { group, up_to } => {
                 let group = self.group(*group);
                 operator_log::line(format_args!("snapshot of {group} installed up to {up_to}"));
@@ -119,15 +147,10 @@ impl Effects for Sink {
                     "the snapshot of {group} for {node} goes on at slot {next_slot}"
                 ));
             }
-            Event::Deduplicated { .. } => self.counts.deduplicated += 1,
-            Event::ConflictResolved { .. } => self.counts.conflicts += 1,
-            Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
-            Event::Alarm(text) => operator_log::line(format_args!("ALARM: {text}")),
+            _ => {}
         }
     }
-}
 
-impl Sink {
     /// A group in an operator's words.
     fn group(&self, group: GroupId) -> String {
         let prefix = self

@@ -128,6 +128,8 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     field(text, "leaderships_won", session.sink.counts.leaderships);
     field(text, "degraded_groups", session.node.degraded_groups());
     field(text, "degraded_writes", session.sink.counts.degraded_writes);
+    field(text, "lease_reads", session.sink.counts.lease_reads);
+    field(text, "leases_lost", session.sink.counts.leases_lost);
     for (number, member) in state.cluster.members.iter().enumerate() {
         let node = replication::NodeId(number as u16);
         if node != state.me {

@@ -130,7 +130,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
-             \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded}",
+             \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{}",
             here.epoch,
             here.last_index,
             here.commit,
@@ -138,6 +138,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.cut_entries,
             here.once_sessions,
             log_fields(session, here),
+            here.since_ms,
+            quoted(&here.why),
         );
     }
     text

@@ -59,6 +59,14 @@ pub(in crate::command) fn scan<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<
     Ok(command(Action::Scan(scan)))
 }
 
+pub(in crate::command) fn switchover<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<'a> {
+    if arguments.len() > 3 {
+        return syntax();
+    }
+    let (prefix, node) = (argument(arguments, 1), arguments.get(2));
+    Ok(command(Action::Switchover { prefix, node }))
+}
+
 pub(in crate::command) fn wait(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
     let replicas = u64::try_from(integer(argument(arguments, 1))?).unwrap_or(0);
     let Some(timeout) = number::integer(argument(arguments, 2)) else {

@@ -3,6 +3,7 @@
 use super::claim::{ARITHMETIC, Claims, UNCHECKED};
 use super::{nodes, votes};
 use crate::keyspace::{AckLevel, Durability, Failover, GroupOptions, MissingAcks, Reads};
+use crate::node::Timing;
 use crate::quorum::Quorum;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -69,6 +70,8 @@ pub(super) fn explain_group(
     explain_durability(options.durability, copies, holders.acks, claims);
     explain_missing_acks(options, &quorum, holders.acks, claims);
     explain_reads(options, &quorum, holders.reads, claims);
+    explain_leases(options, &quorum, holders.reads, claims);
+    explain_stalls(options, claims);
 }
 
 /// What a writer waits for.
@@ -265,8 +268,8 @@ fn explain_reads(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims
             reads,
             format!(
                 "reads = leader: linearizable, every read sees every write acknowledged before it; \
-                 the leader answers after a round in which {round} of {n} replicas, itself \
-                 included, confirm that it leads."
+                 the leader answers when {round} of {n} replicas, itself included, have \
+                 confirmed that it leads."
             ),
         ),
         Reads::Leader => claims.add(
@@ -281,7 +284,44 @@ fn explain_reads(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims
              read before it.",
         ),
     }
-    if options.reads == Reads::Leader {
-        claims.plain("Leases are not used: no read trusts a clock.");
+}
+
+/// How a leader knows that it leads, and what that rests on.
+fn explain_leases(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims: &mut Claims) {
+    if options.reads != Reads::Leader {
+        return;
+    }
+    let timing = Timing::default();
+    let (lease_ms, drift) = (timing.lease_us / 1000, timing.clock_drift_ppm / 10_000);
+    match (quorum.commit, options.leases) {
+        (1, _) => claims.add(
+            ARITHMETIC,
+            "No other node can lead without the leader's own vote: it answers reads without asking \
+             anybody.",
+        ),
+        (_, true) => claims.add(
+            reads,
+            format!(
+                "leases = true: who confirms a heartbeat votes for nobody for {lease_ms} ms, and \
+                 so long, less {drift} %, the leader answers reads without asking. This ASSUMES \
+                 that no node's clock runs more than {drift} % faster than another's; if one does, \
+                 a read may be stale during a failover. Writes never rest on it."
+            ),
+        ),
+        (_, false) => claims.add(
+            reads,
+            "leases = false: the leader asks for each batch of reads whether it still leads. No \
+             read rests on clocks.",
+        ),
+    }
+}
+
+fn explain_stalls(options: &GroupOptions, claims: &mut Claims) {
+    if options.replicas > 1 {
+        claims.plain(format!(
+            "disk-stall-ms = {}: a leader whose disk does not answer for so long hands over to \
+             another node, or steps down where none can take over.",
+            options.disk_stall_ms
+        ));
     }
 }

@@ -167,13 +167,18 @@ impl Group {
         loop {
             let Role::Leader(leader) = &mut self.role else { return };
             let Some(read) = leader.held.reads.pop_front_if(ready) else { return };
-            let reply = match read.answer {
-                Answer::Ready(reply) => reply,
-                Answer::Outcome(id) => self.outcome_of(turn, id),
-                Answer::Degraded(prefix) => self.degraded_reply(&prefix),
-            };
-            turn.answer(read.requester, reply, None);
+            self.answer_read(turn, read);
         }
+    }
+
+    /// Answers what nothing holds up any more.
+    pub(in super::super) fn answer_read(&mut self, turn: &mut Turn<'_>, read: Read) {
+        let reply = match read.answer {
+            Answer::Ready(reply) => reply,
+            Answer::Outcome(id) => self.outcome_of(turn, id),
+            Answer::Degraded(prefix) => self.degraded_reply(&prefix),
+        };
+        turn.answer(read.requester, reply, None);
     }
 
     fn release_waits(&mut self, turn: &mut Turn<'_>) {
@@ -206,7 +211,7 @@ impl Group {
     }
 
     /// The newest heartbeat round that C replicas, this one included, have confirmed.
-    fn confirmed_round(&self, turn: &Turn<'_>) -> u64 {
+    pub(in super::super) fn confirmed_round(&self, turn: &Turn<'_>) -> u64 {
         let Role::Leader(leader) = &self.role else { return 0 };
         let mut rounds: Vec<u64> = leader
             .progress

@@ -20,7 +20,9 @@ pub struct Held {
     pub(super) writes: VecDeque<Write>,
     /// Writes that wait for something else: they may overtake each other.
     pub(super) special: Vec<Special>,
-    pub(super) reads: VecDeque<Read>,
+    pub(in super::super) reads: VecDeque<Read>,
+    /// Reads of this turn: its end decides what they wait for.
+    pub(in super::super) evaluated: Vec<Read>,
     pub(super) waits: Vec<Wait>,
 }
 
@@ -39,16 +41,16 @@ pub(super) struct Special {
 }
 
 /// A read's reply: waits until what it saw is visible and this node is confirmed as leader.
-pub(super) struct Read {
-    pub(super) requester: Requester,
-    pub(super) index: u64,
-    pub(super) round: u64,
-    pub(super) answer: Answer,
+pub(in super::super) struct Read {
+    pub(in super::super) requester: Requester,
+    pub(in super::super) index: u64,
+    pub(in super::super) round: u64,
+    pub(in super::super) answer: Answer,
     pub(super) deadline_us: u64,
 }
 
 /// What a read answers.
-pub(super) enum Answer {
+pub(in super::super) enum Answer {
     /// What it saw when it was evaluated.
     Ready(Reply<'static>),
     /// What has become of an entry: only a confirmed leader knows.
@@ -68,6 +70,11 @@ pub(super) struct Wait {
 }
 
 impl Held {
+    /// Whether no write or read waits; a WAIT is told what there is when the leader goes.
+    pub fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.reads.is_empty() && self.evaluated.is_empty()
+    }
+
     /// The earliest deadline of a reply that waits.
     pub fn next_deadline(&self) -> u64 {
         let write = self.writes.front().map_or(u64::MAX, |write| write.deadline_us);
@@ -79,14 +86,6 @@ impl Held {
 }
 
 impl Group {
-    /// Whether a read waits for a heartbeat round that has not been started; asked once a turn.
-    pub fn take_wants_round(&mut self) -> bool {
-        match &mut self.role {
-            Role::Leader(leader) => core::mem::take(&mut leader.wants_round),
-            _ => false,
-        }
-    }
-
     /// A member's answer to a heartbeat round.
     pub fn on_heartbeat_answer(
         &mut self,
@@ -104,6 +103,7 @@ impl Group {
         }
         if let Some(progress) = self.progress_of(turn, from, incarnation) {
             progress.confirmed_round = progress.confirmed_round.max(round);
+            self.renew_lease(turn);
             self.release(turn);
         }
     }
@@ -169,8 +169,8 @@ impl Group {
         self.quorum.commit == 1 && self.is_serving() && index <= leader.visible
     }
 
-    /// Holds a read's reply until what it saw up to `index` is visible, and until a heartbeat
-    /// round that starts after now has confirmed this leader.
+    /// Holds a read's reply until what it saw up to `index` is visible, and until the turn's end
+    /// finds a lease, or a heartbeat round that starts after now has confirmed this leader.
     pub fn hold_read(
         &mut self,
         turn: &mut Turn<'_>,
@@ -181,7 +181,7 @@ impl Group {
         self.hold_answer(turn, requester, index, Answer::Ready(reply));
     }
 
-    /// Holds a question about this group until a round has confirmed this leader.
+    /// Holds a question about this group until it is sure that this node still leads.
     pub(super) fn hold_answer(
         &mut self,
         turn: &mut Turn<'_>,
@@ -189,15 +189,17 @@ impl Group {
         index: u64,
         answer: Answer,
     ) {
-        let alone = self.quorum.commit == 1;
-        let skip = alone || turn.local.mutants.is(Mutant::ReadWithoutRound);
-        let round = if skip { 0 } else { turn.local.round + 1 };
+        let mutants = turn.local.mutants;
+        let early = mutants.is(Mutant::LeaseCheckedEarly) && self.holds_lease(turn);
+        let skip = self.quorum.commit == 1 || mutants.is(Mutant::ReadWithoutRound) || early;
         let deadline_us = self.ack_deadline_us(turn);
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.wants_round |= round > 0;
-        leader.held.reads.push_back(Read { requester, index, round, answer, deadline_us });
-        if round == 0 {
+        let read = Read { requester, index, round: 0, answer, deadline_us };
+        if skip {
+            leader.held.reads.push_back(read);
             self.release(turn);
+        } else {
+            leader.held.evaluated.push(read);
         }
     }
 

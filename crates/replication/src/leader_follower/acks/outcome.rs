@@ -68,7 +68,7 @@ impl Group {
             let acked = copies.iter().filter(|copy| **copy >= write.id.index).count();
             self.leave_open(turn, write, need, acked, &why);
         }
-        for read in leader.held.reads {
+        for read in leader.held.reads.into_iter().chain(leader.held.evaluated) {
             turn.refuse(read.requester, format!("TRYAGAIN {why}"));
         }
         for wait in leader.held.waits {
