@@ -38,6 +38,8 @@ impl World {
         let plan = Plan {
             cluster: cluster_of(&["eu"], 3, model, seed),
             timing: Timing {
+                lease_us: 60 * MS,
+                clock_drift_ppm: 500,
                 heartbeat_interval_us: 20 * MS,
                 election_timeout_us: 120 * MS,
                 leader_wait_us: 2_000 * MS,
