@@ -314,6 +314,23 @@ pub enum Event {
         /// Everything up to here is in it.
         up_to: u64,
     },
+    /// A leader goes on with a follower's snapshot where it stopped: the follower, or another
+    /// leader, had fallen silent.
+    SnapshotResumed {
+        /// The group.
+        group: GroupId,
+        /// The follower.
+        node: NodeId,
+        /// The first slot that it lacks.
+        next_slot: u32,
+    },
+    /// A command that had been carried out was sent again, and was not carried out again.
+    Deduplicated {
+        /// The group.
+        group: GroupId,
+        /// The entry of the first time.
+        entry: version::EntryId,
+    },
     /// A new incarnation of a member counts from now on.
     VoterAdmitted {
         /// The group.

@@ -24,6 +24,12 @@ pub enum Mutant {
     WipedNodeCounts,
     /// The leader's own copy counts before it is durable.
     OwnCopyCountsEarly,
+    /// Checkpoints and snapshots leave out what is remembered of commands for `TF.ONCE`.
+    OnceForgottenInImages,
+    /// A retry is answered before its first attempt is acknowledged.
+    OnceAnsweredEarly,
+    /// Pieces of different snapshots are put together.
+    SnapshotsMix,
     /// `TF.OUTCOME` says of every index up to the commit index that it is committed.
     OutcomeByIndex,
     /// `degrade` lowers the acks to the leader's own copy.

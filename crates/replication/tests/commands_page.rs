@@ -108,6 +108,7 @@ fn page() -> String {
 /// What a command comes to in a keyspace of a model.
 fn cell(info: &CommandInfo, model: Model) -> String {
     match (info.name, info.reach) {
+        ("tf.once", _) if model.gives < Needs::Coordination => return "no".into(),
         ("wait", _) => return model.wait.into(),
         ("waitaof", _) => return model.on_disk.into(),
         ("tf.with", _) => return model.with.into(),

@@ -27,6 +27,18 @@ pub fn differences(cluster: &Cluster) -> Vec<(GroupId, Digests)> {
     differences
 }
 
+/// The groups whose members do not all remember the same commands of `TF.ONCE`, each with digests.
+pub fn once_differences(cluster: &Cluster) -> Vec<(GroupId, Digests)> {
+    let groups = replicas::all_groups(&cluster.plan().cluster).into_iter();
+    let digests = groups.filter(|(group, _)| group.datacenter != GroupId::EVERYWHERE).map(
+        |(group, members)| {
+            let digest = |member| cluster.server(member)?.node()?.once_digest(group);
+            (group, members.into_iter().map(|m| (m, digest(m))).collect::<Digests>())
+        },
+    );
+    digests.filter(|(_, digests)| digests.windows(2).any(|pair| pair[0].1 != pair[1].1)).collect()
+}
+
 /// Whether there are none.
 pub fn all_equal(cluster: &Cluster) -> bool {
     differences(cluster).is_empty()

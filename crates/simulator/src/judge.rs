@@ -142,6 +142,14 @@ pub fn leader_follower(
             }
             if linearizable { wgl::check(key, history.of(key)) } else { Ok(()) }
         }
+        Some(Kind::Once) => {
+            let appended =
+                history.of(key).all(|o| matches!(o.action, Action::Append(_) | Action::Get));
+            if appended {
+                lost_writes::check(key, history.of(key), end, survives)?;
+            }
+            if linearizable { wgl::check(key, history.of(key)) } else { Ok(()) }
+        }
         Some(Kind::Mixed) if linearizable => wgl::check(key, history.of(key)),
         _ => Ok(()),
     }
@@ -234,7 +242,10 @@ fn loss(history: &History, seen: &Observations, end: &End) -> Verdict {
         .operations
         .iter()
         .filter_map(|operation| match &operation.action {
-            Action::Append(value) => Some(value.clone()),
+            // One under a name may be logged again after its loss.
+            Action::Append(value) if Kind::of(&operation.key) == Some(Kind::List) => {
+                Some(value.clone())
+            }
             _ => None,
         })
         .collect();

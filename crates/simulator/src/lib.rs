@@ -18,6 +18,7 @@ pub mod judge;
 pub mod leases;
 pub mod network;
 pub mod observe;
+pub mod once;
 pub mod options;
 pub mod outcomes;
 pub mod promises;

@@ -160,10 +160,12 @@ impl Observations {
                 self.count("snapshot installed");
                 self.copies.snapshot(node, *group, *up_to);
             }
+            Event::SnapshotResumed { .. } => self.count("snapshot resumed"),
             Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");
                 self.admitted.push((*group, *member));
             }
+            Event::Deduplicated { .. } => self.count("retry deduplicated"),
             Event::ConflictResolved { .. } => self.count("conflict resolved"),
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),

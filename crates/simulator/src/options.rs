@@ -18,6 +18,8 @@ use replication::random::Random;
 use replication::{DatacenterId, KeyspaceId};
 use std::fmt;
 
+/// Seeds that keep less of the log have snapshots of many pieces, in bytes.
+const LOG_BYTES_FOR_MANY_PIECES: usize = 2_000;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
@@ -338,6 +340,11 @@ fn limits(random: &mut Random) -> Limits {
     }
     if random.chance(60) {
         limits.checkpoint_bytes = random.range(4_000, 30_000);
+    }
+    limits.once_sessions_max = 4;
+    if limits.log_bytes_max < LOG_BYTES_FOR_MANY_PIECES {
+        // So many pieces that faults come between them.
+        limits.image_bytes_max = limits.image_bytes_max.min(60);
     }
     if random.chance(20) {
         limits.uncommitted_entries_max = random.range(4, 20) as usize;

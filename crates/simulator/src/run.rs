@@ -11,6 +11,7 @@ use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::judge;
 use crate::observe::Observations;
+use crate::once::{ONCE_KEY, OnceClients};
 use crate::options::{ModelName, Options};
 use crate::outcomes;
 use crate::trace::Trace;
@@ -115,6 +116,7 @@ struct Play<'a> {
     options: &'a Options,
     cluster: &'a mut Cluster,
     workload: Workload,
+    once: OnceClients,
     faults: Faults,
 }
 
@@ -122,18 +124,21 @@ impl<'a> Play<'a> {
     fn new(options: &'a Options, cluster: &'a mut Cluster) -> Play<'a> {
         let workload = Workload::new(options, cluster);
         let faults = Faults::new(options.families, cluster);
-        Play { options, cluster, workload, faults }
+        let once = OnceClients::new(options, cluster);
+        Play { options, cluster, workload, once, faults }
     }
 
     fn all(&mut self) -> Result<(), String> {
         let end_us = self.options.safety_us;
-        while self.cluster.now_us < end_us && !self.workload.is_over() {
+        while self.cluster.now_us < end_us && !(self.workload.is_over() && self.once.is_over()) {
             let until = end_us.min(self.cluster.now_us + LOOK_US);
             self.pass(until)?;
         }
         self.faults.heal(self.cluster);
         self.workload.wind_up();
+        self.once.wind_up();
         self.wait_for("every command to be answered", |play| play.workload.waiting() == 0)?;
+        self.wait_for("every call to be settled", |play| play.once.waiting() == 0)?;
         self.last_write()?;
         self.final_outcomes()?;
         // A repeated message may come long after the first: what it brings is to be read, too.
@@ -155,6 +160,11 @@ impl<'a> Play<'a> {
             }
         }
         self.check_ledgers()?;
+        let survives =
+            self.options.quorum_of(ONCE_KEY).is_some_and(|quorum| quorum.acknowledged_survives());
+        if let Some(text) = self.once.contradiction().filter(|_| survives) {
+            return Err(text);
+        }
         judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
     }
 
@@ -231,14 +241,26 @@ impl<'a> Play<'a> {
             Outside::Timer(Timer::NewLeader(node)) => {
                 self.faults.on_new_leader(node, self.cluster);
             }
+            Outside::Timer(Timer::OnceClient(client)) => {
+                self.once.client_timer(client, self.cluster, &mut self.workload.history);
+            }
+            Outside::Timer(Timer::OnceCall(call, number)) => {
+                self.once.call_timer(call, number, self.cluster);
+            }
             Outside::Timer(Timer::RareEvent(node)) => {
                 self.faults.on_rare_event(node, self.cluster);
             }
             Outside::Timer(Timer::Phase(_)) => {}
             Outside::Reply { connection, sequence, reply } => {
                 self.workload.reply(connection, sequence, &reply, self.cluster);
+                let history = &mut self.workload.history;
+                self.once.answer(connection, Some(&reply), self.cluster, history);
             }
-            Outside::Broken(connection) => self.workload.broken(connection, self.cluster),
+            Outside::Broken(connection) => {
+                self.workload.broken(connection, self.cluster);
+                let history = &mut self.workload.history;
+                self.once.answer(connection, None, self.cluster, history);
+            }
             Outside::Stopped(node) => self.faults.on_stopped(node, self.cluster),
             Outside::CannotStart(node, why) => {
                 return self.faults.on_cannot_start(node, why, self.cluster);
@@ -261,7 +283,13 @@ impl<'a> Play<'a> {
     fn wait_for_convergence(&mut self) -> Result<(), String> {
         let waited =
             self.wait_for("all replicas to be equal", |play| convergence::all_equal(play.cluster));
-        waited.map_err(|text| format!("{text}: {}", convergence::describe(self.cluster)))
+        waited.map_err(|text| format!("{text}: {}", convergence::describe(self.cluster)))?;
+        let waited =
+            self.wait_for("calls", |play| convergence::once_differences(play.cluster).is_empty());
+        waited.map_err(|_| {
+            let differences = convergence::once_differences(self.cluster);
+            format!("replicas remember different calls: {differences:?}")
+        })
     }
 
     /// After everything is healed, a write must succeed on every node's word.

@@ -21,6 +21,8 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::DegradeUnrecorded, ModelName::LeaderFollower, 11),
     (Mutant::ReceivedIsApplied, ModelName::LeaderFollower, 9),
     (Mutant::SuspectVotes, ModelName::LeaderFollower, 24),
+    (Mutant::OnceForgottenInImages, ModelName::LeaderFollower, 1),
+    (Mutant::OnceAnsweredEarly, ModelName::LeaderFollower, 19),
     (Mutant::WallClockWins, ModelName::MultiLeader, 26),
     (Mutant::ApplyTwice, ModelName::MultiLeader, 7),
     (Mutant::ReadOneShort, ModelName::Leaderless, 11),

@@ -4,11 +4,13 @@
 pub mod error;
 pub mod glob;
 pub mod number;
+pub mod once;
 pub mod parse;
 pub mod reply;
 pub mod table;
 pub mod verb;
 
+pub use once::OnceId;
 pub use parse::parse;
 pub use reply::Reply;
 pub use table::{CommandInfo, Scope, all, find, scope};

@@ -1,7 +1,8 @@
 //! Commands as values: what a client asks, after its arguments are understood.
 
-use super::Arguments;
+use super::{Arguments, OnceId};
 use crate::keyspace::{AckLevel, Acks};
+use alloc::boxed::Box;
 
 /// A command on data, with what `TF.WITH` says about how to carry it out.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,6 +42,13 @@ pub enum Action<'a> {
     SetMany {
         /// Key, value, key, value, ...; an even number.
         pairs: Arguments<'a>,
+    },
+    /// A write that is carried out at most once, however often it is sent.
+    Once {
+        /// Its name.
+        id: OnceId<'a>,
+        /// A write of one key, or MSET.
+        command: Box<Command<'a>>,
     },
     /// A piece of the whole cluster's keys.
     Scan(Scan<'a>),

@@ -3,6 +3,7 @@
 
 use super::degrade_ledger::Note;
 use super::message::{VoterSet, decode_voters, encode_voters};
+use crate::command::Reply;
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
@@ -22,8 +23,49 @@ pub struct Entry<'a> {
     pub origin: Option<Origin>,
     /// The client's command that it carries out, if it does.
     pub asker: Option<Asker>,
+    /// The name under which it is remembered, if it must not be carried out twice.
+    pub once: Option<Once<'a>>,
     /// What it does.
     pub payload: Payload<'a>,
+}
+
+/// The name of a command that is carried out once, and what a retry of it is answered.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Once<'a> {
+    /// The session.
+    pub session: Cow<'a, [u8]>,
+    /// The command's number in it.
+    pub sequence: u64,
+    /// What was answered.
+    pub reply: Reply<'a>,
+    /// The sessions that are forgotten for it.
+    pub forgotten: Vec<Cow<'a, [u8]>>,
+}
+
+impl<'a> Once<'a> {
+    fn encode(once: Option<&Once<'_>>, w: &mut Writer<'_>) {
+        w.bool(once.is_some());
+        if let Some(once) = once {
+            w.bytes(&once.session);
+            w.u64(once.sequence);
+            once.reply.encode(w);
+            w.u32(once.forgotten.len() as u32);
+            once.forgotten.iter().for_each(|session| w.bytes(session));
+        }
+    }
+
+    fn decode(r: &mut Reader<'a>) -> Read<Option<Once<'a>>> {
+        if !r.bool()? {
+            return Ok(None);
+        }
+        let (session, sequence) = (Cow::Borrowed(r.bytes()?), r.u64()?);
+        let reply = Reply::decode(r)?;
+        let mut forgotten = Vec::new();
+        for _ in 0..r.u32()? {
+            forgotten.push(Cow::Borrowed(r.bytes()?));
+        }
+        Ok(Some(Once { session, sequence, reply, forgotten }))
+    }
 }
 
 /// The name of a write among groups that exchange their entries.
@@ -77,6 +119,7 @@ impl<'a> Entry<'a> {
             w.vector(&origin.dependencies);
         }
         Asker::encode(self.asker.as_ref(), &mut w);
+        Once::encode(self.once.as_ref(), &mut w);
         match &self.payload {
             Payload::Opening(leader) => {
                 w.u8(0);
@@ -130,6 +173,7 @@ impl<'a> Entry<'a> {
             false => None,
         };
         let asker = Asker::decode(&mut r)?;
+        let once = Once::decode(&mut r)?;
         let payload = match r.u8()? {
             0 => Payload::Opening(r.node()?),
             1 => {
@@ -149,6 +193,6 @@ impl<'a> Entry<'a> {
             _ => return Err(Malformed),
         };
         r.finish()?;
-        Ok(Entry { id, stamp, origin, asker, payload })
+        Ok(Entry { id, stamp, origin, asker, once, payload })
     }
 }

@@ -8,7 +8,7 @@ use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
 use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
-use crate::version::Dot;
+use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -61,7 +61,7 @@ impl Group {
     }
 
     /// The name that the next entry gives to what it writes.
-    fn next_name(&self, turn: &mut Turn<'_>) -> Name {
+    pub(super) fn next_name(&self, turn: &mut Turn<'_>) -> Name {
         let id = self.next_id();
         Name { stamp: self.next_stamp(turn), dot: Dot { actor: id.epoch, counter: id.index } }
     }
@@ -77,6 +77,17 @@ impl Group {
         if !self.has_room() {
             return turn.refuse(requester, NO_ROOM);
         }
+        let (stamp, changes) = self.changes_of_pairs(turn, pairs);
+        let id = self.append_for_asker(turn, stamp, None, Payload::Changes(changes));
+        self.hold_write(turn, requester, id, Reply::Ok, need);
+    }
+
+    /// What MSET changes, and the stamp of it.
+    pub(super) fn changes_of_pairs<'a>(
+        &self,
+        turn: &mut Turn<'_>,
+        pairs: Arguments<'a>,
+    ) -> (Stamp, Vec<Change<'a>>) {
         let name = self.next_name(turn);
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(pairs.len() / 2);
         for place in (0..pairs.len()).step_by(2) {
@@ -86,8 +97,7 @@ impl Group {
             let record = data::overwrite(write, None, name);
             changes.push(Change { key: Cow::Borrowed(key), record });
         }
-        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(changes));
-        self.hold_write(turn, requester, id, Reply::Ok, need);
+        (name.stamp, changes)
     }
 
     /// FLUSHALL's part: one entry removes everything. This node leads.
@@ -128,7 +138,7 @@ impl Group {
         turn.answer(requester, evaluation.reply, None);
     }
 
-    fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
+    pub(super) fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
         let change = Change { key: Cow::Borrowed(key), record: None };
         self.append(turn, None, Payload::Changes(vec![change]));
     }
@@ -149,6 +159,6 @@ impl Group {
 }
 
 /// Whether a record's deadline has passed.
-fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
+pub(super) fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
     record.and_then(|record| record.expires_at_ms).is_some_and(|deadline| deadline <= now_ms)
 }

@@ -253,6 +253,7 @@ impl Group {
         }
         self.state.commit(self.commit);
         self.log.prune(self.commit, self.limits.log_bytes_max);
+        self.forget_snapshot_below(self.commit);
     }
 
     /// What a committed entry means beyond the records.

@@ -2,7 +2,7 @@
 
 use super::acks::degrade::Degrading;
 use super::acks::held::Held;
-use super::entry::{Entry, Origin, Payload};
+use super::entry::{Entry, Once, Origin, Payload};
 use super::lease::Lease;
 use super::log_record;
 use super::message::{Body, Matched, Wants};
@@ -20,6 +20,10 @@ use alloc::vec::Vec;
 
 /// Messages on their way to one follower before the leader waits for its word.
 const APPENDS_IN_FLIGHT_MAX: usize = 16;
+
+/// Bytes of entries in a message that only asks where a follower's log agrees. One that does not
+/// answer gets it at every heartbeat, and it gathers in front of the follower.
+const PROBE_BYTES_MAX: usize = 16 << 10;
 
 /// Heartbeat intervals without progress after which a follower is sent the same again.
 const QUIET_TICKS_MAX: u32 = 3;
@@ -63,8 +67,8 @@ pub struct Progress {
     /// Where the logs agree is not known yet: one message at a time.
     probing: bool,
     probe_due: bool,
-    /// The last index of each append on its way.
-    in_flight: VecDeque<u64>,
+    /// The last index of each append on its way, and its bytes.
+    in_flight: VecDeque<(u64, usize)>,
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
     pub(super) confirmed_round: u64,
@@ -93,6 +97,12 @@ impl Progress {
             self.next = last + 1;
             self.in_flight.clear();
         }
+    }
+
+    /// Whether more may be on its way. What is larger than the window goes alone.
+    fn has_window(&self, bytes_max: usize) -> bool {
+        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && (bytes < bytes_max)
     }
 
     fn rewind(&mut self) {
@@ -201,7 +211,7 @@ impl Group {
         payload: Payload<'_>,
     ) -> EntryId {
         let stamp = self.next_stamp(turn);
-        self.append_entry(turn, stamp, origin, None, payload)
+        self.append_entry(turn, stamp, origin, None, None, payload)
     }
 
     /// The same for a client's command, with a stamp that was taken before, because the payload's
@@ -214,7 +224,7 @@ impl Group {
         payload: Payload<'_>,
     ) -> EntryId {
         let asker = turn.local.asker.clone();
-        self.append_entry(turn, stamp, origin, asker, payload)
+        self.append_entry(turn, stamp, origin, asker, None, payload)
     }
 
     /// A stamp larger than every one in this group's log, and not before the wall clock. The group
@@ -236,10 +246,11 @@ impl Group {
         stamp: Stamp,
         origin: Option<Origin>,
         asker: Option<Asker>,
+        once: Option<Once<'_>>,
         payload: Payload<'_>,
     ) -> EntryId {
         let id = EntryId { epoch: self.epoch, index: self.log.last_index() + 1 };
-        let entry = Entry { id, stamp, origin, asker, payload };
+        let entry = Entry { id, stamp, origin, asker, once, payload };
         let body = entry.encode();
         let record = log_record::Body::Entry(Cow::Borrowed(&body));
         let position = self.log_record(turn, record, self.options.durability);
@@ -270,6 +281,7 @@ impl Group {
     pub fn has_room(&self) -> bool {
         let uncommitted = self.log.last_index().saturating_sub(self.commit);
         uncommitted < self.limits.uncommitted_entries_max as u64
+            && self.log.bytes_after(self.commit) < self.limits.uncommitted_bytes_max
     }
 
     /// Whether this leader serves and has not said so yet.
@@ -383,7 +395,7 @@ impl Group {
         }
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
-        while progress.in_flight.pop_front_if(|index| *index <= received).is_some() {}
+        while progress.in_flight.pop_front_if(|(index, _)| *index <= received).is_some() {}
         self.snapshot_is_there(turn, from, incarnation, received);
         self.count_copies(turn);
     }
@@ -397,9 +409,14 @@ impl Group {
         previous: EntryId,
         hint: u64,
     ) {
+        let start = self.log.start().index;
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
         if progress.probing && progress.next.checked_sub(1) == Some(previous.index) {
-            progress.next = hint.min(previous.index.saturating_sub(1)).max(progress.received) + 1;
+            let agrees = hint.min(previous.index.saturating_sub(1)).max(progress.received);
+            // The hint may leap over where the logs agree: no snapshot while this log's very
+            // beginning has not been tried.
+            let first = if previous.index > start { start } else { 0 };
+            progress.next = agrees.max(first) + 1;
             progress.probe_due = true;
         }
     }
@@ -435,7 +452,7 @@ impl Group {
     /// Sends one message; whether there may be another.
     fn send_append(&mut self, turn: &mut Turn<'_>, node: NodeId, wants: Wants) -> bool {
         let (last, commit) = (self.log.last_index(), self.commit_to_tell());
-        let bytes_max = self.limits.append_bytes_max;
+        let window_bytes_max = self.limits.window_bytes_max;
         let Role::Leader(leader) = &mut self.role else { return false };
         let Some(progress) = leader.progress.get_mut(&node) else { return false };
         if progress.snapshot.is_some() {
@@ -444,7 +461,7 @@ impl Group {
         }
         let due = match progress.probing {
             true => progress.probe_due,
-            false => progress.next <= last && progress.in_flight.len() < APPENDS_IN_FLIGHT_MAX,
+            false => progress.next <= last && progress.has_window(window_bytes_max),
         };
         // Somebody waits for more than durable copies: the follower is told so, and what is
         // committed, although there is nothing to send.
@@ -459,6 +476,10 @@ impl Group {
             return false;
         };
         progress.told = (commit, wants);
+        let bytes_max = match progress.probing {
+            true => self.limits.append_bytes_max.min(PROBE_BYTES_MAX),
+            false => self.limits.append_bytes_max,
+        };
         let mut entries = Vec::new();
         let mut index = progress.next;
         while let Some(kept) = self.log.get(index).filter(|_| due) {
@@ -471,7 +492,7 @@ impl Group {
         let probing = progress.probing;
         if !probing && due {
             progress.next = index;
-            progress.in_flight.push_back(index - 1);
+            progress.in_flight.push_back((index - 1, entries.len()));
         }
         let (commit, history) = (self.commit_to_tell(), self.history());
         let entries = Cow::Owned(entries);

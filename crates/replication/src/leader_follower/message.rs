@@ -7,6 +7,7 @@ use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A message within one group. An epoch below the receiver's is refused and told, a higher one is
 /// adopted (except a pre-vote's, which is only asked about).
@@ -93,12 +94,19 @@ pub enum Body<'a> {
         /// The largest index where the logs may agree.
         hint: u64,
     },
+    /// The leader's log does not reach the follower's: it can have a snapshot.
+    SnapshotOffer {
+        /// Where its log would go on.
+        floor: EntryId,
+    },
     /// A piece of the leader's committed state, for a follower that its log does not reach.
     Snapshot(SnapshotPiece<'a>),
     /// What the follower wants next of a snapshot.
     SnapshotWanted {
-        /// The snapshot.
-        snapshot: u64,
+        /// The snapshot: the one that was offered, or one that an earlier offer has begun.
+        floor: EntryId,
+        /// The history that the pieces are of: see [`Group::history`](super::Group::history).
+        history: u64,
         /// The first slot that is missing.
         next_slot: u32,
     },
@@ -227,22 +235,30 @@ impl Wants {
 /// A piece of a snapshot: the records of a range of slots.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SnapshotPiece<'a> {
-    /// Which snapshot; pieces of different ones never mix.
-    pub snapshot: u64,
     /// Entries after this one follow the snapshot; some slots may contain some of them already.
+    /// It names the snapshot: pieces with other floors never go with these.
     pub floor: EntryId,
     /// The records.
     pub image: Image<'a>,
     /// Whether this is the last piece.
     pub done: bool,
-    /// The group's voters at the floor.
+    /// In the first piece.
+    pub begin: Option<Begin>,
+    /// In the last piece: who wrote what, up to the floor.
+    pub epochs: Epochs,
+}
+
+/// What is true at a snapshot's floor and not in its images.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Begin {
+    /// The group's voters.
     pub voters: VoterSet,
     /// What the state covers of other groups' entries.
     pub covered: VersionVector,
-    /// In the last piece: who wrote what, up to the floor.
-    pub epochs: Epochs,
-    /// In the last piece: the degrade ledger at the floor.
+    /// The degrade ledger.
     pub degraded: Ledger,
+    /// The leader's history: pieces of different ones never mix.
+    pub history: u64,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -256,43 +272,82 @@ pub struct Image<'a> {
     pub applied: u64,
     /// Key, record, key, record, ...
     pub records: Cow<'a, [u8]>,
+    /// The sessions of these slots whose commands must not be carried out twice.
+    pub once: Cow<'a, [u8]>,
+    /// The latest start of a session that was forgotten.
+    pub horizon_ms: u64,
+}
+
+impl<'a> SnapshotPiece<'a> {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.entry_id(self.floor);
+        self.image.encode(w);
+        w.bool(self.done);
+        w.bool(self.begin.is_some());
+        if let Some(begin) = &self.begin {
+            encode_voters(w, &begin.voters);
+            w.vector(&begin.covered);
+            begin.degraded.encode(w);
+            w.u64(begin.history);
+        }
+        self.epochs.encode(w);
+    }
+
+    fn decode(r: &mut Reader<'a>) -> Read<SnapshotPiece<'a>> {
+        let (floor, image, done) = (r.entry_id()?, Image::decode(r)?, r.bool()?);
+        let begin = match r.bool()? {
+            true => Some(Begin {
+                voters: decode_voters(r)?,
+                covered: r.vector()?,
+                degraded: Ledger::decode(r)?,
+                history: r.u64()?,
+            }),
+            false => None,
+        };
+        Ok(SnapshotPiece { floor, image, done, begin, epochs: Epochs::decode(r)? })
+    }
 }
 
 impl<'a> Image<'a> {
-    /// Writes the image.
+    /// Writes the image, and a checksum behind it: a snapshot goes through several hands.
     pub fn encode(&self, w: &mut Writer<'_>) {
+        let start = w.0.len();
         w.u16(self.first_slot);
         w.u16(self.last_slot);
         w.u64(self.applied);
         w.bytes(&self.records);
+        w.bytes(&self.once);
+        w.u64(self.horizon_ms);
+        let checksum = xxh3_64(w.0.get(start..).unwrap_or_default());
+        w.u64(checksum);
     }
 
-    /// Reads an image.
+    /// Reads an image, and refuses it if its checksum is wrong.
     pub fn decode(r: &mut Reader<'a>) -> Read<Image<'a>> {
-        Ok(Image {
+        let bytes = r.0;
+        let image = Image {
             first_slot: r.u16()?,
             last_slot: r.u16()?,
             applied: r.u64()?,
             records: Cow::Borrowed(r.bytes()?),
-        })
+            once: Cow::Borrowed(r.bytes()?),
+            horizon_ms: r.u64()?,
+        };
+        let checksum = xxh3_64(bytes.get(..bytes.len() - r.0.len()).unwrap_or_default());
+        if r.u64()? == checksum { Ok(image) } else { Err(Malformed) }
+    }
+
+    /// The same image, borrowing from this one.
+    pub fn borrowed(&self) -> Image<'_> {
+        let (records, once) = (Cow::Borrowed(&*self.records), Cow::Borrowed(&*self.once));
+        Image { records, once, ..*self }
     }
 
     /// The same image, borrowing nothing.
     pub fn into_owned(self) -> Image<'static> {
-        Image { records: Cow::Owned(self.records.into_owned()), ..self }
-    }
-}
-
-impl SnapshotPiece<'_> {
-    fn encode(&self, w: &mut Writer<'_>) {
-        w.u64(self.snapshot);
-        w.entry_id(self.floor);
-        self.image.encode(w);
-        w.bool(self.done);
-        encode_voters(w, &self.voters);
-        w.vector(&self.covered);
-        self.epochs.encode(w);
-        self.degraded.encode(w);
+        let records = Cow::Owned(self.records.into_owned());
+        let once = Cow::Owned(self.once.into_owned());
+        Image { records, once, ..self }
     }
 }
 
@@ -380,6 +435,11 @@ pub fn decode_voters(r: &mut Reader<'_>) -> Read<VoterSet> {
     Ok(voters)
 }
 
+fn named(w: &mut Writer<'_>, kind: u8, id: EntryId) {
+    w.u8(kind);
+    w.entry_id(id);
+}
+
 impl<'a> Message<'a> {
     /// Writes the message.
     pub fn encode(&self, w: &mut Writer<'_>) {
@@ -397,10 +457,7 @@ impl<'a> Message<'a> {
                 encode_voters(w, voters);
                 w.bool(*born);
             }
-            Body::PreVote { last } => {
-                w.u8(3);
-                w.entry_id(*last);
-            }
+            Body::PreVote { last } => named(w, 3, *last),
             Body::PreVoteAnswer { granted, current, suspect } => {
                 w.u8(4);
                 w.bool(*granted);
@@ -439,9 +496,10 @@ impl<'a> Message<'a> {
                 w.u8(10);
                 piece.encode(w);
             }
-            Body::SnapshotWanted { snapshot, next_slot } => {
+            Body::SnapshotWanted { floor, history, next_slot } => {
                 w.u8(11);
-                w.u64(*snapshot);
+                w.entry_id(*floor);
+                w.u64(*history);
                 w.u32(*next_slot);
             }
             Body::EpochOver => w.u8(12),
@@ -453,6 +511,7 @@ impl<'a> Message<'a> {
             | Body::AskNewest { .. }
             | Body::Newest { .. }
             | Body::Recover { .. } => self.body.encode_loss(w),
+            Body::SnapshotOffer { floor } => named(w, 21, *floor),
         }
     }
 
@@ -479,19 +538,14 @@ impl<'a> Message<'a> {
             },
             8 => Body::Matched(Matched::decode(r)?),
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
-            10 => Body::Snapshot(SnapshotPiece {
-                snapshot: r.u64()?,
-                floor: r.entry_id()?,
-                image: Image::decode(r)?,
-                done: r.bool()?,
-                voters: decode_voters(r)?,
-                covered: r.vector()?,
-                epochs: Epochs::decode(r)?,
-                degraded: Ledger::decode(r)?,
-            }),
-            11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
+            10 => Body::Snapshot(SnapshotPiece::decode(r)?),
+            11 => {
+                let (floor, history, next_slot) = (r.entry_id()?, r.u64()?, r.u32()?);
+                Body::SnapshotWanted { floor, history, next_slot }
+            }
             12 => Body::EpochOver,
             13 => Body::TakeOver,
+            21 => Body::SnapshotOffer { floor: r.entry_id()? },
             kind => Body::decode_loss(kind, r)?,
         };
         Ok(Message { group, epoch, body })

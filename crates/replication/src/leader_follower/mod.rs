@@ -23,7 +23,8 @@
 //! does that cannot go on, `tenure.rs` why the leader has changed; `lease.rs` lets a leader answer
 //! reads alone. `voters.rs` says who counts; `snapshot.rs` brings a follower up that the log does
 //! not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks were lowered;
-//! `recovery.rs` reads the node's log after a restart.
+//! `once/` carries a command out once, however often it is sent; `retention.rs` says whom the log
+//! does not reach; `recovery.rs` reads the node's log after a restart.
 //!
 //! Left out: the lost-write report (entries that were cut are kept aside, see
 //! [`Group::cut_entries`]).
@@ -40,9 +41,11 @@ pub mod leader;
 pub mod lease;
 pub mod log_record;
 pub mod message;
+pub mod once;
 pub mod operator;
 pub mod recovery;
 pub mod replication_log;
+pub mod retention;
 pub mod snapshot;
 pub mod stall;
 pub mod state;
@@ -258,10 +261,11 @@ impl Group {
             Body::Mismatch { previous, hint } => {
                 self.on_mismatch(turn, from, incarnation, previous, hint);
             }
+            Body::SnapshotOffer { floor } => self.on_snapshot_offer(turn, from, floor),
             Body::TakeOver => self.on_take_over(turn),
             Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
-            Body::SnapshotWanted { snapshot, next_slot } => {
-                self.on_snapshot_wanted(turn, from, snapshot, next_slot);
+            Body::SnapshotWanted { floor, history, next_slot } => {
+                self.on_snapshot_wanted(turn, from, (floor, history), next_slot);
             }
             Body::AskLast { boot } => self.on_ask_last(turn, from, incarnation, boot),
             Body::Last { boot, last } => self.on_last(turn, from, boot, last),
@@ -481,6 +485,5 @@ impl Group {
     fn forget_matched(&mut self) {
         self.follower = follower::Follower::default();
         self.suspicion.forget_end();
-        self.installing = None;
     }
 }

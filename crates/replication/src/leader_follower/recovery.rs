@@ -145,9 +145,7 @@ impl Group {
             // A snapshot whose beginning was dropped: a checkpoint with all of it follows.
             return if self.anchored { Err(Malformed) } else { Ok(()) };
         };
-        while let Some((id, kept)) = self.log.pop_above(self.commit) {
-            self.cut_entries.insert(id, kept.body);
-        }
+        self.put_aside(&pending.epochs, pending.floor.index);
         self.state.reset();
         for image in &pending.images {
             let newest = self.state.install(image)?;

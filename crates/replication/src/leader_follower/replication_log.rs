@@ -18,6 +18,8 @@ pub struct Kept {
     pub position: Position,
     /// Its bytes, as `Entry::encode` made them.
     pub body: Arc<[u8]>,
+    /// How many bytes of entries there are from some beginning up to its end.
+    end: u64,
 }
 
 /// The entries of a group from some index on.
@@ -29,6 +31,8 @@ pub struct ReplicationLog {
     start_position: Position,
     entries: VecDeque<Kept>,
     bytes: usize,
+    /// The newest entry's `end`.
+    end: u64,
     durable: u64,
     synced: u64,
 }
@@ -43,7 +47,7 @@ impl ReplicationLog {
     /// An empty log whose next entry follows `start`, which the node's log holds from a position.
     pub fn starting_after(start: EntryId, start_position: Position) -> ReplicationLog {
         let entries = VecDeque::new();
-        ReplicationLog { start, start_position, entries, bytes: 0, durable: 0, synced: 0 }
+        ReplicationLog { start, start_position, entries, bytes: 0, end: 0, durable: 0, synced: 0 }
     }
 
     /// The entry before the first kept one.
@@ -74,6 +78,14 @@ impl ReplicationLog {
         self.bytes
     }
 
+    /// Bytes of the kept entries after an index.
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        if index >= self.last_index() {
+            return 0;
+        }
+        self.get(index).map_or(self.bytes as u64, |kept| self.end - kept.end)
+    }
+
     /// A kept entry.
     pub fn get(&self, index: u64) -> Option<&Kept> {
         let place = index.checked_sub(self.start.index + 1)?;
@@ -99,7 +111,8 @@ impl ReplicationLog {
     /// Appends the entry that follows the last one.
     pub fn append(&mut self, epoch: u64, position: Position, body: Arc<[u8]>) {
         self.bytes += body.len();
-        self.entries.push_back(Kept { epoch, position, body });
+        self.end += body.len() as u64;
+        self.entries.push_back(Kept { epoch, position, body, end: self.end });
     }
 
     /// Takes the newest entry off, if there is one above `index`.
@@ -110,6 +123,7 @@ impl ReplicationLog {
         let id = self.last();
         let kept = self.entries.pop_back()?;
         self.bytes -= kept.body.len();
+        self.end -= kept.body.len() as u64;
         self.durable = self.durable.min(self.last_index());
         self.synced = self.synced.min(self.last_index());
         Some((id, kept))
@@ -202,6 +216,7 @@ mod tests {
         assert_eq!(log.id_at(3), Some(EntryId { epoch: 2, index: 3 }));
         assert_eq!(log.id_at(2), None);
         assert_eq!(log.last(), EntryId { epoch: 3, index: 4 });
+        assert_eq!([2, 3, 4, 5].map(|index| log.bytes_after(index)), [10, 10, 0, 0]);
     }
 
     #[test]

@@ -6,18 +6,23 @@
 //! pieces in memory and switches at the end, all or nothing: what it had acknowledged before
 //! stays until then.
 //!
-//! Left out: a snapshot starts anew when the leader changes; the matching part of the follower's
-//! log is not kept.
+//! A snapshot is named by its *floor*, the committed entry after which the log goes on. A leader
+//! offers one; the follower asks for it, or for the rest of one that has begun to arrive, maybe
+//! from another leader, and gets that if this leader's log goes on after its floor. So a snapshot
+//! goes on where it stopped after a broken connection, a silence, and a change of leader. A
+//! follower whose log has the floor needs no snapshot: it says so, and keeps its log.
+//!
+//! Left out: the pieces that have arrived do not survive the follower's process.
 
-use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::log_record;
-use super::message::{Body, Image, SnapshotPiece, VoterSet};
+use super::message::{Begin, Body, Image, SnapshotPiece};
 use super::replication_log::ReplicationLog;
 use super::{Group, Role};
 use crate::keyspace::Durability;
+use crate::mutant::Mutant;
 use crate::turn::Turn;
-use crate::version::{EntryId, VersionVector};
+use crate::version::EntryId;
 use crate::{Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -29,86 +34,105 @@ const SNAPSHOT_LOG_FACTOR: usize = 8;
 /// A snapshot on its way to a follower.
 #[derive(Debug)]
 pub struct Sending {
-    snapshot: u64,
     floor: EntryId,
     next_slot: u32,
-    voters: VoterSet,
-    covered: VersionVector,
-    epochs: Epochs,
-    degraded: Ledger,
+    /// Whether the follower has said what it wants; until then it is only offered.
+    wanted: bool,
+    /// What goes with the first piece; nothing where the snapshot was begun by another leader, or
+    /// before a silence.
+    begin: Option<Begin>,
 }
 
-/// A snapshot that is arriving.
+/// A snapshot that is arriving. It outlives the leader that began it.
 pub struct Installing {
-    snapshot: u64,
+    floor: EntryId,
+    begin: Begin,
+    /// The epoch of the leader that went on with it last.
+    epoch: u64,
     next_slot: u32,
     images: Vec<Image<'static>>,
 }
 
 impl Group {
-    /// The follower's log ends before this one begins: it gets the state.
+    /// The follower's log ends before this one begins: it can have the state.
     pub(super) fn start_snapshot(&mut self, turn: &mut Turn<'_>, node: NodeId) {
         let Some(floor) = self.log.id_at(self.commit) else { return };
-        let sending = Sending {
-            snapshot: turn.local.random.next_u64(),
-            floor,
-            next_slot: u32::from(self.state.store.first_slot()),
+        let begin = Begin {
             voters: self.voters.list(),
             covered: self.covered.clone(),
-            epochs: self.epochs.up_to(floor.index),
             degraded: self.degraded.clone(),
+            history: self.history(),
         };
+        let next_slot = u32::from(self.state.store.first_slot());
+        let sending = Sending { floor, next_slot, wanted: false, begin: Some(begin) };
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&node)
         {
             progress.snapshot = Some(sending);
+            progress.set_probe_due();
         }
         self.send_snapshot_piece(turn, node);
     }
 
-    /// Sends the piece that the follower wants; the same again at every tick until it is there.
+    /// Sends the piece that the follower wants, or asks what it wants; the same again at every
+    /// tick until there is an answer.
     pub(super) fn send_snapshot_piece(&mut self, turn: &mut Turn<'_>, node: NodeId) {
-        let bytes_max = self.limits.image_bytes_max;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
         if !progress.take_probe_due() {
             return;
         }
         let Some(sending) = &progress.snapshot else { return };
-        let first_slot = u16::try_from(sending.next_slot).unwrap_or(u16::MAX);
-        let Some(image) = self.state.image(first_slot, bytes_max, self.commit) else { return };
+        let (floor, next_slot) = (sending.floor, sending.next_slot);
+        if !sending.wanted {
+            return self.say_epoch(turn, node, Body::SnapshotOffer { floor });
+        }
+        let is_first = next_slot == u32::from(self.state.store.first_slot());
+        if is_first && sending.begin.is_none() {
+            // The follower has lost what it had of another leader's snapshot.
+            return self.start_snapshot(turn, node);
+        }
+        let begin = sending.begin.clone().filter(|_| is_first);
+        let first_slot = u16::try_from(next_slot).unwrap_or(u16::MAX);
+        let bytes_max = self.limits.image_bytes_max;
+        let Some(image) = self.image(turn, first_slot, bytes_max) else { return };
         let done = image.last_slot == self.state.store.last_slot();
-        let piece = SnapshotPiece {
-            snapshot: sending.snapshot,
-            floor: sending.floor,
-            done,
-            image,
-            voters: sending.voters.clone(),
-            covered: sending.covered.clone(),
-            epochs: if done { sending.epochs.clone() } else { Epochs::default() },
-            degraded: if done { sending.degraded.clone() } else { Ledger::default() },
-        };
+        let epochs = if done { self.epochs.up_to(floor.index) } else { Epochs::default() };
+        let piece = SnapshotPiece { floor, image, done, begin, epochs };
         self.say_epoch(turn, node, Body::Snapshot(piece));
     }
 
+    /// A follower says what it wants. What it has of an earlier snapshot stays good for as long as
+    /// this log goes on after that one's floor: all pieces hold committed state only, and each
+    /// says up to which entry, so those of several leaders go together.
     pub(super) fn on_snapshot_wanted(
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
-        snapshot: u64,
+        (floor, history): (EntryId, u64),
         next_slot: u32,
     ) {
         let last_slot = u32::from(self.state.store.last_slot());
+        let reaches = history == self.history()
+            && floor.index <= self.commit
+            && self.log.id_at(floor.index) == Some(floor);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        if let Some(sending) = &mut progress.snapshot
-            && sending.snapshot == snapshot
-            && next_slot <= last_slot
-        {
-            sending.next_slot = next_slot;
-            progress.set_probe_due();
-            self.send_snapshot_piece(turn, from);
+        let Some(sending) = &mut progress.snapshot else { return };
+        if next_slot > last_slot {
+            return;
         }
+        if sending.floor == floor {
+            sending.next_slot = next_slot;
+        } else if sending.wanted {
+            return;
+        } else if reaches {
+            *sending = Sending { floor, next_slot, wanted: true, begin: None };
+            turn.event(Event::SnapshotResumed { group: self.id, node: from, next_slot });
+        }
+        sending.wanted = true;
+        progress.set_probe_due();
+        self.send_snapshot_piece(turn, from);
     }
 
     /// The follower has matched up to an index: if that is where its snapshot ends, the log goes
@@ -145,6 +169,41 @@ impl Group {
         needed.min().unwrap_or(u64::MAX).min(self.commit)
     }
 
+    /// The leader's log does not reach this follower's. A snapshot that has begun to arrive goes
+    /// on, whoever began it.
+    pub(super) fn on_snapshot_offer(&mut self, turn: &mut Turn<'_>, from: NodeId, floor: EntryId) {
+        if self.leads() {
+            return;
+        }
+        self.follow(turn, from);
+        if !self.follower.diverged && !self.agrees(turn, from, None) {
+            return;
+        }
+        if self.has_floor(floor) {
+            return self.match_up_to(floor.index);
+        }
+        let first_slot = u32::from(self.state.store.first_slot());
+        let begun = self.installing.as_ref();
+        let begun = begun.map(|begun| (begun.floor, begun.begin.history, begun.next_slot));
+        let (floor, history, next_slot) = begun.unwrap_or((floor, 0, first_slot));
+        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history, next_slot });
+    }
+
+    /// Whether this log, or the state under it, has a committed entry of the leader's: then the
+    /// logs agree up to it, what follows may agree, too, and nothing of either is replaced.
+    fn has_floor(&self, floor: EntryId) -> bool {
+        let has = floor.index <= self.commit.max(self.follower.matched())
+            || self.log.id_at(floor.index) == Some(floor);
+        has && !self.follower.diverged
+    }
+
+    /// The log has got beyond a snapshot that was arriving.
+    pub(super) fn forget_snapshot_below(&mut self, index: u64) {
+        if self.installing.as_ref().is_some_and(|begun| begun.floor.index <= index) {
+            self.installing = None;
+        }
+    }
+
     pub(super) fn on_snapshot(
         &mut self,
         turn: &mut Turn<'_>,
@@ -159,52 +218,68 @@ impl Group {
             return;
         }
         // A late piece must not take the place of a longer log that was acknowledged since.
-        if !self.follower.diverged && piece.floor.index <= self.commit.max(self.follower.matched())
-        {
+        if self.has_floor(piece.floor) {
             return self.match_up_to(piece.floor.index);
         }
         let first_slot = u32::from(self.state.store.first_slot());
-        let known = self.installing.as_ref().map(|installing| installing.snapshot);
-        if known != Some(piece.snapshot) {
-            let snapshot = piece.snapshot;
-            self.installing =
-                Some(Installing { snapshot, next_slot: first_slot, images: Vec::new() });
+        let epoch = self.epoch;
+        // A later leader that does not go on with what has begun may offer an earlier floor.
+        let other = self.installing.as_ref().is_none_or(|begun| {
+            begun.floor.index < piece.floor.index
+                || (begun.floor != piece.floor && begun.epoch < epoch)
+        });
+        if other {
+            let Some(begin) = piece.begin.clone() else {
+                let (floor, history, next_slot) = (piece.floor, 0, first_slot);
+                let body = Body::SnapshotWanted { floor, history, next_slot };
+                return self.say_epoch(turn, from, body);
+            };
+            let (floor, next_slot) = (piece.floor, first_slot);
+            let mut fresh = Installing { floor, begin, epoch, next_slot, images: Vec::new() };
+            if turn.local.mutants.is(Mutant::SnapshotsMix)
+                && let Some(old) = self.installing.take()
+            {
+                (fresh.next_slot, fresh.images) = (old.next_slot, old.images);
+            }
+            self.installing = Some(fresh);
         }
         let Some(installing) = &mut self.installing else { return };
-        if u32::from(piece.image.first_slot) == installing.next_slot {
+        if piece.floor == installing.floor
+            && u32::from(piece.image.first_slot) == installing.next_slot
+        {
+            installing.epoch = epoch;
             installing.next_slot = u32::from(piece.image.last_slot) + 1;
             installing.images.push(piece.image.clone().into_owned());
             if piece.done {
-                return self.install_snapshot(turn, &piece);
+                return self.install_snapshot(turn, &piece.epochs);
             }
         }
-        let (snapshot, next_slot) = (installing.snapshot, installing.next_slot);
-        self.say_epoch(turn, from, Body::SnapshotWanted { snapshot, next_slot });
+        let (floor, next_slot) = (installing.floor, installing.next_slot);
+        let history = installing.begin.history;
+        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history, next_slot });
     }
 
     /// All pieces are there: they replace the state and the log, in the node's log at once.
-    fn install_snapshot(&mut self, turn: &mut Turn<'_>, last: &SnapshotPiece<'_>) {
+    fn install_snapshot(&mut self, turn: &mut Turn<'_>, epochs: &Epochs) {
         let Some(installing) = self.installing.take() else { return };
         if core::mem::take(&mut self.follower.diverged) {
             self.follower.agreed = true;
-            self.part_from_history(&last.epochs);
+            self.part_from_history(epochs);
         }
-        while let Some((id, kept)) = self.log.pop_above(self.commit) {
-            self.cut_entries.insert(id, kept.body);
-        }
+        let (floor, begin) = (installing.floor, installing.begin);
+        self.put_aside(epochs, floor.index);
         self.bound_cut_entries(turn);
-        let begin = log_record::Body::SnapshotBegin {
-            floor: last.floor,
-            voters: last.voters.clone(),
-            covered: last.covered.clone(),
-            epochs: last.epochs.clone(),
-            degraded: last.degraded.clone(),
+        let body = log_record::Body::SnapshotBegin {
+            floor,
+            voters: begin.voters.clone(),
+            covered: begin.covered.clone(),
+            epochs: epochs.clone(),
+            degraded: begin.degraded.clone(),
         };
-        self.log_record(turn, begin, Durability::Fsync);
+        self.log_record(turn, body, Durability::Fsync);
         self.state.reset();
         for image in &installing.images {
-            let record =
-                log_record::Body::Image(Image { records: Cow::Borrowed(&image.records), ..*image });
+            let record = log_record::Body::Image(image.borrowed());
             self.log_record(turn, record, Durability::Fsync);
             match self.state.install(image) {
                 Ok(newest) => self.newest_stamp = self.newest_stamp.max(newest),
@@ -212,14 +287,33 @@ impl Group {
             }
         }
         let end = self.log_record(turn, log_record::Body::SnapshotEnd, Durability::Fsync);
-        self.log = ReplicationLog::starting_after(last.floor, end);
-        self.commit = last.floor.index;
-        self.covered = last.covered.clone();
-        self.epochs = last.epochs.clone();
-        self.degraded = last.degraded.clone();
-        self.voters.restore(&last.voters, true);
-        self.match_up_to(last.floor.index);
+        self.log = ReplicationLog::starting_after(floor, end);
+        self.commit = floor.index;
+        self.covered = begin.covered;
+        self.degraded = begin.degraded;
+        self.epochs = epochs.clone();
+        self.voters.restore(&begin.voters, true);
+        self.match_up_to(floor.index);
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
+    }
+
+    fn image(&self, turn: &Turn<'_>, first_slot: u16, bytes_max: usize) -> Option<Image<'static>> {
+        let mut image = self.state.image(first_slot, bytes_max, self.commit)?;
+        if turn.local.mutants.is(Mutant::OnceForgottenInImages) {
+            image.once = Cow::Borrowed(&[]);
+        }
+        Some(image)
+    }
+
+    /// Takes what is uncommitted here off the log, for a snapshot that ends at an index. What the
+    /// leader's history does not have is cut, and kept aside; the rest is in the snapshot.
+    pub(super) fn put_aside(&mut self, epochs: &Epochs, up_to: u64) {
+        while let Some((id, kept)) = self.log.pop_above(self.commit) {
+            let reign = epochs.reign_at(id.index).filter(|_| id.index <= up_to);
+            if reign.is_none_or(|reign| reign.epoch != id.epoch) {
+                self.cut_entries.insert(id, kept.body);
+            }
+        }
     }
 
     /// Whether an image of the state could be taken now.
@@ -253,7 +347,7 @@ impl Group {
     /// which is beyond the last when done, or `None` while the state cannot be imaged.
     pub fn checkpoint_slots(&mut self, turn: &mut Turn<'_>, first_slot: u16) -> Option<u32> {
         let bytes_max = self.limits.image_bytes_max;
-        let image = self.state.image(first_slot, bytes_max, self.commit)?;
+        let image = self.image(turn, first_slot, bytes_max)?;
         let next = u32::from(image.last_slot) + 1;
         self.log_record(turn, log_record::Body::Image(image), Durability::Fsync);
         Some(next)

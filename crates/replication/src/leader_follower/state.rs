@@ -4,18 +4,20 @@
 //! pre-image) until the entry commits; deposed, it puts them back in reverse. Followers apply
 //! only what is committed, so they never undo.
 
-use super::entry::{Entry, Payload};
+use super::entry::{Entry, Once, Payload};
 use super::message::Image;
+use super::once::table::{Committed, Name as SessionName, OnceTable, Session};
 use crate::conflict::last_write_wins;
 use crate::data::Name;
 use crate::keyspace::slot::slot_of;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
-use crate::version::{Dot, Stamp};
+use crate::version::{Dot, EntryId, Stamp};
 use crate::wire::{Read, Reader, Writer};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Records from which on removing all keys puts the whole table aside. A table costs memory for
@@ -27,6 +29,8 @@ const CLEARED_AT_ONCE_MIN: usize = 4096;
 pub struct State {
     /// What is visible to evaluation: at a leader, the uncommitted changes included.
     pub store: Store,
+    /// The commands that must not be carried out twice, the uncommitted ones included.
+    pub once: OnceTable,
     /// Whether a change is merged with what is there, or overwrites it.
     merges: bool,
     seed: u64,
@@ -49,6 +53,8 @@ struct PreImage {
 enum Old {
     Record(Box<[u8]>, Option<Record>),
     Everything(Box<Store>),
+    Session(SessionName, Option<Arc<Session>>),
+    Horizon(u64),
 }
 
 impl State {
@@ -56,6 +62,7 @@ impl State {
     pub fn new(first_slot: u16, last_slot: u16, seed: u64, merges: bool) -> State {
         State {
             store: Store::new(first_slot, last_slot, seed),
+            once: OnceTable::new((first_slot, last_slot)),
             merges,
             seed,
             undo: VecDeque::new(),
@@ -100,7 +107,48 @@ impl State {
             | Payload::Covers(_)
             | Payload::Degrade(_) => {}
         }
+        if let Some(once) = &entry.once {
+            self.apply_once(entry.id, once, undoable);
+        }
         conflicts
+    }
+
+    /// A command that must not be carried out twice has been, and others are forgotten for it.
+    fn apply_once(&mut self, id: EntryId, once: &Once<'_>, undoable: bool) {
+        let forgotten = once.forgotten.iter().filter_map(|text| SessionName::parse(text));
+        let mut horizon_ms = self.once.horizon_ms();
+        for name in forgotten {
+            horizon_ms = horizon_ms.max(name.started_ms);
+            self.set_session(id.index, name, None, undoable);
+        }
+        if horizon_ms > self.once.horizon_ms() {
+            if undoable {
+                let old = Old::Horizon(self.once.horizon_ms());
+                self.undo.push_back(PreImage { index: id.index, removal: false, old });
+            }
+            self.once.set_horizon(horizon_ms);
+        }
+        if let Some(name) = SessionName::parse(&once.session) {
+            let session = self.once.with_call(&name, once.sequence, id, &once.reply);
+            self.set_session(id.index, name, Some(session), undoable);
+        }
+    }
+
+    fn set_session(
+        &mut self,
+        index: u64,
+        name: SessionName,
+        session: Option<Arc<Session>>,
+        undoable: bool,
+    ) {
+        if self.is_ahead(self.once.slot(&name), index) {
+            return;
+        }
+        let old = self.once.put(name.clone(), session);
+        if undoable {
+            let old = Old::Session(name, old);
+            self.undo.push_back(PreImage { index, removal: false, old });
+        }
     }
 
     /// What an incoming record and the kept one come to; `None` if the kept one stays as it is.
@@ -175,7 +223,7 @@ impl State {
                 Old::Record(key, _) if pre_image.removal => {
                     self.drop_tombstone(key, pre_image.index);
                 }
-                Old::Record(..) => {}
+                Old::Record(..) | Old::Session(..) | Old::Horizon(_) => {}
                 Old::Everything(_) => self.tables_aside -= 1,
             }
         }
@@ -195,7 +243,7 @@ impl State {
         let aside =
             self.undo.iter_mut().take(looked_at).find_map(|pre_image| match &mut pre_image.old {
                 Old::Everything(store) => Some(&mut **store),
-                Old::Record(..) => None,
+                Old::Record(..) | Old::Session(..) | Old::Horizon(_) => None,
             });
         let store = aside.unwrap_or(&mut self.store);
         let is_it = |record: &Record| !record.is_live(0) && record.dot.counter == index;
@@ -217,6 +265,8 @@ impl State {
                     self.tables_aside -= 1;
                     self.store = *store;
                 }
+                Old::Session(name, session) => drop(self.once.put(name, session)),
+                Old::Horizon(horizon_ms) => self.once.set_horizon(horizon_ms),
             }
         }
     }
@@ -250,13 +300,19 @@ impl State {
             return None;
         }
         let mut committed: BTreeMap<&[u8], Option<&Record>> = BTreeMap::new();
+        let mut sessions = Committed::new();
+        let mut horizon_ms = self.once.horizon_ms();
         for pre_image in self.undo.iter().rev() {
             match &pre_image.old {
                 Old::Record(key, record) => {
-                    committed.insert(key, record.as_ref().filter(|record| self.is_kept(record)))
+                    committed.insert(key, record.as_ref().filter(|record| self.is_kept(record)));
                 }
                 Old::Everything(_) => return None,
-            };
+                Old::Session(name, session) => {
+                    sessions.insert((self.once.slot(name), name), session.as_ref());
+                }
+                Old::Horizon(before_ms) => horizon_ms = *before_ms,
+            }
         }
         let mut by_slot: BTreeMap<u16, Vec<(&[u8], &Record)>> = BTreeMap::new();
         for (key, record) in &committed {
@@ -264,7 +320,7 @@ impl State {
                 by_slot.entry(slot_of(key)).or_default().push((key, record));
             }
         }
-        let mut records = Vec::new();
+        let (mut records, mut once) = (Vec::new(), Vec::new());
         let mut slot = first_slot;
         loop {
             let mut w = Writer(&mut records);
@@ -278,12 +334,14 @@ impl State {
                 w.bytes(key);
                 w.record(record);
             }
-            if slot >= self.store.last_slot() || records.len() >= bytes_max {
+            self.once.encode_slot(slot, &sessions, &mut Writer(&mut once));
+            if slot >= self.store.last_slot() || records.len() + once.len() >= bytes_max {
                 break;
             }
             slot += 1;
         }
-        Some(Image { first_slot, last_slot: slot, applied, records: Cow::Owned(records) })
+        let (last_slot, records, once) = (slot, Cow::Owned(records), Cow::Owned(once));
+        Some(Image { first_slot, last_slot, applied, records, once, horizon_ms })
     }
 
     /// Puts an image in place of what its slots held. Entries up to its index will be skipped.
@@ -305,6 +363,8 @@ impl State {
             newest = newest.max(record.newest_stamp());
             self.store.put(key, record);
         }
+        self.once.install((image.first_slot, image.last_slot), &image.once)?;
+        self.once.set_horizon(self.once.horizon_ms().max(image.horizon_ms));
         self.ahead.retain(|(first, last, _)| *first < image.first_slot || *last > image.last_slot);
         self.ahead.push((image.first_slot, image.last_slot, image.applied));
         Ok(newest)
@@ -332,6 +392,7 @@ impl State {
     /// Forgets all records.
     pub fn reset(&mut self) {
         self.store.clear();
+        self.once = OnceTable::new((self.store.first_slot(), self.store.last_slot()));
         self.undo.clear();
         self.tables_aside = 0;
         self.ahead.clear();
@@ -363,15 +424,15 @@ mod tests {
             ..Record::tombstone(Name { stamp: Stamp(index), dot })
         });
         let change = Change { key: Cow::Owned(key.as_bytes().to_vec()), record };
-        let (origin, asker) = (None, None);
+        let (origin, asker, once) = (None, None, None);
         let payload = Payload::Changes(vec![change]);
-        Entry { id, stamp: Stamp(index), origin, asker, payload }
+        Entry { id, stamp: Stamp(index), origin, asker, once, payload }
     }
 
     fn clear(index: u64) -> Entry<'static> {
         let id = EntryId { epoch: 1, index };
-        let (origin, asker) = (None, None);
-        Entry { id, stamp: Stamp(index), origin, asker, payload: Payload::Clear }
+        let (origin, asker, once) = (None, None, None);
+        Entry { id, stamp: Stamp(index), origin, asker, once, payload: Payload::Clear }
     }
 
     /// A state with `count` committed keys, k1 to kCOUNT.

@@ -64,6 +64,7 @@ impl Roles {
             }
         };
         match work {
+            Work::Once(..) if group.merges() => return false,
             Work::Key(command, _) if group.merges() => {
                 multi_leader::execute(group, turn, requester, command, need);
             }
@@ -73,6 +74,13 @@ impl Roles {
             Work::Part(Part::Flush) if group.merges() => {
                 multi_leader::flush(group, turn, requester);
             }
+            Work::Once(id, work) => match &**work {
+                Work::Key(command, _) => group.execute_once(turn, requester, *id, command, need),
+                Work::SetMany(pairs, _) => {
+                    group.set_many_once(turn, requester, *id, *pairs, need);
+                }
+                _ => return false,
+            },
             Work::Key(command, _) => group.execute(turn, requester, command, need),
             Work::SetMany(pairs, _) => group.set_many(turn, requester, *pairs, need),
             Work::Part(part) => {
@@ -104,7 +112,7 @@ impl Roles {
                 let reply = look(turn, store, part, now_ms, after);
                 turn.answer(requester, reply, None);
             }
-            Work::SetMany(..) => return false,
+            Work::SetMany(..) | Work::Once(..) => return false,
         }
         true
     }

@@ -126,6 +126,12 @@ impl Node {
         leaderless.store(group).map(|store| store.digest())
     }
 
+    /// The same for what a group remembers of the commands of `TF.ONCE`.
+    pub fn once_digest(&self, group: GroupId) -> Option<u64> {
+        let group = self.roles.groups.get(&group)?;
+        group.state.is_settled().then(|| group.state.once.digest())
+    }
+
     /// What this node holds for a key, for observers.
     pub fn record(&self, key: &[u8]) -> Option<&Record> {
         let (group, _) = self.roles.group_of(key)?;

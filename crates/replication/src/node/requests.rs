@@ -5,7 +5,7 @@ use super::gather::Kind;
 use super::message::encode_arguments;
 use super::part::Part;
 use crate::command::verb::{EachVerb, Needs, With};
-use crate::command::{self, Action, Command, KeyCommand};
+use crate::command::{self, Action, Command, KeyCommand, OnceId};
 use crate::connection::Wait;
 use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, Model};
@@ -13,6 +13,7 @@ use crate::leader_follower::acks::copies::wait_counts;
 use crate::multi_leader;
 use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::{Arguments, GroupId, Reply, RequestId};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -27,6 +28,8 @@ pub enum Work<'a> {
     Key(KeyCommand<'a>, With),
     /// MSET within one partition: key, value, key, value, ...
     SetMany(Arguments<'a>, With),
+    /// One of the above, carried out at most once however often it is sent.
+    Once(OnceId<'a>, Box<Work<'a>>),
     /// The group's share of something larger.
     Part(Part<'a>),
 }
@@ -38,6 +41,7 @@ impl Work<'_> {
             Work::Key(_, with) | Work::SetMany(_, with) => {
                 Some(*with).filter(|with| *with != With::default())
             }
+            Work::Once(_, work) => work.with(),
             Work::Part(_) => None,
         }
     }
@@ -46,7 +50,7 @@ impl Work<'_> {
     pub fn is_write(&self) -> bool {
         match self {
             Work::Key(command, _) => command.verb.is_write(),
-            Work::SetMany(..) => true,
+            Work::SetMany(..) | Work::Once(..) => true,
             Work::Part(part) => part.is_write(),
         }
     }
@@ -91,8 +95,26 @@ impl Roles {
                 self.start_each(turn, requester, *verb, *keys, command.with);
             }
             Action::SetMany { pairs } => {
-                self.start_set_many(turn, requester, (*pairs, command.with), arguments);
+                self.start_set_many(turn, requester, (*pairs, command.with), arguments, None);
             }
+            Action::Once { id, command } => match &command.action {
+                Action::Key(key_command) => {
+                    let work = Work::Key(*key_command, command.with);
+                    let work = Work::Once(*id, Box::new(work));
+                    let encode = || encode_arguments(&arguments);
+                    self.start_key(turn, requester, key_command.key, &work, &encode);
+                }
+                Action::SetMany { pairs } => {
+                    self.start_set_many(
+                        turn,
+                        requester,
+                        (*pairs, command.with),
+                        arguments,
+                        Some(*id),
+                    );
+                }
+                _ => turn.refuse(requester, "ERR TF.ONCE: not a write of one key, nor MSET"),
+            },
             Action::Scan(scan) => self.start_scan(turn, requester, *scan),
             Action::Keys { pattern } => {
                 self.start_everywhere(turn, requester, Kind::Keys, &Part::Keys(pattern));
@@ -166,6 +188,7 @@ impl Roles {
         requester: Requester,
         (pairs, with): (Arguments<'_>, With),
         arguments: Arguments<'_>,
+        once: Option<OnceId<'_>>,
     ) {
         let mut groups = pairs.iter().step_by(2).map(|key| self.group_of(key));
         let Some(Some((group, keyspace))) = groups.next() else {
@@ -194,8 +217,15 @@ impl Roles {
                 "CROSSSLOT a leaderless keyspace writes key by key: MSET takes one pair there",
             );
         }
+        let work = match once {
+            None => Work::SetMany(pairs, with),
+            Some(id) => Work::Once(id, Box::new(Work::SetMany(pairs, with))),
+        };
+        if let Some(refusal) = refusal(keyspace, &work) {
+            return turn.answer(requester, refusal, None);
+        }
         let encode = || encode_arguments(&arguments);
-        self.deliver(turn, requester, group, &Work::SetMany(pairs, with), &encode);
+        self.deliver(turn, requester, group, &work, &encode);
     }
 
     /// Something that every group of the cluster has a share in.
@@ -277,6 +307,17 @@ impl Roles {
 
 /// Why a keyspace's model cannot carry a command out honestly, if so.
 fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
+    let work = match work {
+        Work::Once(..) if !matches!(keyspace.model, Model::LeaderFollower(_)) => {
+            return Some(Reply::error(format!(
+                "ERR TF.ONCE needs one log for all writes of a key, a leader-follower keyspace; \
+                 \"{}\" is none",
+                keyspace.prefix.escape_ascii()
+            )));
+        }
+        Work::Once(_, work) => &**work,
+        work => work,
+    };
     let Work::Key(command, with) = work else { return None };
     let quorum = with.w.is_some() || with.r.is_some();
     let needs = command.verb.needs();

@@ -93,12 +93,21 @@ pub struct Limits {
     pub log_bytes_max: usize,
     /// Entries that a leader may have uncommitted before writes get `-TRYAGAIN`.
     pub uncommitted_entries_max: usize,
+    /// Bytes of them.
+    pub uncommitted_bytes_max: u64,
     /// Bytes of entries in one message to a follower.
     pub append_bytes_max: usize,
+    /// Bytes of entries on their way to one follower before the leader waits for its word; one
+    /// message more than that may be.
+    pub window_bytes_max: usize,
     /// Bytes of records in one piece of a snapshot or checkpoint.
     pub image_bytes_max: usize,
     /// Records that the node's log may grow by before a checkpoint is taken.
     pub checkpoint_bytes: u64,
+    /// Sessions whose commands a group remembers for `TF.ONCE`; the oldest are forgotten first.
+    pub once_sessions_max: usize,
+    /// Bytes of memory for them, by an estimate.
+    pub once_bytes_max: usize,
     /// Commands that may wait for a leader or for an answer, for each group.
     pub waiting_commands_max: usize,
 }
@@ -108,9 +117,13 @@ impl Default for Limits {
         Limits {
             log_bytes_max: 64 << 20,
             uncommitted_entries_max: 65_536,
+            uncommitted_bytes_max: 256 << 20,
             append_bytes_max: 1 << 20,
+            window_bytes_max: 8 << 20,
             image_bytes_max: 256 << 10,
             checkpoint_bytes: 64 << 20,
+            once_sessions_max: 65_536,
+            once_bytes_max: 64 << 20,
             waiting_commands_max: 65_536,
         }
     }

@@ -3,6 +3,7 @@
 use super::Node;
 use crate::keyspace::{Cluster, Model};
 use crate::leader_follower::degrade_ledger::Interval;
+use crate::leader_follower::retention::Retention;
 use crate::{GroupId, NodeId, Time};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -37,6 +38,10 @@ pub struct MemberStatus {
     pub bytes: u64,
     /// At a leader: each follower that was heard lately, with the entries that it lacks.
     pub lag: Vec<(NodeId, u64)>,
+    /// How much of the log is kept, and who is next to be cut off from it.
+    pub retention: Retention,
+    /// Sessions whose commands are remembered for `TF.ONCE`.
+    pub once_sessions: u64,
     /// Entries that were cut and are kept aside.
     pub cut_entries: u64,
     /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
@@ -91,6 +96,8 @@ impl Node {
                 keys: group.state.store.live() as u64,
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
+                retention: group.retention(),
+                once_sessions: group.state.once.len() as u64,
                 cut_entries: group.cut_entries.len() as u64,
                 degraded: group.open_interval(),
                 since_ms: group.tenure().since_ms,

@@ -74,6 +74,10 @@ pub enum Timer {
     Fault(u64),
     /// A client wants to call, or gives up waiting; the second number tells stale timers.
     Client(usize, u64),
+    /// A client that names its commands makes its next call.
+    OnceClient(usize),
+    /// A call may be due to be sent again; the second number tells stale timers.
+    OnceCall(usize, u64),
     /// A node has just begun to lead: a good moment for a fault.
     NewLeader(NodeId),
     /// A node's log was cut, it has installed a snapshot, or learnt of a new voter: another one.

@@ -18,6 +18,8 @@ pub enum Kind {
     Mixed,
     /// INCRBY and GET.
     Counter,
+    /// APPEND or SETNX under a name, sent as often as it takes: once or never.
+    Once,
     /// SET, DEL and GET where nobody promises an order: it only has to converge.
     Deleted,
     /// SET, SET with PX, PEXPIRE and GET: what has gone stays gone.
@@ -27,11 +29,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 7] = [
+    const ALL: [(Kind, &'static str); 8] = [
         (Kind::Register, "register"),
         (Kind::List, "list"),
         (Kind::Mixed, "mixed"),
         (Kind::Counter, "counter"),
+        (Kind::Once, "once"),
         (Kind::Deleted, "deleted"),
         (Kind::Fading, "fading"),
         // Braces: all of them are in one slot.

@@ -50,6 +50,9 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
     let mut server = ServerOptions::new(config.cluster, me, own.client, peers, data);
     server.slots_keyspace = config.slots_keyspace;
     server.client_addresses = config.addresses.iter().map(|addresses| addresses.client).collect();
+    if let Some(bytes) = config.server.log_retention_bytes {
+        server.limits.log_bytes_max = bytes;
+    }
     let ended = match options.parent_pipe {
         true => server::run_until(server, parent_or_signal().into_diagnostic()?),
         false => server::run(server),

@@ -84,7 +84,18 @@ pub struct GroupStatus {
     keys: Option<u64>,
     role: Option<String>,
     lag: BTreeMap<String, Lag>,
+    log: Log,
     degraded: Option<Degraded>,
+}
+
+/// How much of a group's log is kept for followers.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct Log {
+    bytes: Option<u64>,
+    bytes_max: Option<u64>,
+    slowest: Option<String>,
+    bytes_left: Option<u64>,
 }
 
 /// Acks that are lowered.
@@ -192,6 +203,8 @@ fn show(status: &Status) -> String {
         "keys",
         "role here",
         "lag",
+        "log kept",
+        "cut off next",
     ]);
     for keyspace in &status.keyspaces {
         for row in group_rows(keyspace) {
@@ -213,7 +226,7 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
         let keys: u64 = keyspace.groups.iter().filter_map(|group| group.keys).sum();
         let mut row = head(format!("all {}", keyspace.groups.len()));
         row.extend(["everywhere", "nobody", "-", "-", "-", &keys.to_string()].map(String::from));
-        row.extend([format!("replica of {here}"), String::new()]);
+        row.extend([format!("replica of {here}"), String::new(), String::new(), String::new()]);
         return vec![row];
     }
     let rows = keyspace.groups.iter().map(|group| {
@@ -234,10 +247,35 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
                 (role, _) => role.clone().unwrap_or_default(),
             },
             behind.collect::<Vec<_>>().join(", "),
+            group.log.kept(),
+            group.log.next(),
         ]);
         row
     });
     rows.collect()
+}
+
+impl Log {
+    fn kept(&self) -> String {
+        match (self.bytes, self.bytes_max) {
+            (Some(bytes), Some(most)) => format!("{} of {} MiB", mebibytes(bytes), mebibytes(most)),
+            _ => String::new(),
+        }
+    }
+
+    /// Who needs a snapshot next, and after how much more.
+    fn next(&self) -> String {
+        match (&self.slowest, self.bytes_left) {
+            (None, _) => String::new(),
+            (Some(node), None) => format!("{node}: not heard"),
+            (Some(node), Some(0)) => format!("{node}: needs a snapshot"),
+            (Some(node), Some(bytes)) => format!("{node} in {} MiB", mebibytes(bytes)),
+        }
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1_048_576.0)
 }
 
 #[cfg(test)]
@@ -253,13 +291,20 @@ mod tests {
             "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
                 {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
                  "last":45,"keys":9,"role":"leader","degraded":{"writes":4},
-                 "lag":{"eu-2":{"entries":3,"ms":9}}}]},
+                 "lag":{"eu-2":{"entries":3,"ms":9}},"log":{"bytes":1048576,
+                 "bytes_max":67108864,"slowest":"eu-2","bytes_left":66060288}}]},
               {"prefix":"session:","model":"leaderless","groups":[
                 {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;
         let shown = show(&serde_json::from_str(text).unwrap());
         let words = ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"];
-        for word in words.iter().chain(&["all 2", "replica of 1", "DEGRADED (4 writes)"]) {
+        for word in words.iter().chain(&[
+            "all 2",
+            "replica of 1",
+            "DEGRADED (4 writes)",
+            "1.0 of 64.0 MiB",
+            "eu-2 in 63.0 MiB",
+        ]) {
             assert!(shown.contains(word), "`{word}` is not in:\n{shown}");
         }
     }

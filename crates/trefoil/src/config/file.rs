@@ -57,6 +57,8 @@ pub struct ServerTable {
     pub node: Option<Spanned<String>>,
     /// Its data directory.
     pub data: Option<String>,
+    /// Bytes of a group's log that are kept in memory for followers.
+    pub log_retention_bytes: Option<Spanned<i64>>,
 }
 
 /// `[[keyspace]]`: the options of all models; `keyspace.rs` refuses those of another model.

@@ -11,7 +11,7 @@ mod tests;
 
 pub use problem::{ConfigError, Problem};
 
-use file::{ClusterTable, File, NodeTable};
+use file::{ClusterTable, File, NodeTable, ServerTable};
 use replication::keyspace::{Cluster, Member};
 use replication::{DatacenterId, KeyspaceId, NodeId};
 use std::net::SocketAddr;
@@ -24,6 +24,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const NODES_MAX: usize = 1000;
 /// Datacenters of a cluster.
 const DATACENTERS_MAX: usize = 64;
+/// What `log-retention-bytes` may be: less would send snapshots for every hiccup.
+const RETENTION_BYTES: std::ops::RangeInclusive<usize> = 65_536..=1 << 40;
 /// Bytes of a node's, a datacenter's or a cluster's name.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -57,6 +59,8 @@ pub struct Server {
     pub node: Option<NodeId>,
     /// Where its data lies.
     pub data: Option<PathBuf>,
+    /// Bytes of each group's log that are kept in memory for followers that lag behind.
+    pub log_retention_bytes: Option<usize>,
 }
 
 impl Config {
@@ -305,10 +309,24 @@ fn check_addresses(
     }
 }
 
+fn check_retention(table: &ServerTable, problems: &mut Vec<Problem>) -> Option<usize> {
+    let option = table.log_retention_bytes.as_ref()?;
+    let bytes = usize::try_from(*option.get_ref()).ok();
+    let bytes = bytes.filter(|bytes| RETENTION_BYTES.contains(bytes));
+    if bytes.is_none() {
+        let (least, most) = RETENTION_BYTES.into_inner();
+        let text = format!("`log-retention-bytes` has to be from {least} to {most}");
+        problems.push(Problem::at(option.span(), text));
+    }
+    bytes
+}
+
 fn check_server(file: &File, nodes: &[&NodeTable], problems: &mut Vec<Problem>) -> Server {
     let Some(table) = &file.server else { return Server::default() };
     let table = table.get_ref();
-    let mut server = Server { node: None, data: table.data.as_ref().map(PathBuf::from) };
+    let data = table.data.as_ref().map(PathBuf::from);
+    let log_retention_bytes = check_retention(table, problems);
+    let mut server = Server { node: None, data, log_retention_bytes };
     if let Some(wanted) = &table.node {
         let place = nodes.iter().position(|node| node.name.get_ref() == wanted.get_ref());
         server.node = place.and_then(|place| u16::try_from(place).ok()).map(NodeId);

@@ -33,6 +33,8 @@ pub struct Counts {
     pub epochs_refused: u64,
     /// Conflicts of concurrent writes resolved here.
     pub conflicts: u64,
+    /// Commands of `TF.ONCE` that were sent again and not carried out again.
+    pub deduplicated: u64,
     /// Stale replicas written over after a read.
     pub read_repairs: u64,
     /// Leaderships won.
@@ -119,6 +121,21 @@ impl Effects for Sink {
                     last.epoch, last.index
                 ));
             }
+            Event::SnapshotInstalled { .. }
+            | Event::VoterAdmitted { .. }
+            | Event::SnapshotResumed { .. } => self.tell_of_follower(event),
+            Event::Deduplicated { .. } => self.counts.deduplicated += 1,
+            Event::ConflictResolved { .. } => self.counts.conflicts += 1,
+            Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
+            Event::Alarm(text) => operator_log::line(format_args!("ALARM: {text}")),
+        }
+    }
+}
+
+impl Sink {
+    /// A follower has been brought up, or is being.
+    fn tell_of_follower(&self, event: &Event) {
+        match event {
             Event::SnapshotInstalled { group, up_to } => {
                 let group = self.group(*group);
                 operator_log::line(format_args!("snapshot of {group} installed up to {up_to}"));
@@ -131,14 +148,17 @@ impl Effects for Sink {
                     incarnation.0
                 ));
             }
-            Event::ConflictResolved { .. } => self.counts.conflicts += 1,
-            Event::ReadRepaired { .. } => self.counts.read_repairs += 1,
-            Event::Alarm(text) => operator_log::line(format_args!("ALARM: {text}")),
+            Event::SnapshotResumed { group, node, next_slot } => {
+                let group = self.group(*group);
+                let node = self.cluster.member(*node).map_or("?", |member| &member.name);
+                operator_log::line(format_args!(
+                    "the snapshot of {group} for {node} goes on at slot {next_slot}"
+                ));
+            }
+            _ => {}
         }
     }
-}
 
-impl Sink {
     /// A group in an operator's words.
     fn group(&self, group: GroupId) -> String {
         let prefix = self

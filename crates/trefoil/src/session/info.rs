@@ -4,6 +4,7 @@ use super::connection::REDIS_VERSION;
 use super::{Session, upper, wrong_count};
 use crate::resp::encode;
 use replication::Arguments;
+use replication::node::status::GroupStatus;
 use std::fmt::Write;
 
 /// The sections of INFO, in order.
@@ -114,6 +115,7 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "older_epochs_refused", sink.counts.epochs_refused);
     field(text, "committed_entries", sink.counts.committed);
     field(text, "conflicts_resolved", sink.counts.conflicts);
+    field(text, "retries_deduplicated", sink.counts.deduplicated);
     field(text, "read_repairs", sink.counts.read_repairs);
 }
 
@@ -138,6 +140,25 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
             field(text, &peer, format_args!("datacenter={datacenter},link={link}"));
         }
     }
+    for (number, keyspace) in state.cluster.keyspaces.iter().enumerate() {
+        for group in session.node.status(session.time, keyspace.id) {
+            log_kept(session, text, number, &group);
+        }
+    }
+}
+
+/// How much of a group's log is kept in memory; at its leader, who is next to be cut off from it.
+fn log_kept(session: &Session<'_>, text: &mut String, keyspace: usize, group: &GroupStatus) {
+    let Some(here) = group.here.as_ref().filter(|here| here.epoch > 0) else { return };
+    let name = format!("log_{keyspace}_{}", group.group.partition);
+    let kept = here.retention;
+    let mut value = format!("bytes={},bytes_max={}", kept.bytes, kept.bytes_max);
+    if let Some(slowest) = kept.slowest {
+        let node = session.state.cluster.member(slowest.node).map_or("", |member| &member.name);
+        let left = slowest.bytes_left.map_or(String::from("unknown"), |bytes| bytes.to_string());
+        let _ = write!(value, ",slowest={node},bytes_left={left}");
+    }
+    field(text, &name, value);
 }
 
 /// Tools take `cluster_enabled:1` for "only keys of one slot in a command, and only at their node",

@@ -131,18 +131,33 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
-             \"degraded\":{degraded},\"since\":{},\"why\":{},\"suspect\":{},\
-             \"possible_loss\":{}",
+             \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{},\
+             \"suspect\":{},\"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
             joined(here.lag.iter().map(lag)),
             here.cut_entries,
+            here.once_sessions,
+            log_fields(session, here),
             here.since_ms,
             quoted(&here.why),
             here.suspect,
             here.possible_loss,
         );
+    }
+    text
+}
+
+/// How much of the log is kept; at a leader, who is next to be cut off from it, and after how many
+/// bytes more, where that is known.
+fn log_fields(session: &Session<'_>, here: &MemberStatus) -> String {
+    let retention = here.retention;
+    let mut text = format!("\"bytes\":{},\"bytes_max\":{}", retention.bytes, retention.bytes_max);
+    if let Some(slowest) = retention.slowest {
+        let left = slowest.bytes_left.map_or("null".into(), |bytes| bytes.to_string());
+        let node = name_of(session, slowest.node);
+        let _ = write!(text, ",\"slowest\":{node},\"bytes_left\":{left}");
     }
     text
 }

@@ -113,6 +113,13 @@ impl Group {
         turn.now.monotonic_us.saturating_add(timeout_us)
     }
 
+    fn write_deadline_us(&self, turn: &Turn<'_>) -> u64 {
+        match self.options.missing_acks {
+            MissingAcks::Error | MissingAcks::Degrade => self.ack_deadline_us(turn),
+            MissingAcks::Block => u64::MAX,
+        }
+    }
+
     /// Holds a write's reply until its entry has what it needs.
     pub fn hold_write(
         &mut self,
@@ -122,10 +129,7 @@ impl Group {
         reply: Reply<'static>,
         need: Need,
     ) {
-        let deadline_us = match self.options.missing_acks {
-            MissingAcks::Error | MissingAcks::Degrade => self.ack_deadline_us(turn),
-            MissingAcks::Block => u64::MAX,
-        };
+        let deadline_us = self.write_deadline_us(turn);
         let write = Write { requester, id, reply, deadline_us };
         let is_usual = need == self.need();
         if let Role::Leader(leader) = &mut self.role {
@@ -138,6 +142,24 @@ impl Group {
             // It has all that it needs, and no word of a disk or a follower need come.
             self.release(turn);
         }
+    }
+
+    /// Holds the reply to a write that was sent again until the entry of its first attempt has what
+    /// the write needs. It is not in the order of the log.
+    pub(in super::super) fn hold_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        id: EntryId,
+        reply: Reply<'static>,
+        need: Need,
+    ) {
+        let deadline_us = self.write_deadline_us(turn);
+        let write = Write { requester, id, reply, deadline_us };
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.special.push(Special { write, need });
+        }
+        self.release(turn);
     }
 
     /// Whether a read that saw nothing newer than `index` need not wait at all: no other node can

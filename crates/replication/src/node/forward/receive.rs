@@ -8,6 +8,7 @@ use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
 use crate::turn::{Asker, Requester, Turn};
 use crate::{Arguments, GroupId, Message as AnyMessage, NodeId, Session, Span};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What a forwarded command says about itself.
@@ -65,6 +66,7 @@ impl Roles {
         };
         match work {
             Work::Key(command, _) => holds(command.key),
+            Work::Once(_, work) => self.is_of(group, work),
             Work::SetMany(pairs, _) => pairs.iter().step_by(2).all(holds),
             Work::Part(Part::Scan { slot, .. }) => {
                 let keyspace = self.cluster.keyspace(group.keyspace);
@@ -90,6 +92,14 @@ pub(super) fn with_work<T>(encoded: &[u8], act: impl FnOnce(&Work<'_>) -> T) -> 
     match command.action {
         Action::Key(key_command) => Some(act(&Work::Key(key_command, command.with))),
         Action::SetMany { pairs } => Some(act(&Work::SetMany(pairs, command.with))),
+        Action::Once { id, command } => {
+            let work = match command.action {
+                Action::Key(key_command) => Work::Key(key_command, command.with),
+                Action::SetMany { pairs } => Work::SetMany(pairs, command.with),
+                _ => return None,
+            };
+            Some(act(&Work::Once(id, Box::new(work))))
+        }
         _ => None,
     }
 }

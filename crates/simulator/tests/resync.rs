@@ -1,0 +1,233 @@
+//! How a follower that was away is brought up: from the log for as long as it reaches back, across
+//! any number of failovers; by a snapshot beyond that, which goes on where it stopped.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
+use replication::mutant::Mutants;
+use replication::node::{Limits, Timing};
+use replication::{DatacenterId, NodeId, Reply};
+use simulator::cluster::{Cluster, Outside, Plan};
+use simulator::convergence;
+use simulator::disk::Pace;
+use simulator::network::Weather;
+use simulator::options::{cluster_of, group};
+use simulator::trace::Trace;
+
+const MS: u64 = 1_000;
+/// How long anything may take.
+const PATIENCE_US: u64 = 20_000 * MS;
+/// The follower that is away.
+const AWAY: NodeId = NodeId(2);
+
+struct World {
+    cluster: Cluster,
+    written: usize,
+}
+
+impl World {
+    fn new(seed: u64, limits: Limits) -> World {
+        World::with(seed, limits, Mutants::default())
+    }
+
+    fn with(seed: u64, limits: Limits, mutants: Mutants) -> World {
+        let model = Model::LeaderFollower(LeaderFollower {
+            home: DatacenterId(0),
+            partitions: 1,
+            group: group(3, Acks::Majority, Failover::Safe),
+        });
+        let plan = Plan {
+            cluster: cluster_of(&["eu"], 3, model, seed),
+            timing: Timing {
+                lease_us: 60 * MS,
+                clock_drift_ppm: 500,
+                heartbeat_interval_us: 20 * MS,
+                election_timeout_us: 120 * MS,
+                leader_wait_us: 2_000 * MS,
+                forward_timeout_us: 2_000 * MS,
+            },
+            limits,
+            mutants,
+            weather: Weather::calm(),
+            pace: Pace::quick(),
+        };
+        let mut world = World { cluster: Cluster::new(plan, seed, Trace::new(false)), written: 0 };
+        world.write(10);
+        world
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&Cluster) -> bool) {
+        let limit_us = self.cluster.now_us + PATIENCE_US;
+        while !done(&self.cluster) {
+            assert!(self.cluster.now_us < limit_us, "{what} does not happen");
+            let _ = self.cluster.next(self.cluster.now_us + MS);
+        }
+    }
+
+    /// Writes so many values of 100 bytes, each until it is acknowledged, through a node that is
+    /// not away.
+    fn write(&mut self, count: usize) {
+        for _ in 0..count {
+            let limit_us = self.cluster.now_us + PATIENCE_US;
+            while !self.try_write() {
+                assert!(self.cluster.now_us < limit_us, "no write is acknowledged");
+            }
+            self.written += 1;
+        }
+    }
+
+    fn try_write(&mut self) -> bool {
+        let nodes = [NodeId(0), NodeId(1)];
+        let Some(node) = nodes.into_iter().find(|node| self.cluster.is_up(*node)) else {
+            return false;
+        };
+        let connection = self.cluster.connect(node);
+        let (key, value) = (format!("k{}", self.written % 40), "v".repeat(100));
+        self.cluster.request(connection, vec![String::from("SET"), key, value]);
+        let limit_us = self.cluster.now_us + 3_000 * MS;
+        while self.cluster.now_us < limit_us {
+            match self.cluster.next(limit_us) {
+                Some(Outside::Reply { connection: on, reply, .. }) if on == connection => {
+                    return reply == Reply::Ok;
+                }
+                Some(Outside::Broken(on)) if on == connection => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn cut(&mut self, node: NodeId, cut: bool) {
+        for peer in self.cluster.nodes().into_iter().filter(|peer| *peer != node) {
+            self.cluster.network.set_cut(node, peer, cut);
+            self.cluster.network.set_cut(peer, node, cut);
+        }
+    }
+
+    /// The leader among the others is killed, comes back, and somebody leads.
+    fn fail_over(&mut self) {
+        let leader = self.cluster.observations.leaderships.last().unwrap().node;
+        let before = self.cluster.observations.leaderships.len();
+        self.cluster.crash(leader, true);
+        let _ = self.cluster.next(self.cluster.now_us + 5 * MS);
+        self.cluster.start(leader);
+        self.until("a failover", |cluster| cluster.observations.leaderships.len() > before);
+    }
+
+    fn count(&self, what: &str) -> u64 {
+        self.cluster.observations.counts.get(what).copied().unwrap_or(0)
+    }
+
+    fn comes_back(&mut self) {
+        self.cut(AWAY, false);
+        self.until("convergence", convergence::all_equal);
+    }
+}
+
+/// A cluster whose third node is away while the others write and change their leader.
+fn after_failovers(seed: u64, log_bytes_max: usize, writes: usize, failovers: usize) -> World {
+    let limits = Limits { log_bytes_max, image_bytes_max: 200, ..Limits::default() };
+    let mut world = World::new(seed, limits);
+    world.until("everybody has everything", convergence::all_equal);
+    world.cut(AWAY, true);
+    world.write(writes);
+    for _ in 0..failovers {
+        world.fail_over();
+        world.write(writes);
+    }
+    world
+}
+
+#[test]
+fn no_snapshot_is_sent_where_the_log_reaches_back_however_many_failovers_there_were() {
+    for seed in 1..=10 {
+        let mut world = after_failovers(seed, 1 << 20, 10, 4);
+        world.comes_back();
+        assert_eq!(world.count("snapshot installed"), 0, "seed {seed}");
+        assert!(world.count("failover") >= 4);
+    }
+}
+
+/// All logs are shorter than the history, and long enough for who was away.
+#[test]
+fn no_snapshot_is_sent_where_the_log_is_cut_on_either_side_and_still_reaches_back() {
+    for seed in 1..=10 {
+        let limits = Limits { log_bytes_max: 12_000, ..Limits::default() };
+        let mut world = World::new(seed, limits);
+        world.write(150);
+        world.until("everybody has everything", convergence::all_equal);
+        world.cut(AWAY, true);
+        for _ in 0..3 {
+            world.write(8);
+            world.fail_over();
+        }
+        world.write(2);
+        let start = |node| {
+            let group = world.cluster.server(node)?.node()?.groups().next()?;
+            Some(group.log_start())
+        };
+        let leader = world.cluster.observations.leaderships.last().unwrap().node;
+        assert!(start(AWAY) > Some(0) && start(leader) > Some(0), "seed {seed}");
+        world.comes_back();
+        assert_eq!(world.count("snapshot installed"), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_snapshot_is_sent_where_the_log_does_not_reach_back() {
+    for seed in 1..=5 {
+        let mut world = after_failovers(seed, 2_000, 60, 1);
+        world.comes_back();
+        assert!(world.count("snapshot installed") >= 1, "seed {seed}");
+    }
+}
+
+/// The leader that sends a snapshot dies in the midst of it: the next one sends the rest.
+#[test]
+fn another_leader_goes_on_with_a_snapshot_where_it_stopped() {
+    let mut resumed = 0;
+    for seed in 1..=20 {
+        let mut world = after_failovers(seed, 6_000, 100, 0);
+        world.cut(AWAY, false);
+        // Some time within the snapshot, for one seed or another.
+        let until_us = world.cluster.now_us + 4 * MS * seed;
+        while world.cluster.next(until_us).is_some() {}
+        world.fail_over();
+        world.comes_back();
+        resumed += world.count("snapshot resumed");
+    }
+    assert!(resumed > 0, "no snapshot went on");
+}
+
+/// A snapshot stops in the midst; before it can go on, so much is written that no log goes on
+/// after its floor. Whether all replicas become equal in the end.
+#[cfg(feature = "mutants")]
+fn a_snapshot_that_must_begin_anew(mutants: Mutants, seed: u64) -> bool {
+    let limits = Limits { log_bytes_max: 2_000, image_bytes_max: 200, ..Limits::default() };
+    let mut world = World::with(seed, limits, mutants);
+    world.until("everybody has everything", convergence::all_equal);
+    world.cut(AWAY, true);
+    world.write(100);
+    world.cut(AWAY, false);
+    let until_us = world.cluster.now_us + 4 * MS * seed;
+    while world.cluster.next(until_us).is_some() {}
+    world.cut(AWAY, true);
+    // The leader gives the snapshot up, and with it the log behind its floor.
+    let until_us = world.cluster.now_us + 300 * MS;
+    while world.cluster.next(until_us).is_some() {}
+    world.write(100);
+    world.cut(AWAY, false);
+    let until_us = world.cluster.now_us + 3_000 * MS;
+    while world.cluster.next(until_us).is_some() {}
+    convergence::all_equal(&world.cluster)
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn pieces_of_different_snapshots_that_are_put_together_are_seen() {
+    use replication::mutant::Mutant;
+    for seed in 1..=20 {
+        assert!(a_snapshot_that_must_begin_anew(Mutants::default(), seed), "seed {seed}");
+    }
+    let mixed = Mutants::plant(Mutant::SnapshotsMix);
+    assert!((1..=20).any(|seed| !a_snapshot_that_must_begin_anew(mixed, seed)));
+}
