@@ -110,8 +110,7 @@ impl Group {
         turn: &mut Turn<'_>,
         from: NodeId,
         previous: EntryId,
-        commit: u64,
-        wants: Wants,
+        (commit, wants): (u64, Wants),
         entries: &[u8],
         history: u64,
     ) {
