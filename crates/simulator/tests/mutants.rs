@@ -20,6 +20,7 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::DegradeBelowCommit, ModelName::LeaderFollower, 13),
     (Mutant::DegradeUnrecorded, ModelName::LeaderFollower, 11),
     (Mutant::ReceivedIsApplied, ModelName::LeaderFollower, 9),
+    (Mutant::SuspectVotes, ModelName::LeaderFollower, 24),
     (Mutant::OnceForgottenInImages, ModelName::LeaderFollower, 1),
     (Mutant::OnceAnsweredEarly, ModelName::LeaderFollower, 19),
     (Mutant::WallClockWins, ModelName::MultiLeader, 26),

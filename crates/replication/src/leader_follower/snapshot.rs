@@ -171,8 +171,15 @@ impl Group {
             return;
         }
         self.follow(turn, from);
+        if !self.follower.diverged && !self.agrees(turn, from, None) {
+            return;
+        }
         if self.has_floor(floor) {
             return self.match_up_to(floor.index);
+        }
+        if self.follower.diverged {
+            // What has begun to arrive may be of the history that is no longer.
+            self.installing.take_if(|begun| begun.floor != floor);
         }
         let first_slot = u32::from(self.state.store.first_slot());
         let begun = self.installing.as_ref().map(|begun| (begun.floor, begun.next_slot));
@@ -183,8 +190,9 @@ impl Group {
     /// Whether this log, or the state under it, has a committed entry of the leader's: then the
     /// logs agree up to it, what follows may agree, too, and nothing of either is replaced.
     fn has_floor(&self, floor: EntryId) -> bool {
-        floor.index <= self.commit.max(self.follower.matched())
-            || self.log.id_at(floor.index) == Some(floor)
+        !self.follower.diverged
+            && (floor.index <= self.commit.max(self.follower.matched())
+                || self.log.id_at(floor.index) == Some(floor))
     }
 
     /// The log has got beyond a snapshot that was arriving.
@@ -204,12 +212,18 @@ impl Group {
             return;
         }
         self.follow(turn, from);
+        if !self.follower.diverged && !self.agrees(turn, from, None) {
+            return;
+        }
         // A late piece must not take the place of a longer log that was acknowledged since.
         if self.has_floor(piece.floor) {
             return self.match_up_to(piece.floor.index);
         }
         let first_slot = u32::from(self.state.store.first_slot());
-        let newer = self.installing.as_ref().is_none_or(|i| i.floor.index < piece.floor.index);
+        let diverged = self.follower.diverged;
+        let newer = self.installing.as_ref().is_none_or(|begun| {
+            begun.floor.index < piece.floor.index || (diverged && begun.floor != piece.floor)
+        });
         if newer {
             let Some(begin) = piece.begin.clone() else {
                 let body = Body::SnapshotWanted { floor: piece.floor, next_slot: first_slot };
@@ -242,6 +256,10 @@ impl Group {
     fn install_snapshot(&mut self, turn: &mut Turn<'_>, epochs: &Epochs) {
         let Some(installing) = self.installing.take() else { return };
         let (floor, begin) = (installing.floor, installing.begin);
+        if core::mem::take(&mut self.follower.diverged) {
+            self.follower.agreed = true;
+            self.part_from_history(epochs);
+        }
         self.put_aside(epochs, floor.index);
         self.bound_cut_entries(turn);
         let body = log_record::Body::SnapshotBegin {
@@ -309,6 +327,7 @@ impl Group {
             covered: self.covered.clone(),
             epochs: self.epochs.up_to(floor.index),
             degraded: self.degraded.clone(),
+            suspect: self.suspicion.is_suspect(),
         };
         self.log_record(turn, body, Durability::Fsync);
         for body in self.cut_entries.values() {

@@ -101,8 +101,11 @@ impl State {
                 }
             }
             Payload::Clear => self.clear(entry.id.index, undoable),
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
-            }
+            Payload::Opening(_)
+            | Payload::OpeningAfterLoss(..)
+            | Payload::Voter(..)
+            | Payload::Covers(_)
+            | Payload::Degrade(_) => {}
         }
         if let Some(once) = &entry.once {
             self.apply_once(entry.id, once, undoable);

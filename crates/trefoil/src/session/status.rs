@@ -131,7 +131,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
-             \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{}",
+             \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{},\
+             \"suspect\":{},\"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
@@ -141,6 +142,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             log_fields(session, here),
             here.since_ms,
             quoted(&here.why),
+            here.suspect,
+            here.possible_loss,
         );
     }
     text
