@@ -15,8 +15,9 @@
 //! Left out: the pieces that have arrived do not survive the follower's process.
 
 use super::epochs::Epochs;
+use super::image::{Begin, Image, SnapshotPiece};
 use super::log_record;
-use super::message::{Begin, Body, Image, SnapshotPiece};
+use super::message::Body;
 use super::replication_log::ReplicationLog;
 use super::{Group, Role};
 use crate::keyspace::Durability;
