@@ -18,9 +18,6 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Messages on their way to one follower before the leader waits for its word.
-const APPENDS_IN_FLIGHT_MAX: usize = 16;
-
 /// Bytes of entries in a message that only asks where a follower's log agrees. One that does not
 /// answer gets it at every heartbeat, and it gathers in front of the follower.
 const PROBE_BYTES_MAX: usize = 16 << 10;
@@ -68,7 +65,7 @@ pub struct Progress {
     probing: bool,
     probe_due: bool,
     /// The last index of each append on its way, and its bytes.
-    in_flight: VecDeque<(u64, usize)>,
+    pub(super) in_flight: VecDeque<(u64, usize)>,
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
     pub(super) confirmed_round: u64,
@@ -97,12 +94,6 @@ impl Progress {
             self.next = last + 1;
             self.in_flight.clear();
         }
-    }
-
-    /// Whether more may be on its way. What is larger than the window goes alone.
-    fn has_window(&self, bytes_max: usize) -> bool {
-        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
-        self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && (bytes < bytes_max)
     }
 
     fn rewind(&mut self) {

@@ -2,7 +2,8 @@
 
 use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
-use super::message::{Image, VoterSet, decode_voters, encode_voters};
+use super::image::Image;
+use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId};

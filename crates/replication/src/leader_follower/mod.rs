@@ -37,6 +37,7 @@ pub mod epochs;
 pub mod execute;
 pub mod follower;
 pub mod history;
+pub mod image;
 pub mod leader;
 pub mod lease;
 pub mod log_record;

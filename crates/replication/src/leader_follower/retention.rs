@@ -1,8 +1,12 @@
-//! How far back the log reaches, for whom that is enough, and who is next to be cut off.
+//! How much is on its way to a follower, how far back the log reaches, for whom that is enough, and
+//! who is next to be cut off.
 
 use super::leader::Progress;
 use super::{Group, Role};
 use crate::NodeId;
+
+/// Messages on their way to one follower before the leader waits for its word.
+const APPENDS_IN_FLIGHT_MAX: usize = 16;
 
 /// How much of the log is kept in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,6 +59,12 @@ impl Group {
 }
 
 impl Progress {
+    /// Whether more may be on its way. What is larger than the window goes alone.
+    pub(super) fn has_window(&self, bytes_max: usize) -> bool {
+        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && (bytes < bytes_max)
+    }
+
     /// Up to where the follower is known to have the log.
     fn known(&self) -> u64 {
         self.received.max(self.durable)

@@ -15,8 +15,9 @@
 //! Left out: the pieces that have arrived do not survive the follower's process.
 
 use super::epochs::Epochs;
+use super::image::{Begin, Image, SnapshotPiece};
 use super::log_record;
-use super::message::{Begin, Body, Image, SnapshotPiece};
+use super::message::Body;
 use super::replication_log::ReplicationLog;
 use super::{Group, Role};
 use crate::keyspace::Durability;
@@ -192,9 +193,9 @@ impl Group {
     /// Whether this log, or the state under it, has a committed entry of the leader's: then the
     /// logs agree up to it, what follows may agree, too, and nothing of either is replaced.
     fn has_floor(&self, floor: EntryId) -> bool {
-        let has = floor.index <= self.commit.max(self.follower.matched())
-            || self.log.id_at(floor.index) == Some(floor);
-        has && !self.follower.diverged
+        !self.follower.diverged
+            && (floor.index <= self.commit.max(self.follower.matched())
+                || self.log.id_at(floor.index) == Some(floor))
     }
 
     /// The log has got beyond a snapshot that was arriving.
@@ -262,11 +263,11 @@ impl Group {
     /// All pieces are there: they replace the state and the log, in the node's log at once.
     fn install_snapshot(&mut self, turn: &mut Turn<'_>, epochs: &Epochs) {
         let Some(installing) = self.installing.take() else { return };
+        let (floor, begin) = (installing.floor, installing.begin);
         if core::mem::take(&mut self.follower.diverged) {
             self.follower.agreed = true;
             self.part_from_history(epochs);
         }
-        let (floor, begin) = (installing.floor, installing.begin);
         self.put_aside(epochs, floor.index);
         self.bound_cut_entries(turn);
         let body = log_record::Body::SnapshotBegin {

@@ -5,7 +5,7 @@
 //! only what is committed, so they never undo.
 
 use super::entry::{Entry, Once, Payload};
-use super::message::Image;
+use super::image::Image;
 use super::once::table::{Committed, Name as SessionName, OnceTable, Session};
 use crate::conflict::last_write_wins;
 use crate::data::Name;

@@ -1,0 +1,128 @@
+//! The committed records of some slots as bytes, and a snapshot's pieces, which carry them.
+
+use super::degrade_ledger::Ledger;
+use super::epochs::Epochs;
+use super::message::{VoterSet, decode_voters, encode_voters};
+use crate::version::{EntryId, VersionVector};
+use crate::wire::{Malformed, Read, Reader, Writer};
+use alloc::borrow::Cow;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A piece of a snapshot: the records of a range of slots.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SnapshotPiece<'a> {
+    /// Entries after this one follow the snapshot; some slots may contain some of them already.
+    /// It names the snapshot: pieces with other floors never go with these.
+    pub floor: EntryId,
+    /// The records.
+    pub image: Image<'a>,
+    /// Whether this is the last piece.
+    pub done: bool,
+    /// In the first piece.
+    pub begin: Option<Begin>,
+    /// In the last piece: who wrote what, up to the floor.
+    pub epochs: Epochs,
+}
+
+/// What is true at a snapshot's floor and not in its images.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Begin {
+    /// The group's voters.
+    pub voters: VoterSet,
+    /// What the state covers of other groups' entries.
+    pub covered: VersionVector,
+    /// The degrade ledger.
+    pub degraded: Ledger,
+    /// The leader's history: pieces of different ones never mix.
+    pub history: u64,
+}
+
+/// The committed records of a contiguous range of slots, and up to where they are applied.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Image<'a> {
+    /// The first slot.
+    pub first_slot: u16,
+    /// The last slot.
+    pub last_slot: u16,
+    /// Entries up to this index are in it; replay gives it only later ones.
+    pub applied: u64,
+    /// Key, record, key, record, ...
+    pub records: Cow<'a, [u8]>,
+    /// The sessions of these slots whose commands must not be carried out twice.
+    pub once: Cow<'a, [u8]>,
+    /// The latest start of a session that was forgotten.
+    pub horizon_ms: u64,
+}
+
+impl<'a> SnapshotPiece<'a> {
+    pub(super) fn encode(&self, w: &mut Writer<'_>) {
+        w.entry_id(self.floor);
+        self.image.encode(w);
+        w.bool(self.done);
+        w.bool(self.begin.is_some());
+        if let Some(begin) = &self.begin {
+            encode_voters(w, &begin.voters);
+            w.vector(&begin.covered);
+            begin.degraded.encode(w);
+            w.u64(begin.history);
+        }
+        self.epochs.encode(w);
+    }
+
+    pub(super) fn decode(r: &mut Reader<'a>) -> Read<SnapshotPiece<'a>> {
+        let (floor, image, done) = (r.entry_id()?, Image::decode(r)?, r.bool()?);
+        let begin = match r.bool()? {
+            true => Some(Begin {
+                voters: decode_voters(r)?,
+                covered: r.vector()?,
+                degraded: Ledger::decode(r)?,
+                history: r.u64()?,
+            }),
+            false => None,
+        };
+        Ok(SnapshotPiece { floor, image, done, begin, epochs: Epochs::decode(r)? })
+    }
+}
+
+impl<'a> Image<'a> {
+    /// Writes the image, and a checksum behind it: a snapshot goes through several hands.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        let start = w.0.len();
+        w.u16(self.first_slot);
+        w.u16(self.last_slot);
+        w.u64(self.applied);
+        w.bytes(&self.records);
+        w.bytes(&self.once);
+        w.u64(self.horizon_ms);
+        let checksum = xxh3_64(w.0.get(start..).unwrap_or_default());
+        w.u64(checksum);
+    }
+
+    /// Reads an image, and refuses it if its checksum is wrong.
+    pub fn decode(r: &mut Reader<'a>) -> Read<Image<'a>> {
+        let bytes = r.0;
+        let image = Image {
+            first_slot: r.u16()?,
+            last_slot: r.u16()?,
+            applied: r.u64()?,
+            records: Cow::Borrowed(r.bytes()?),
+            once: Cow::Borrowed(r.bytes()?),
+            horizon_ms: r.u64()?,
+        };
+        let checksum = xxh3_64(bytes.get(..bytes.len() - r.0.len()).unwrap_or_default());
+        if r.u64()? == checksum { Ok(image) } else { Err(Malformed) }
+    }
+
+    /// The same image, borrowing from this one.
+    pub fn borrowed(&self) -> Image<'_> {
+        let (records, once) = (Cow::Borrowed(&*self.records), Cow::Borrowed(&*self.once));
+        Image { records, once, ..*self }
+    }
+
+    /// The same image, borrowing nothing.
+    pub fn into_owned(self) -> Image<'static> {
+        let records = Cow::Owned(self.records.into_owned());
+        let once = Cow::Owned(self.once.into_owned());
+        Image { records, once, ..self }
+    }
+}
