@@ -270,6 +270,19 @@ impl<'a> Image<'a> {
     }
 }
 
+impl SnapshotPiece<'_> {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.u64(self.snapshot);
+        w.entry_id(self.floor);
+        self.image.encode(w);
+        w.bool(self.done);
+        encode_voters(w, &self.voters);
+        w.vector(&self.covered);
+        self.epochs.encode(w);
+        self.degraded.encode(w);
+    }
+}
+
 impl Body<'_> {
     /// Writes what members say to each other after a possible loss.
     fn encode_loss(&self, w: &mut Writer<'_>) {
@@ -402,10 +415,8 @@ impl<'a> Message<'a> {
             }
             Body::Matched(matched) => {
                 w.u8(8);
-                w.u64(matched.received);
-                w.u64(matched.durable);
-                w.u64(matched.applied);
-                w.u64(matched.synced);
+                let Matched { received, durable, applied, synced } = *matched;
+                [received, durable, applied, synced].map(|index| w.u64(index));
             }
             Body::Mismatch { previous, hint } => {
                 w.u8(9);
@@ -414,14 +425,7 @@ impl<'a> Message<'a> {
             }
             Body::Snapshot(piece) => {
                 w.u8(10);
-                w.u64(piece.snapshot);
-                w.entry_id(piece.floor);
-                piece.image.encode(w);
-                w.bool(piece.done);
-                encode_voters(w, &piece.voters);
-                w.vector(&piece.covered);
-                piece.epochs.encode(w);
-                piece.degraded.encode(w);
+                piece.encode(w);
             }
             Body::SnapshotWanted { snapshot, next_slot } => {
                 w.u8(11);
@@ -430,13 +434,7 @@ impl<'a> Message<'a> {
             }
             Body::EpochOver => w.u8(12),
             Body::TakeOver => w.u8(13),
-            Body::AskLast { .. }
-            | Body::Last { .. }
-            | Body::AskAgrees { .. }
-            | Body::Agrees { .. }
-            | Body::AskNewest { .. }
-            | Body::Newest { .. }
-            | Body::Recover { .. } => self.body.encode_loss(w),
+            body => body.encode_loss(w),
         }
     }
 
