@@ -173,6 +173,19 @@ pub struct Matched {
     pub synced: u64,
 }
 
+impl Matched {
+    fn encode(&self, w: &mut Writer<'_>) {
+        for index in [self.received, self.durable, self.applied, self.synced] {
+            w.u64(index);
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Read<Matched> {
+        let (received, durable) = (r.u64()?, r.u64()?);
+        Ok(Matched { received, durable, applied: r.u64()?, synced: r.u64()? })
+    }
+}
+
 /// What a leader waits for besides durable copies: a follower speaks up when that has moved, too.
 /// Where nobody waits for more, nothing is said more often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -415,8 +428,7 @@ impl<'a> Message<'a> {
             }
             Body::Matched(matched) => {
                 w.u8(8);
-                let Matched { received, durable, applied, synced } = *matched;
-                [received, durable, applied, synced].map(|index| w.u64(index));
+                matched.encode(w);
             }
             Body::Mismatch { previous, hint } => {
                 w.u8(9);
@@ -459,12 +471,7 @@ impl<'a> Message<'a> {
                 entries: Cow::Borrowed(r.bytes()?),
                 history: r.u64()?,
             },
-            8 => Body::Matched(Matched {
-                received: r.u64()?,
-                durable: r.u64()?,
-                applied: r.u64()?,
-                synced: r.u64()?,
-            }),
+            8 => Body::Matched(Matched::decode(r)?),
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
             10 => Body::Snapshot(SnapshotPiece {
                 snapshot: r.u64()?,

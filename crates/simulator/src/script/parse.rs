@@ -85,13 +85,7 @@ fn step(line: &str) -> Result<Step, String> {
         if single { Ok(rest.to_string()) } else { Err(format!("{word} takes one name")) }
     };
     Ok(match word {
-        "cluster" => Step::Cluster(
-            pairs(rest)?
-                .into_iter()
-                .map(|(name, count)| count.parse().map(|count| (name, count)))
-                .collect::<Result<_, _>>()
-                .map_err(|_| format!("{rest} is not like eu=3 us=3"))?,
-        ),
+        "cluster" => Step::Cluster(counts(rest)?),
         "keyspace" => {
             let (model, options) = rest.split_once(' ').unwrap_or((rest, ""));
             Step::Keyspace(model.to_string(), pairs(options)?)
@@ -129,11 +123,7 @@ fn step(line: &str) -> Result<Step, String> {
             Step::Cut(from.trim().to_string(), to.trim().to_string())
         }
         "heal" => Step::Heal,
-        "drift" => {
-            let (node, by) = rest.split_once(' ').ok_or("drift NODE -1000ppm")?;
-            let by = by.trim().strip_suffix("ppm").and_then(|number| number.parse().ok());
-            Step::Drift(node.to_string(), by.ok_or("drift NODE -1000ppm")?)
-        }
+        "drift" => drift(rest).ok_or("drift NODE -1000ppm")?,
         "clock" => {
             let (node, by) = rest.split_once(' ').ok_or("clock NODE +500ms")?;
             let by = by.trim();
@@ -149,6 +139,11 @@ fn step(line: &str) -> Result<Step, String> {
         "expect" => Step::Expect(expected(rest)),
         _ => return Err(format!("there is no step called {word}")),
     })
+}
+
+fn drift(rest: &str) -> Option<Step> {
+    let (node, by) = rest.split_once(' ')?;
+    Some(Step::Drift(node.to_string(), by.trim().strip_suffix("ppm")?.parse().ok()?))
 }
 
 fn expected(text: &str) -> Expected {
@@ -186,6 +181,15 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
             Ok((name.to_string(), value.to_string()))
         })
         .collect()
+}
+
+/// Datacenters, and how many nodes each has.
+fn counts(text: &str) -> Result<Vec<(String, usize)>, String> {
+    let counts = pairs(text)?.into_iter();
+    counts
+        .map(|(name, count)| count.parse().map(|count| (name, count)))
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("{text} is not like eu=3 us=3"))
 }
 
 fn duration_us(text: &str) -> Result<u64, String> {

@@ -87,8 +87,9 @@ fn options(model: &Model) -> String {
     let group = &options.group;
     let Quorum { replicas, acks, election, commit } = Quorum::of(group);
     format!(
-        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\"reads\":\"{}\"}},\"quorum\":\
-         {{\"replicas\":{replicas},\"acks\":{acks},\"election\":{election},\"commit\":{commit}}}",
+        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\
+         \"reads\":\"{}\"}},\"quorum\":{{\"replicas\":{replicas},\"acks\":{acks},\
+         \"election\":{election},\"commit\":{commit}}}",
         group.acks, group.ack_level, group.failover, group.reads,
     )
 }
