@@ -110,10 +110,9 @@ impl Group {
         turn: &mut Turn<'_>,
         from: NodeId,
         previous: EntryId,
-        commit: u64,
+        (commit, history): (u64, u64),
         wants: Wants,
         entries: &[u8],
-        history: u64,
     ) {
         if self.leads() {
             return;

@@ -4,25 +4,14 @@
 use super::*;
 use crate::disk::Log;
 use replication::DatacenterId;
-use replication::keyspace::{
-    Acks, Durability, Failover, GroupOptions, Keyspace, LeaderFollower, Member, MissingAcks, Model,
-    Reads,
-};
+use replication::keyspace::{Durability, GroupOptions, Keyspace, LeaderFollower, Member, Model};
 use std::time::{Duration, Instant};
 
 /// The first record of a log says whose it is; here only its kind matters.
 const IDENTITY: &[u8] = &[0, 1, 2, 3];
 
 fn cluster(nodes: u8) -> Cluster {
-    let group = GroupOptions {
-        replicas: nodes,
-        acks: Acks::Majority,
-        failover: Failover::Safe,
-        missing_acks: MissingAcks::Error,
-        ack_timeout_ms: 1000,
-        reads: Reads::Leader,
-        durability: Durability::Fsync,
-    };
+    let group = GroupOptions::defaults(nodes);
     let home = DatacenterId(0);
     let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
     let member = |number| Member { name: format!("n{number}"), datacenter: home };
