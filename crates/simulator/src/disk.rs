@@ -14,8 +14,8 @@ const SEGMENT_BYTES: usize = 4096;
 
 /// How often a batch that does not ask for a sync is left to the next one's.
 const LAZY_PERCENT: u64 = 80;
-/// For how long it does at most.
-const REST_US_MAX: u64 = 1_000_000;
+/// For how long it does at most: sooner than it must is allowed.
+const REST_US_MAX: u64 = 50_000;
 
 /// How long a disk takes, in microseconds from and to.
 #[derive(Clone, Debug)]
