@@ -14,6 +14,8 @@ const SEGMENT_BYTES: usize = 4096;
 
 /// How often a batch that does not ask for a sync is left to the next one's.
 const LAZY_PERCENT: u64 = 80;
+/// For how long it does at most: sooner than it must is allowed.
+const REST_US_MAX: u64 = 50_000;
 
 /// How long a disk takes, in microseconds from and to.
 #[derive(Clone, Debug)]
@@ -91,8 +93,15 @@ pub struct Segment {
 /// What the disk is doing: one batch at a time.
 #[derive(Clone, Copy, Debug)]
 enum Job {
-    Writing { last: Position, bytes: usize },
-    Syncing { last: Position },
+    Writing {
+        last: Position,
+        bytes: usize,
+    },
+    Syncing {
+        last: Position,
+    },
+    /// What is written is synced later, with what comes meanwhile.
+    Resting,
 }
 
 impl Disk {
@@ -165,7 +174,8 @@ impl Disk {
     /// Begins to write what has gathered, unless a batch is on its way already; returns how long
     /// it takes.
     pub fn flush(&mut self, random: &mut Random) -> Option<u64> {
-        if self.job.is_some() || !self.writer.pending() {
+        let is_busy = !matches!(self.job, None | Some(Job::Resting));
+        if is_busy || !self.writer.pending() {
             return None;
         }
         // Whatever a later segment holds, the earlier ones are whole.
@@ -204,12 +214,17 @@ impl Disk {
                 self.written = last;
                 let lazy = !self.sync_asked && random.chance(LAZY_PERCENT);
                 if lazy {
-                    self.flush(random)
+                    self.job = Some(Job::Resting);
+                    self.flush(random).or_else(|| Some(random.range(1, REST_US_MAX)))
                 } else {
                     self.sync_asked = self.writer.pending() && self.sync_asked;
                     self.job = Some(Job::Syncing { last });
                     Some(self.duration(self.pace.sync_us, random))
                 }
+            }
+            Some(Job::Resting) => {
+                self.job = Some(Job::Syncing { last: self.written });
+                Some(self.duration(self.pace.sync_us, random))
             }
             Some(Job::Syncing { last }) => {
                 self.synced = last;

@@ -388,7 +388,7 @@ static TABLE: [CommandInfo; 65] = [
     ),
     data("tf.recover", 2, NOSCRIPT, cluster::recover).about(
         Group::Server,
-        "Where too few known disks are left to elect a leader: this node goes on, with what it has.",
+        "Where too few known disks are left to elect a leader: this node goes on with what it has.",
     ),
     server("tf.rehearse", 2, STALE).about(
         Group::Server,

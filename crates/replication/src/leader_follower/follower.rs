@@ -110,9 +110,9 @@ impl Group {
         turn: &mut Turn<'_>,
         from: NodeId,
         previous: EntryId,
-        (commit, wants): (u64, Wants),
+        (commit, history): (u64, u64),
+        wants: Wants,
         entries: &[u8],
-        history: u64,
     ) {
         if self.leads() {
             return;

@@ -383,13 +383,7 @@ impl<'a> Message<'a> {
             Body::EpochOver => w.u8(12),
             Body::TakeOver => w.u8(13),
             Body::SnapshotOffer { floor } => named(w, 21, *floor),
-            Body::AskLast { .. }
-            | Body::Last { .. }
-            | Body::AskAgrees { .. }
-            | Body::Agrees { .. }
-            | Body::AskNewest { .. }
-            | Body::Newest { .. }
-            | Body::Recover { .. } => self.body.encode_loss(w),
+            body => body.encode_loss(w),
         }
     }
 

@@ -256,7 +256,7 @@ impl Group {
                 self.on_vote_answer(turn, from, incarnation, granted, suspect);
             }
             Body::Append { previous, commit, wants, entries, history } => {
-                self.on_append(turn, from, previous, (commit, wants), &entries, history);
+                self.on_append(turn, from, previous, (commit, history), wants, &entries);
             }
             Body::Matched(matched) => self.on_matched(turn, from, incarnation, matched),
             Body::Mismatch { previous, hint } => {

@@ -1,6 +1,6 @@
 //! Leaderships that began under a possible loss: only with a cause, and what was acknowledged after
-//! the last of them survives. Where there was none, nothing acknowledged may be lost at all, however
-//! many machines have lost their power: that is the other checkers' part.
+//! the last of them survives. Where there was none, nothing acknowledged may be lost at all,
+//! however many machines have lost their power: that is the other checkers' part.
 
 use super::Verdict;
 use crate::history::{Action, History};

@@ -24,8 +24,10 @@ fn cluster(nodes: u8) -> Cluster {
     }
 }
 
+type Started = (Vec<Vec<u8>>, Trust, Log, Directory);
+
 /// Opens the log as the server does; the records, and what is known of them.
-fn start(path: &Path, nodes: u8) -> Result<(Vec<Vec<u8>>, Trust, Log, Directory), DiskError> {
+fn start(path: &Path, nodes: u8) -> Result<Started, DiskError> {
     let directory = Directory::open(path)?;
     let (segments, trust) = directory.prepare(&cluster(nodes), NodeId(0))?;
     let slices = segments.slices();

@@ -7,6 +7,7 @@ use crate::operator_log;
 use crate::peers::Peers;
 use replication::keyspace::Cluster;
 use replication::keyspace::Durability;
+use replication::version::EntryId;
 use replication::{Effects, Event, GroupId, Message, NodeId, Position, Reply, RequestId};
 use std::sync::Arc;
 
@@ -78,12 +79,7 @@ impl Effects for Sink {
                 ));
             }
             Event::PossibleLoss { group, epoch, last, why } => {
-                let group = self.group(*group);
-                operator_log::line(format_args!(
-                    "ALARM: POSSIBLE LOSS: leader of {group} in epoch {epoch}, behind epoch {} \
-                     index {}, which is all that is left: {why}",
-                    last.epoch, last.index
-                ));
+                self.tell_loss(*group, *epoch, *last, why);
             }
             Event::EpochRefused { .. } => self.counts.epochs_refused += 1,
             Event::HandedOver { group, epoch, to, pause_ms } => {
@@ -157,6 +153,15 @@ impl Sink {
             }
             _ => {}
         }
+    }
+
+    fn tell_loss(&self, group: GroupId, epoch: u64, last: EntryId, why: &str) {
+        let group = self.group(group);
+        operator_log::line(format_args!(
+            "ALARM: POSSIBLE LOSS: leader of {group} in epoch {epoch}, behind epoch {} index {}, \
+             which is all that is left: {why}",
+            last.epoch, last.index
+        ));
     }
 
     /// A group in an operator's words.
