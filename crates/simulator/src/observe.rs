@@ -106,6 +106,10 @@ pub struct Observations {
     pub below: Vec<Below>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
+    /// Which machines lost their power, and when.
+    pub power_cuts: Vec<(u64, NodeId)>,
+    /// Leaderships that began under a possible loss.
+    pub losses: Vec<Leadership>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
@@ -137,6 +141,10 @@ impl Observations {
             Event::HandedOver { .. } => self.count("handed over"),
             Event::LeaseReads { .. } => self.count("lease read"),
             Event::LeaseLost { .. } => self.count("lease lost"),
+            Event::PossibleLoss { group, epoch, .. } => {
+                self.count("possible loss");
+                self.losses.push(Leadership { at_us, node, group: *group, epoch: *epoch });
+            }
             Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}

@@ -13,15 +13,16 @@ use simulator::run::run;
 /// it is tried first. Any change of the core or of the simulator moves the seeds.
 const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 1),
-    (Mutant::TruncateToCommit, ModelName::LeaderFollower, 2),
-    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 1380),
+    (Mutant::TruncateToCommit, ModelName::LeaderFollower, 19),
+    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 246),
     (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 1),
-    (Mutant::OutcomeByIndex, ModelName::LeaderFollower, 5),
-    (Mutant::DegradeBelowCommit, ModelName::LeaderFollower, 11),
-    (Mutant::DegradeUnrecorded, ModelName::LeaderFollower, 8),
-    (Mutant::ReceivedIsApplied, ModelName::LeaderFollower, 3),
-    (Mutant::WallClockWins, ModelName::MultiLeader, 63),
-    (Mutant::ApplyTwice, ModelName::MultiLeader, 3),
+    (Mutant::OutcomeByIndex, ModelName::LeaderFollower, 21),
+    (Mutant::DegradeBelowCommit, ModelName::LeaderFollower, 13),
+    (Mutant::DegradeUnrecorded, ModelName::LeaderFollower, 11),
+    (Mutant::ReceivedIsApplied, ModelName::LeaderFollower, 9),
+    (Mutant::SuspectVotes, ModelName::LeaderFollower, 24),
+    (Mutant::WallClockWins, ModelName::MultiLeader, 26),
+    (Mutant::ApplyTwice, ModelName::MultiLeader, 7),
     (Mutant::ReadOneShort, ModelName::Leaderless, 11),
 ];
 

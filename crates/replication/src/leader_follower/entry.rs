@@ -2,6 +2,7 @@
 //! logged as the same bytes.
 
 use super::degrade_ledger::Note;
+use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
@@ -47,6 +48,9 @@ pub enum Payload<'a> {
     Voter(NodeId, Incarnation),
     /// Everything that the vector covers has been taken in by other entries.
     Covers(VersionVector),
+    /// Changes nothing: the first entry of an epoch whose leader may lack committed entries, with
+    /// the node that leads it, and whom it takes for the voters.
+    OpeningAfterLoss(NodeId, VoterSet),
     /// A line of the degrade ledger.
     Degrade(Note),
 }
@@ -103,6 +107,11 @@ impl<'a> Entry<'a> {
                 w.u8(5);
                 note.encode(&mut w);
             }
+            Payload::OpeningAfterLoss(leader, voters) => {
+                w.u8(6);
+                w.u16(leader.0);
+                encode_voters(&mut w, voters);
+            }
         }
         bytes
     }
@@ -136,6 +145,7 @@ impl<'a> Entry<'a> {
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
             5 => Payload::Degrade(Note::decode(&mut r)?),
+            6 => Payload::OpeningAfterLoss(r.node()?, decode_voters(&mut r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

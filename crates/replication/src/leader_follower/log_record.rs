@@ -63,6 +63,8 @@ pub enum Body<'a> {
         epochs: Epochs,
         /// The degrade ledger at the floor.
         degraded: Ledger,
+        /// See [`Body::Suspect`].
+        suspect: bool,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -83,6 +85,10 @@ pub enum Body<'a> {
     },
     /// The snapshot is complete.
     SnapshotEnd,
+    /// From here on, this node may or may not have lost entries that it acknowledged.
+    Suspect(bool),
+    /// Nothing of the group that was written before can be used: it begins anew, with nothing.
+    Forget,
 }
 
 impl<'a> LogRecord<'a> {
@@ -120,6 +126,7 @@ impl<'a> LogRecord<'a> {
                 covered,
                 epochs,
                 degraded,
+                suspect,
             } => {
                 w.u8(4);
                 w.u64(*epoch);
@@ -130,6 +137,7 @@ impl<'a> LogRecord<'a> {
                 w.vector(covered);
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
+                w.bool(*suspect);
             }
             Body::Image(image) => {
                 w.u8(5);
@@ -148,6 +156,11 @@ impl<'a> LogRecord<'a> {
                 degraded.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
+            Body::Suspect(suspect) => {
+                w.u8(9);
+                w.bool(*suspect);
+            }
+            Body::Forget => w.u8(10),
         }
     }
 
@@ -168,6 +181,7 @@ impl<'a> LogRecord<'a> {
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
+                suspect: r.bool()?,
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -179,6 +193,8 @@ impl<'a> LogRecord<'a> {
                 degraded: Ledger::decode(r)?,
             },
             8 => Body::SnapshotEnd,
+            9 => Body::Suspect(r.bool()?),
+            10 => Body::Forget,
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -17,6 +17,7 @@ mod multi_leader;
 pub mod open;
 pub mod part;
 mod questions;
+mod recover;
 pub mod requests;
 pub mod setup;
 pub mod slots;

@@ -10,6 +10,7 @@ pub mod fading;
 pub mod leadership;
 pub mod lost_writes;
 pub mod outcomes;
+pub mod possible_loss;
 pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;

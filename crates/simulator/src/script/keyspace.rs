@@ -4,8 +4,8 @@ use crate::leases::DRIFT_APART_PPM;
 use crate::options::group;
 use replication::DatacenterId;
 use replication::keyspace::{
-    AckLevel, Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks,
-    Model, MultiLeader, Reads,
+    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks, Model,
+    MultiLeader, Reads,
 };
 use replication::node::Timing;
 
@@ -41,7 +41,6 @@ pub fn model_of(
     let mut failover = Failover::Safe;
     let mut reads = Reads::Leader;
     let mut missing_acks = MissingAcks::Error;
-    let mut ack_level = AckLevel::Durable;
     let mut weaker_acks = false;
     let mut durability = Durability::Fsync;
     let mut leases = true;
@@ -58,9 +57,6 @@ pub fn model_of(
             ("when-acks-are-missing", "error") => missing_acks = MissingAcks::Error,
             ("when-acks-are-missing", "block") => missing_acks = MissingAcks::Block,
             ("when-acks-are-missing", "degrade") => missing_acks = MissingAcks::Degrade,
-            ("ack-level", "received") => ack_level = AckLevel::Received,
-            ("ack-level", "durable") => ack_level = AckLevel::Durable,
-            ("ack-level", "applied") => ack_level = AckLevel::Applied,
             ("weaker-acks", _) => weaker_acks = value.parse().map_err(|_| wrong())?,
             ("durability", "fsync") => durability = Durability::Fsync,
             ("durability", "interval-1s") => durability = Durability::Interval,
@@ -74,7 +70,6 @@ pub fn model_of(
     let mut group = group(nodes as u8, acks, failover);
     group.reads = reads;
     group.missing_acks = missing_acks;
-    group.ack_level = ack_level;
     group.weaker_acks = weaker_acks;
     group.durability = durability;
     group.leases = leases;

@@ -87,8 +87,9 @@ fn options(model: &Model) -> String {
     let group = &options.group;
     let Quorum { replicas, acks, election, commit } = Quorum::of(group);
     format!(
-        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\"reads\":\"{}\"}},\"quorum\":\
-         {{\"replicas\":{replicas},\"acks\":{acks},\"election\":{election},\"commit\":{commit}}}",
+        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\
+         \"reads\":\"{}\"}},\"quorum\":{{\"replicas\":{replicas},\"acks\":{acks},\
+         \"election\":{election},\"commit\":{commit}}}",
         group.acks, group.ack_level, group.failover, group.reads,
     )
 }
@@ -130,7 +131,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
-             \"degraded\":{degraded},\"since\":{},\"why\":{}",
+             \"degraded\":{degraded},\"since\":{},\"why\":{},\"suspect\":{},\
+             \"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
@@ -138,6 +140,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.cut_entries,
             here.since_ms,
             quoted(&here.why),
+            here.suspect,
+            here.possible_loss,
         );
     }
     text
