@@ -14,7 +14,7 @@ use simulator::run::run;
 const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 1),
     (Mutant::TruncateToCommit, ModelName::LeaderFollower, 19),
-    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 246),
+    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 99),
     (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 1),
     (Mutant::OutcomeByIndex, ModelName::LeaderFollower, 21),
     (Mutant::DegradeBelowCommit, ModelName::LeaderFollower, 13),
