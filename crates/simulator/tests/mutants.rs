@@ -1,4 +1,4 @@
-//! Proof that the checkers see: each planted bug is caught within 1,000 seeds, by a seed that
+//! Proof that the checkers see: each planted bug is caught within 2,000 seeds, by a seed that
 //! passes without it. What plain seeds do not reach is provoked by hand (`provoked/`). Run with
 //! `cargo test -p simulator --features mutants --test mutants`; with `-- --nocapture` it prints
 //! the seeds that caught, to be recorded below after a change that has moved them.
@@ -14,7 +14,7 @@ use simulator::run::run;
 const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::AckBeforeDurable, ModelName::LeaderFollower, 1),
     (Mutant::TruncateToCommit, ModelName::LeaderFollower, 19),
-    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 246),
+    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 99),
     (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 1),
     (Mutant::OutcomeByIndex, ModelName::LeaderFollower, 21),
     (Mutant::DegradeBelowCommit, ModelName::LeaderFollower, 13),
@@ -29,10 +29,10 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
 ];
 
 /// Within so many seeds a bug must be caught.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 
 #[test]
-fn every_planted_bug_is_caught_within_a_thousand_seeds() {
+fn every_planted_bug_is_caught_within_two_thousand_seeds() {
     for (mutant, model, recorded) in PLANTED {
         let seeds = std::iter::once(*recorded).chain(1..=SEEDS);
         let caught =
