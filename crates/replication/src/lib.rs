@@ -233,6 +233,13 @@ pub enum Event {
         /// How many entries were cut; they are kept aside.
         cut: u64,
     },
+    /// Writes that were cut from this node's log are in no other, and are reported.
+    LostWrites {
+        /// The group.
+        group: GroupId,
+        /// How many more than before.
+        counts: leader_follower::lost_writes::Counts,
+    },
     /// A snapshot from the leader has replaced this follower's state.
     SnapshotInstalled {
         /// The group.

@@ -24,6 +24,8 @@ pub enum Mutant {
     WipedNodeCounts,
     /// The leader's own copy counts before it is durable.
     OwnCopyCountsEarly,
+    /// Entries that are cut are not put aside.
+    ReportForgotten,
 }
 
 /// Whether planted bugs are compiled in.

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod judge;
+pub mod lost_report;
 pub mod network;
 pub mod observe;
 pub mod options;

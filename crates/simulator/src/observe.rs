@@ -2,6 +2,7 @@
 //! value went into a log.
 
 use replication::leader_follower::entry::Entry;
+use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
 use replication::wire::Reader;
@@ -90,6 +91,13 @@ pub struct Observations {
     pub counts: BTreeMap<&'static str, u64>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
+    /// All entries that a leader has appended for a client: its connection, and the command's
+    /// number there.
+    pub asked: BTreeMap<(GroupId, EntryId), (u64, u64)>,
+    /// When processes ended.
+    pub crashes: Vec<(NodeId, u64)>,
+    /// When disks were emptied.
+    pub wipes: Vec<(NodeId, u64)>,
     /// All events but commits, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
@@ -113,6 +121,7 @@ impl Observations {
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
+            Event::LostWrites { .. } => self.count("lost write reported"),
             Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
             Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");
@@ -135,6 +144,7 @@ impl Observations {
     /// Looks for written values in a record of a node's log, whatever model it belongs to: they
     /// lie in it as [`Record`]s, in the encoding of `wire.rs`.
     pub fn logged(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) {
+        self.note_asked(bytes);
         let mut from = 0;
         while let Some(found) = find(bytes.get(from..).unwrap_or(&[])) {
             let place = from + found;
@@ -142,6 +152,17 @@ impl Observations {
             let Some(start) = place.checked_sub(RECORD_HEAD_BYTES) else { continue };
             let Ok(record) = Reader(bytes.get(start..).unwrap_or(&[])).record() else { continue };
             from = place + self.record(at_us, node, &record).max(1);
+        }
+    }
+
+    /// Takes note of a client's entry.
+    fn note_asked(&mut self, bytes: &[u8]) {
+        let Some((&RECORD_KIND, record)) = bytes.split_first() else { return };
+        if let Ok(LogRecord { group, body: Body::Entry(body) }) =
+            LogRecord::decode(&mut Reader(record))
+            && let Ok(Entry { id, asker: Some(asker), .. }) = Entry::decode(&body)
+        {
+            self.asked.insert((group, id), (asker.client.0, asker.sequence));
         }
     }
 

@@ -5,10 +5,12 @@
 //! replicas must become equal, clients read every key on every node, and the checkers judge.
 
 use crate::cluster::{Cluster, GARBLED, Outside, Timer};
+use crate::checkers::lost_write_report;
 use crate::convergence;
 use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::judge;
+use crate::lost_report;
 use crate::observe::Observations;
 use crate::options::{ModelName, Options};
 use crate::trace::Trace;
@@ -133,7 +135,34 @@ impl<'a> Play<'a> {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
         }
+        if self.options.model == ModelName::LeaderFollower {
+            self.check_lost_writes()?;
+        }
         judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
+    }
+
+    /// What is reported as lost, on every node's word, against the truth.
+    fn check_lost_writes(&mut self) -> Result<(), String> {
+        for node in self.cluster.nodes() {
+            let limit_us = self.cluster.now_us + LIVENESS_US;
+            let reports = loop {
+                let connection = self.cluster.connect(node);
+                let words = ["TF.LOST", "LIST"].map(String::from).to_vec();
+                let sequence = self.cluster.request(connection, words);
+                let reply = self.reply_of(connection, sequence)?;
+                let reports = reply.as_ref().map(lost_report::reports).transpose()?.flatten();
+                match reports {
+                    Some(reports) => break reports,
+                    None if self.cluster.now_us >= limit_us => {
+                        return Err(format!("liveness: TF.LOST LIST on {node}: {reply:?}"));
+                    }
+                    None => self.pass(self.cluster.now_us + LOOK_US)?,
+                }
+            };
+            let truth = lost_report::truth(self.cluster);
+            lost_write_report::check(&self.workload.history, &truth, &reports)?;
+        }
+        Ok(())
     }
 
     /// Lets time pass, and takes care of whatever concerns clients and faults.

@@ -1,7 +1,7 @@
 //! All commands, in one table: what a client may ask, how many arguments it takes, where its keys
 //! are, who answers it, and what a keyspace must be able to give for an honest answer.
 
-use super::parse::{Parser, cluster, key, several, string, with};
+use super::parse::{Parser, cluster, key, lost, several, string, with};
 use super::verb::Needs;
 
 /// Who answers a command.
@@ -237,7 +237,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 56] = [
+static TABLE: [CommandInfo; 57] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -367,6 +367,10 @@ static TABLE: [CommandInfo; 56] = [
         .needs(Needs::Register)
         .about(Group::String, "Writes over a part of a string."),
     data("strlen", 2, RF, string::strlen).one_key().about(Group::String, "How long a string is."),
+    data("tf.lost", -2, W, lost::lost).about(
+        Group::Server,
+        "Writes that a failover has cost: `LIST [prefix]`, `SHOW id`, `REPLAY id`, `FORGET id`.",
+    ),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
     data("tf.with", -3, TFWITH, with::with)
         .about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),

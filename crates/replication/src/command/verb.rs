@@ -50,6 +50,8 @@ pub enum Action<'a> {
     RandomKey,
     /// Removes all keys.
     Flush,
+    /// Something with the lost-write report.
+    Lost(Lost<'a>),
     /// Waits until so many followers have the connection's last write.
     Wait {
         /// How many, the leader excluded.
@@ -57,6 +59,22 @@ pub enum Action<'a> {
         /// How long, in milliseconds; 0 waits for ever.
         timeout_ms: u64,
     },
+}
+
+/// What `TF.LOST` does. An id is as LIST prints it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lost<'a> {
+    /// All lost writes that have a key under a prefix.
+    List {
+        /// The prefix; empty for all.
+        prefix: &'a [u8],
+    },
+    /// One of them, whole.
+    Show(&'a [u8]),
+    /// Does it again.
+    Replay(&'a [u8]),
+    /// Nobody needs to know of it any more.
+    Forget(&'a [u8]),
 }
 
 /// What MGET, DEL, UNLINK and EXISTS do with each key.

@@ -33,11 +33,20 @@ pub struct Origin {
     pub dependencies: VersionVector,
 }
 
+/// Who leads an epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opener {
+    /// The node.
+    pub node: NodeId,
+    /// Its disk: another one does not know what this leadership has promised.
+    pub incarnation: Incarnation,
+}
+
 /// What an entry does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Payload<'a> {
-    /// Changes nothing: the first entry of every epoch, with the node that leads it.
-    Opening(NodeId),
+    /// Changes nothing: the first entry of every epoch, with who leads it.
+    Opening(Opener),
     /// Sets or removes keys, all at once.
     Changes(Vec<Change<'a>>),
     /// Removes all keys.
@@ -71,9 +80,10 @@ impl<'a> Entry<'a> {
         }
         Asker::encode(self.asker.as_ref(), &mut w);
         match &self.payload {
-            Payload::Opening(leader) => {
+            Payload::Opening(opener) => {
                 w.u8(0);
-                w.u16(leader.0);
+                w.u16(opener.node.0);
+                w.u64(opener.incarnation.0);
             }
             Payload::Changes(changes) => {
                 w.u8(1);
@@ -115,7 +125,7 @@ impl<'a> Entry<'a> {
         };
         let asker = Asker::decode(&mut r)?;
         let payload = match r.u8()? {
-            0 => Payload::Opening(r.node()?),
+            0 => Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? }),
             1 => {
                 let mut changes = Vec::new();
                 for _ in 0..r.u32()? {

@@ -54,7 +54,7 @@ impl Group {
     }
 
     /// The name that the next entry gives to what it writes.
-    fn next_name(&self, turn: &mut Turn<'_>) -> Name {
+    pub(super) fn next_name(&self, turn: &mut Turn<'_>) -> Name {
         let id = self.next_id();
         Name { stamp: self.next_stamp(turn), dot: Dot { actor: id.epoch, counter: id.index } }
     }

@@ -1,7 +1,7 @@
 //! The leader orders the writes and sends its log to the followers.
 
 use super::acks::held::Held;
-use super::entry::{Entry, Origin, Payload};
+use super::entry::{Entry, Opener, Origin, Payload};
 use super::log_record;
 use super::message::Body;
 use super::snapshot::Sending;
@@ -153,7 +153,9 @@ impl Group {
         self.leader = Some(turn.local.me);
         self.apply_tail();
         turn.event(Event::BecameLeader { group: self.id, epoch: self.epoch });
-        self.append(turn, None, Payload::Opening(turn.local.me));
+        self.note_unheard(turn.local.me);
+        let opener = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
+        self.append(turn, None, Payload::Opening(opener));
         self.tick_due_us = now_us;
     }
 
@@ -221,6 +223,7 @@ impl Group {
         let id = EntryId { epoch: self.epoch, index: self.log.last_index() + 1 };
         let entry = Entry { id, stamp, origin, asker, payload };
         let body = entry.encode();
+        self.log_acknowledged(turn);
         let record = log_record::Body::Entry(Cow::Borrowed(&body));
         let position = self.log_record(turn, record, self.options.durability);
         self.log.append(id.epoch, position, Arc::from(body));
@@ -351,6 +354,7 @@ impl Group {
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
         while progress.in_flight.pop_front_if(|index| *index <= received).is_some() {}
+        self.hear_again(from);
         self.snapshot_is_there(turn, from, incarnation, received);
         self.count_copies(turn);
     }

@@ -1,6 +1,8 @@
 //! What a leader-follower group writes into its node's log.
 
 use super::epochs::Epochs;
+use super::lost_writes::Fate;
+use super::lost_writes::acknowledged::Range;
 use super::message::{Image, VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -63,7 +65,7 @@ pub enum Body<'a> {
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
-    /// An entry that was cut, kept aside.
+    /// An entry that is about to be cut, with what is known of it: a `LostWrite`.
     CutEntry(Cow<'a, [u8]>),
     /// What follows up to [`Body::SnapshotEnd`] replaces the group's state and log, all or nothing.
     SnapshotBegin {
@@ -78,6 +80,15 @@ pub enum Body<'a> {
     },
     /// The snapshot is complete.
     SnapshotEnd,
+    /// What has become of an entry that was cut.
+    CutFate {
+        /// The entry.
+        id: EntryId,
+        /// What.
+        fate: Fate,
+    },
+    /// Writers were told OK although their entries were not committed.
+    Acknowledged(Range),
 }
 
 impl<'a> LogRecord<'a> {
@@ -132,6 +143,15 @@ impl<'a> LogRecord<'a> {
                 epochs.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
+            Body::CutFate { id, fate } => {
+                w.u8(9);
+                w.entry_id(*id);
+                fate.encode(&mut w);
+            }
+            Body::Acknowledged(range) => {
+                w.u8(10);
+                range.encode(&mut w);
+            }
         }
     }
 
@@ -161,6 +181,8 @@ impl<'a> LogRecord<'a> {
                 epochs: Epochs::decode(r)?,
             },
             8 => Body::SnapshotEnd,
+            9 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
+            10 => Body::Acknowledged(Range::decode(r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -20,11 +20,10 @@
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
 //! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
-//! the log does not reach; `epochs.rs` remembers who wrote what; `recovery.rs` reads the node's
-//! log after a restart.
+//! the log does not reach; `epochs.rs` remembers who wrote what; `lost_writes/` reports what a
+//! failover has cost; `recovery.rs` reads the node's log after a restart.
 //!
-//! Left out: leases, leadership transfer, the lost-write report (entries that were cut are kept
-//! aside, see [`Group::cut_entries`]), `degrade`, per-command ack levels. And in an `interval-1s`
+//! Left out: leases, leadership transfer, `degrade`, per-command ack levels. And in an `interval-1s`
 //! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
 //! had not: there, `acks` promises survival of processes, not of the machines' power.
 
@@ -36,6 +35,7 @@ pub mod execute;
 pub mod follower;
 pub mod leader;
 pub mod log_record;
+pub mod lost_writes;
 pub mod message;
 pub mod recovery;
 pub mod replication_log;
@@ -51,8 +51,6 @@ use crate::version::{EntryId, Stamp, VersionVector};
 use crate::{Event, GroupId, Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
@@ -99,8 +97,8 @@ pub struct Group {
     pub covered_by_log: VersionVector,
     /// Which leader wrote which part of the log.
     pub epochs: epochs::Epochs,
-    /// Entries that were cut because a newer leader's log differs, kept aside.
-    pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
+    /// Writes that were cut because a newer leader's log differs, kept aside.
+    lost_writes: lost_writes::LostWrites,
     timing: Timing,
     limits: Limits,
     voters: Voters,
@@ -145,7 +143,7 @@ impl Group {
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
             epochs: epochs::Epochs::default(),
-            cut_entries: BTreeMap::new(),
+            lost_writes: lost_writes::LostWrites::default(),
             timing: setup.timing,
             limits: setup.limits,
             voters: Voters::default(),
@@ -423,6 +421,7 @@ impl Group {
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };
         self.leader = None;
+        self.log_acknowledged(turn);
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);

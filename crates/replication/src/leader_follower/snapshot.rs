@@ -177,10 +177,7 @@ impl Group {
     /// All pieces are there: they replace the state and the log, in the node's log at once.
     fn install_snapshot(&mut self, turn: &mut Turn<'_>, last: &SnapshotPiece<'_>) {
         let Some(installing) = self.installing.take() else { return };
-        while let Some((id, kept)) = self.log.pop_above(self.commit) {
-            self.cut_entries.insert(id, kept.body);
-        }
-        self.bound_cut_entries(turn);
+        self.put_aside(turn, self.commit);
         let begin = log_record::Body::SnapshotBegin {
             floor: last.floor,
             voters: last.voters.clone(),
@@ -205,6 +202,7 @@ impl Group {
         self.epochs = last.epochs.clone();
         self.voters.restore(&last.voters, true);
         self.match_up_to(last.floor.index);
+        self.decide_lost(turn);
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
@@ -227,10 +225,7 @@ impl Group {
             epochs: self.epochs.up_to(floor.index),
         };
         self.log_record(turn, body, Durability::Fsync);
-        for body in self.cut_entries.values() {
-            let record = log_record::Body::CutEntry(Cow::Borrowed(body));
-            self.log_record(turn, record, Durability::Fsync);
-        }
+        self.checkpoint_lost(turn);
     }
 
     /// Writes the image of the slots from `first_slot` on; returns the next slot to go on with,

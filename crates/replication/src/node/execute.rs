@@ -6,9 +6,11 @@ use super::{Roles, multi_leader};
 use crate::command::glob;
 use crate::keyspace::{Model, Reads, SLOTS};
 use crate::leader_follower::Group;
+use crate::leader_follower::lost_writes::report::LostWrite;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
+use crate::wire::Reader;
 use crate::{GroupId, Reply};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -59,6 +61,13 @@ impl Roles {
             Work::Key(command, _) => group.execute(turn, requester, command),
             Work::SetMany(pairs) => group.set_many(turn, requester, *pairs),
             Work::Part(Part::Flush) => group.flush(turn, requester),
+            Work::Part(Part::Replay(report)) => match LostWrite::decode(&mut Reader(report)) {
+                Ok(lost) if group.merges() => {
+                    multi_leader::replay_lost(group, turn, requester, &lost);
+                }
+                Ok(lost) => group.replay_lost(turn, requester, &lost),
+                Err(_) => turn.refuse(requester, "ERR a malformed report"),
+            },
             Work::Part(Part::Wait { id, replicas, timeout_ms }) => match group.has(*id) {
                 true => group.hold_wait(turn, requester, id.index, *replicas, *timeout_ms),
                 false => turn.answer(requester, Reply::Integer(0), None),
@@ -213,7 +222,7 @@ fn look(
         Part::Scan { slot, hash, count, pattern } => {
             scan(store, (*slot, *hash), *count, *pattern, now_ms, after)
         }
-        Part::Flush | Part::Wait { .. } => Reply::error("ERR not a look at the records"),
+        Part::Flush | Part::Wait { .. } | Part::Replay(_) => Reply::error("ERR not a look at the records"),
     }
 }
 

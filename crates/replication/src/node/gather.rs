@@ -28,6 +28,8 @@ pub enum Kind {
     Random,
     /// OK when all are.
     AllOk,
+    /// A lost write that is done again: see `lost_writes/`, under this number.
+    Replay(u64),
 }
 
 struct Gather {
@@ -80,6 +82,11 @@ impl Roles {
                 && let Some(gather) = self.gathers.open.remove(&number)
             {
                 let (requester, last_write) = (gather.requester, gather.last_write);
+                if let Kind::Replay(token) = gather.kind {
+                    let reply = gather.parts.into_iter().flatten().next().unwrap_or(Reply::Nil);
+                    self.on_replayed(turn, token, reply, last_write);
+                    continue;
+                }
                 let reply = gather.finish(turn);
                 turn.answer(requester, reply, last_write);
             }
@@ -102,7 +109,7 @@ impl Gather {
         }
         match self.kind {
             Kind::Each => Reply::Array(parts),
-            Kind::AllOk => Reply::Ok,
+            Kind::AllOk | Kind::Replay(_) => Reply::Ok,
             Kind::Sum => {
                 let number = |part: &Reply<'_>| match part {
                     Reply::Integer(number) => *number,

@@ -16,6 +16,8 @@ pub struct Led {
     pub epoch: u64,
     /// Up to where it is committed; 0 while the leader does not know.
     pub commit: u64,
+    /// The newest index of its log: a successor can tell how much it lacks.
+    pub last: u64,
 }
 
 /// What a node says about a group in the answer to a heartbeat.
@@ -95,6 +97,26 @@ pub enum Message<'a> {
         /// Who leads, as far as the receiver knows, and since which epoch.
         leader: Option<(NodeId, u64)>,
     },
+    /// What do you know of lost writes? See `lost_writes/message.rs`.
+    AskLost {
+        /// The receiver's process that the sender has in mind.
+        to: Session,
+        /// The sender's process.
+        from: Session,
+        /// Comes back with the answer.
+        token: u64,
+        /// A `Question`.
+        question: Cow<'a, [u8]>,
+    },
+    /// The answer; what was asked to be forgotten is durably so.
+    TellLost {
+        /// The asker's process.
+        to: Session,
+        /// The question's.
+        token: u64,
+        /// An `Answer`.
+        answer: Cow<'a, [u8]>,
+    },
 }
 
 /// Encodes the arguments of a command.
@@ -134,6 +156,7 @@ impl<'a> Message<'a> {
                     w.group(led.group);
                     w.u64(led.epoch);
                     w.u64(led.commit);
+                    w.u64(led.last);
                 }
             }
             Message::HeartbeatAnswer { round, confirmed } => {
@@ -183,6 +206,19 @@ impl<'a> Message<'a> {
                 w.option_node(leader.map(|(node, _)| node));
                 w.u64(leader.map_or(0, |(_, epoch)| epoch));
             }
+            Message::AskLost { to, from, token, question } => {
+                w.u8(5);
+                w.session(*to);
+                w.session(*from);
+                w.u64(*token);
+                w.bytes(question);
+            }
+            Message::TellLost { to, token, answer } => {
+                w.u8(6);
+                w.session(*to);
+                w.u64(*token);
+                w.bytes(answer);
+            }
         }
     }
 
@@ -193,7 +229,8 @@ impl<'a> Message<'a> {
                 let (session, round, keyspaces) = (r.session()?, r.u64()?, r.u64()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
-                    led.push(Led { group: r.group()?, epoch: r.u64()?, commit: r.u64()? });
+                    let (group, epoch) = (r.group()?, r.u64()?);
+                    led.push(Led { group, epoch, commit: r.u64()?, last: r.u64()? });
                 }
                 Message::Heartbeat { session, round, keyspaces, led }
             }
@@ -231,6 +268,17 @@ impl<'a> Message<'a> {
                 let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);
                 Message::NotHere { to, token, group, attempt, leader: node.map(|n| (n, epoch)) }
             }
+            5 => Message::AskLost {
+                to: r.session()?,
+                from: r.session()?,
+                token: r.u64()?,
+                question: Cow::Borrowed(r.bytes()?),
+            },
+            6 => Message::TellLost {
+                to: r.session()?,
+                token: r.u64()?,
+                answer: Cow::Borrowed(r.bytes()?),
+            },
             _ => return Err(Malformed),
         })
     }

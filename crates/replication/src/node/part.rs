@@ -42,12 +42,14 @@ pub enum Part<'a> {
         /// How long, in milliseconds.
         timeout_ms: u64,
     },
+    /// Do a lost write again: its report, encoded.
+    Replay(&'a [u8]),
 }
 
 impl<'a> Part<'a> {
     /// Whether it changes anything.
     pub fn is_write(&self) -> bool {
-        matches!(self, Part::Flush)
+        matches!(self, Part::Flush | Part::Replay(_))
     }
 
     /// The part as a forwarded command.
@@ -76,6 +78,10 @@ impl<'a> Part<'a> {
                 w.u64(*replicas);
                 w.u64(*timeout_ms);
             }
+            Part::Replay(report) => {
+                w.u8(6);
+                w.bytes(report);
+            }
         }
         let mut bytes = PART.to_vec();
         let name = Span { start: 0, length: PART.len() as u32 };
@@ -98,6 +104,7 @@ impl<'a> Part<'a> {
                 Part::Scan { slot, hash, count, pattern: some.then_some(pattern) }
             }
             5 => Part::Wait { id: r.entry_id()?, replicas: r.u64()?, timeout_ms: r.u64()? },
+            6 => Part::Replay(r.bytes()?),
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

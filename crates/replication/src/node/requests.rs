@@ -89,6 +89,7 @@ impl Roles {
                 self.start_everywhere(turn, requester, Kind::Random, &Part::Random);
             }
             Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
+            Action::Lost(lost) => self.start_lost(turn, requester, *lost),
             Action::Wait { replicas, timeout_ms } => {
                 let timeout_ms = match *timeout_ms {
                     0 => WAIT_MS_MAX,

@@ -35,8 +35,10 @@ pub struct MemberStatus {
     pub bytes: u64,
     /// At a leader: each follower that was heard lately, with the entries that it lacks.
     pub lag: Vec<(NodeId, u64)>,
-    /// Entries that were cut and are kept aside.
-    pub cut_entries: u64,
+    /// Writes that are reported as lost here, by what their clients were told.
+    pub lost_writes: crate::leader_follower::lost_writes::Counts,
+    /// At a leader: entries that an earlier leader was heard to have, and was not heard since.
+    pub unheard_entries: u64,
 }
 
 impl Node {
@@ -76,7 +78,8 @@ impl Node {
                 keys: group.state.store.live() as u64,
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
-                cut_entries: group.cut_entries.len() as u64,
+                lost_writes: group.reported_counts(),
+                unheard_entries: group.unheard().map_or(0, |unheard| unheard.entries()),
             }),
             None => self.replica_status(id),
         };

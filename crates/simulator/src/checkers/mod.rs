@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod leadership;
+pub mod lost_write_report;
 pub mod lost_writes;
 pub mod quorum_reads;
 pub mod superseded;

@@ -148,6 +148,7 @@ impl Cluster {
             format!("{name} {what}; {lost} bytes of its log are damaged or gone")
         });
         self.observations.count("crash");
+        self.observations.crashes.push((id, now_us));
         let broken: Vec<ClientId> = self
             .connections
             .iter()
@@ -184,6 +185,7 @@ impl Cluster {
             server.disk.wipe();
             self.trace.line(now_us, || format!("{name} loses its disk"));
             self.observations.count("wiped disk");
+            self.observations.wipes.push((id, now_us));
         }
     }
 

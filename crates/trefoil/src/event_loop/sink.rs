@@ -35,6 +35,8 @@ pub struct Counts {
     pub read_repairs: u64,
     /// Leaderships won.
     pub leaderships: u64,
+    /// Writes reported as lost.
+    pub lost_writes: u64,
 }
 
 impl Effects for Sink {
@@ -72,8 +74,20 @@ impl Effects for Sink {
                 let group = self.group(*group);
                 operator_log::line(format_args!(
                     "{cut} entries of {group} cut behind epoch {} index {}: a newer leader's log \
-                     differs; they are kept aside",
+                     differs; what clients wrote is kept aside",
                     last_kept.epoch, last_kept.index
+                ));
+            }
+            Event::LostWrites { group, counts } => {
+                self.counts.lost_writes += counts.all();
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "{} writes of {group} are lost by a failover: {} were acknowledged, {} were \
+                     not, of {} nobody knows; TF.LOST LIST shows them",
+                    counts.all(),
+                    counts.acknowledged,
+                    counts.not_acknowledged,
+                    counts.maybe
                 ));
             }
             Event::SnapshotInstalled { group, up_to } => {

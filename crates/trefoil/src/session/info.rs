@@ -122,6 +122,7 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     field(text, "role", "master");
     field(text, "connected_slaves", 0);
     field(text, "leaderships_won", session.sink.counts.leaderships);
+    lost_writes(session, text);
     for (number, member) in state.cluster.members.iter().enumerate() {
         let node = replication::NodeId(number as u16);
         if node != state.me {
@@ -132,6 +133,24 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
             field(text, &peer, format_args!("datacenter={datacenter},link={link}"));
         }
     }
+}
+
+/// What failovers have cost, as far as this node reports it: see `TF.LOST LIST`.
+fn lost_writes(session: &Session<'_>, text: &mut String) {
+    let keyspaces = &session.state.cluster.keyspaces;
+    let groups = keyspaces.iter().flat_map(|k| session.node.status(session.time, k.id));
+    let (mut acknowledged, mut not_acknowledged, mut maybe, mut unheard) = (0, 0, 0, 0);
+    for here in groups.filter_map(|group| group.here) {
+        acknowledged += here.lost_writes.acknowledged;
+        not_acknowledged += here.lost_writes.not_acknowledged;
+        maybe += here.lost_writes.maybe;
+        unheard += here.unheard_entries;
+    }
+    field(text, "lost_writes_acknowledged", acknowledged);
+    field(text, "lost_writes_not_acknowledged", not_acknowledged);
+    field(text, "lost_writes_maybe", maybe);
+    field(text, "lost_writes_unheard", unheard);
+    field(text, "lost_writes_reported_total", session.sink.counts.lost_writes);
 }
 
 /// `db0` as in Redis, without what is not counted here (`expires`): the records of all keyspaces

@@ -3,6 +3,7 @@
 
 pub(super) mod cluster;
 pub(super) mod key;
+pub(super) mod lost;
 mod options;
 pub(super) mod several;
 pub(super) mod string;

@@ -56,6 +56,7 @@ impl Group {
             }
         }
         self.state.commit(self.commit);
+        self.decide_lost(turn);
         let entry = self.log.id_at(self.commit).unwrap_or_default();
         turn.event(Event::Committed { group: self.id, entry });
         self.prune_as_leader();
@@ -77,7 +78,10 @@ impl Group {
             return;
         }
         let mut copies = self.copies(turn);
-        let acknowledged = reached_by(&mut copies, self.quorum.acks);
+        // What can be lost (A < C) is acknowledged only with this node's own durable copy: when it
+        // is lost, the one who knows what was acknowledged also has what it was.
+        let own = copies.first().copied().unwrap_or(0).max(self.commit);
+        let acknowledged = reached_by(&mut copies, self.quorum.acks).min(own);
         let visible = self.commit.max(reached_by(&mut copies, self.quorum.visible()));
         let round = self.confirmed_round(turn);
         if let Role::Leader(leader) = &mut self.role {

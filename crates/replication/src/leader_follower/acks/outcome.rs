@@ -2,6 +2,7 @@
 
 use super::super::Group;
 use super::super::leader::Leader;
+use super::super::lost_writes::report::Level;
 use super::held::Write;
 use crate::command::Reply;
 use crate::turn::{LastWrite, Turn};
@@ -10,6 +11,7 @@ use alloc::format;
 impl Group {
     /// A write has what its writer waits for.
     pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>, write: Write) {
+        self.note_acknowledged(turn, write.id, Level::Durable);
         let last_write = LastWrite::Entry { group: self.id, id: write.id };
         turn.answer(write.requester, write.reply, Some(last_write));
     }
