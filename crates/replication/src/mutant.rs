@@ -26,6 +26,10 @@ pub enum Mutant {
     OwnCopyCountsEarly,
     /// Entries that are cut are not put aside.
     ReportForgotten,
+    /// The acknowledgement watermark in the log is ahead of what was acknowledged.
+    WatermarkTooHigh,
+    /// What can be lost is acknowledged without the leader's own durable copy.
+    AckWithoutOwnCopy,
 }
 
 /// Whether planted bugs are compiled in.

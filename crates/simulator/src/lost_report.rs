@@ -26,6 +26,7 @@ pub fn truth(cluster: &Cluster) -> Truth {
     Truth {
         survivors: seen.asked.keys().copied().filter(survives).chain(committed).collect(),
         entries: seen.asked.clone(),
+        answered: seen.answered.clone(),
         leaders: leaders.collect(),
         crashes: seen.crashes.clone(),
         wipes: seen.wipes.clone(),

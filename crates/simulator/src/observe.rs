@@ -6,8 +6,9 @@ use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
 use replication::wire::Reader;
-use replication::{Event, GroupId, NodeId};
-use std::collections::BTreeMap;
+use replication::node::message::Message as NodeMessage;
+use replication::{Event, GroupId, Message, NodeId, Reply, RequestId, Session};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 
 /// Every value that the workload writes starts with this byte and holds it nowhere else.
@@ -94,6 +95,9 @@ pub struct Observations {
     /// All entries that a leader has appended for a client: its connection, and the command's
     /// number there.
     pub asked: BTreeMap<(GroupId, EntryId), (u64, u64)>,
+    /// Commands whose answer, no error, was let go: to the client, or to the node that it had asked.
+    pub answered: BTreeSet<(u64, u64)>,
+    forwarded: BTreeMap<(Session, u64), (u64, u64)>,
     /// When processes ended.
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied.
@@ -152,6 +156,27 @@ impl Observations {
             let Some(start) = place.checked_sub(RECORD_HEAD_BYTES) else { continue };
             let Ok(record) = Reader(bytes.get(start..).unwrap_or(&[])).record() else { continue };
             from = place + self.record(at_us, node, &record).max(1);
+        }
+    }
+
+    /// Takes note of a reply to a client.
+    pub fn replied(&mut self, request: RequestId, reply: &Reply<'_>) {
+        if !reply.is_error() {
+            self.answered.insert((request.client.0, request.sequence));
+        }
+    }
+
+    /// Takes note of a command that is forwarded, and of the answer.
+    pub fn sent(&mut self, message: &Message<'_>) {
+        let Message::Node(message) = message else { return };
+        match message {
+            NodeMessage::Forward { from, token, asker: Some(asker), .. } => {
+                self.forwarded.insert((*from, *token), (asker.client.0, asker.sequence));
+            }
+            NodeMessage::Answer { to, token, reply, .. } if !reply.is_error() => {
+                self.answered.extend(self.forwarded.get(&(*to, *token)));
+            }
+            _ => {}
         }
     }
 

@@ -16,6 +16,8 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::TruncateToCommit, ModelName::LeaderFollower, 60),
     (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 211),
     (Mutant::OwnCopyCountsEarly, ModelName::LeaderFollower, 315),
+    (Mutant::ReportForgotten, ModelName::LeaderFollower, 1),
+    (Mutant::WatermarkTooHigh, ModelName::LeaderFollower, 1),
     (Mutant::WallClockWins, ModelName::MultiLeader, 26),
     (Mutant::ApplyTwice, ModelName::MultiLeader, 11),
     (Mutant::ReadOneShort, ModelName::Leaderless, 1),

@@ -31,6 +31,8 @@ pub struct Truth {
     pub entries: BTreeMap<Name, Request>,
     /// Those of them that are in the log in the end.
     pub survivors: BTreeSet<Name>,
+    /// Commands whose answer, no error, was let go; it may not have reached the client.
+    pub answered: BTreeSet<Request>,
     /// Who led an epoch, and since when.
     pub leaders: BTreeMap<(GroupId, u64), (NodeId, u64)>,
     /// When a node's process ended.
@@ -104,8 +106,13 @@ fn is_true(truth: &Truth, outcome: Option<&Outcome>, report: &Report) -> Verdict
         return wrong("no leader has appended it for this client");
     }
     match (&*report.status, outcome) {
-        ("acknowledged", Some(Outcome::Refused(why))) => wrong(&format!("it was refused: {why}")),
+        ("acknowledged", _) if !truth.answered.contains(&report.request) => {
+            wrong("nobody was told that it is done")
+        }
         ("not acknowledged", Some(Outcome::Done(_))) => wrong("its client was told that it is done"),
+        ("not acknowledged", _) if truth.answered.contains(&report.request) => {
+            wrong("an answer was let go")
+        }
         ("maybe", _) if !truth.befell(&report.name, &truth.crashes) => {
             wrong("its leader never crashed, and must know")
         }
@@ -144,6 +151,7 @@ mod tests {
         let (group, _) = name(1, 1);
         let truth = Truth {
             entries: BTreeMap::from([(name(1, 2), (0, 0)), (name(1, 3), (1, 0))]),
+            answered: BTreeSet::from([(0, 0)]),
             leaders: BTreeMap::from([((group, 1), (NodeId(0), 10)), ((group, 2), (NodeId(1), 20))]),
             ..Truth::default()
         };
@@ -162,6 +170,8 @@ mod tests {
         assert!(verdict(&truth, &right).is_ok());
         let told = [report(2, "not acknowledged"), report(3, "not acknowledged")];
         assert!(verdict(&truth, &told).is_err(), "the client was told OK");
+        let untold = [report(2, "acknowledged"), report(3, "acknowledged")];
+        assert!(verdict(&truth, &untold).is_err(), "the client was told nothing");
         let unknown = [report(2, "maybe"), report(3, "not acknowledged")];
         assert!(verdict(&truth, &unknown).is_err(), "nobody crashed");
         truth.crashes.push((NodeId(0), 5));

@@ -63,6 +63,7 @@ impl Effects for Sink<'_> {
     }
 
     fn send(&mut self, to: NodeId, message: &Message<'_>) {
+        self.observations.sent(message);
         let frame = self.output.frames.entry(to).or_default();
         let start = frame.len();
         frame.extend_from_slice(&[0; 4]);
@@ -77,6 +78,7 @@ impl Effects for Sink<'_> {
     }
 
     fn reply(&mut self, request: RequestId, reply: &Reply<'_>) {
+        self.observations.replied(request, reply);
         self.output.replies.push((request, reply.clone().into_owned()));
     }
 

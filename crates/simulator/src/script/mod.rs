@@ -23,6 +23,7 @@
 //! run 2s
 //! expect no event Truncated           none since the last `expect event`
 //! expect c1: OK                       where several clients wait
+//! expect has old, first               the reply has this in it
 //! expect equal                        all replicas hold the same, soon
 //! ```
 

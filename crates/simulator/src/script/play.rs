@@ -257,7 +257,8 @@ impl Stage {
                     return Ok(Err(format!("{name} has no answer, expected {wanted}")));
                 };
                 client.waiting.pop_front();
-                if answer == *wanted || answer.split(' ').next() == Some(wanted) {
+                let has = wanted.strip_prefix("has ").is_some_and(|part| answer.contains(part));
+                if has || answer == *wanted || answer.split(' ').next() == Some(wanted) {
                     return Ok(Ok(()));
                 }
                 Err(format!("{name} was answered {answer}, expected {wanted}"))

@@ -347,7 +347,10 @@ impl Group {
 
     /// Writes down what was acknowledged since the last time: rides with the next record.
     pub(super) fn log_acknowledged(&mut self, turn: &mut Turn<'_>) {
-        while let Some(range) = self.lost_writes.acknowledged.next_to_log() {
+        while let Some(mut range) = self.lost_writes.acknowledged.next_to_log() {
+            if turn.local.mutants.is(Mutant::WatermarkTooHigh) {
+                range.last = self.log.last_index() + 1;
+            }
             let record = log_record::Body::Acknowledged(range);
             self.log_record(turn, record, self.options.durability);
         }
