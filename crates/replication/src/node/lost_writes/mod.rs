@@ -38,6 +38,8 @@ const LISTED_MAX: usize = 10_000;
 const LISTED_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a value that LIST shows; SHOW shows all of them.
 const LISTED_VALUE_BYTES_MAX: usize = 1024;
+/// Commands about lost writes that wait for other nodes.
+const QUERIES_MAX: usize = 1024;
 
 /// Questions that are out.
 #[derive(Default)]
@@ -91,6 +93,9 @@ impl Roles {
         requester: Requester,
         command: Lost<'_>,
     ) {
+        if self.lost_queries.open.len() >= QUERIES_MAX {
+            return turn.refuse(requester, "TRYAGAIN too many TF.LOST commands are under way");
+        }
         let asker = turn.local.asker.clone();
         let (text, purpose): (&[u8], fn(LostId) -> Purpose) = match command {
             Lost::List { prefix } => {

@@ -38,20 +38,23 @@ pub(super) fn report(cluster: &Cluster, id: &LostId, found: &Found) -> Reply<'st
         Status::NotAcknowledged | Status::Maybe => (Reply::Nil, Reply::Nil),
     };
     let (what, changes) = match &write.what {
-        What::Changes(changes) => ("changes", changes.iter().map(change).collect()),
-        What::Everything => ("removed all keys", Vec::new()),
+        What::Changes(changes) => ("changes", changes.as_slice()),
+        What::Everything => ("removed all keys", &[][..]),
     };
+    let mut changes = changes.iter();
+    let nothing = || CHANGE.map(|name| (name, Reply::Nil));
+    let first = changes.next().map_or_else(nothing, change);
+    let others = changes.map(|other| fields(change(other).to_vec())).collect();
     let asker = &write.asker;
     let node = node_name(cluster, asker.node);
     let request = format!("{node}/{}/{}", asker.client.0, asker.sequence);
     let leader = write.leader.map_or(Reply::Nil, |(node, _)| name(cluster, node));
-    fields(vec![
+    let mut all = vec![
         ("kind", text("lost-write")),
         ("id", text(id.print())),
         ("keyspace", keyspace(cluster, id.group)),
         ("status", text(write.status.word())),
         ("what", text(what)),
-        ("changes", Reply::Array(changes)),
         ("client", Reply::Bulk(Cow::Owned(asker.label.to_vec()))),
         ("request", text(request)),
         ("acknowledged_at", at_ms),
@@ -61,21 +64,28 @@ pub(super) fn report(cluster: &Cluster, id: &LostId, found: &Found) -> Reply<'st
         ("leader", leader),
         ("lost_at", number(write.cut_at_ms)),
         ("shortened", number(u64::from(found.shortened))),
-    ])
+    ];
+    all.extend(first);
+    all.push(("others", Reply::Array(others)));
+    fields(all)
 }
 
-fn change(change: &LostChange) -> Reply<'static> {
+/// What is told of each key.
+const CHANGE: [&str; 4] = ["key", "old", "new", "expires_at"];
+
+fn change(change: &LostChange) -> [(&'static str, Reply<'static>); 4] {
     let value = |record: &Option<Record>| {
         let value = record.as_ref().and_then(Record::value);
         value.map_or(Reply::Nil, |value| Reply::Bulk(Cow::Owned(value.into_owned())))
     };
     let expires_at = change.new.as_ref().and_then(|record| record.expires_at_ms);
-    fields(vec![
-        ("key", Reply::Bulk(Cow::Owned(change.key.clone()))),
-        ("old", value(&change.old)),
-        ("new", value(&change.new)),
-        ("expires_at", expires_at.map_or(Reply::Nil, number)),
-    ])
+    let [key, old, new, deadline] = CHANGE;
+    [
+        (key, Reply::Bulk(Cow::Owned(change.key.clone()))),
+        (old, value(&change.old)),
+        (new, value(&change.new)),
+        (deadline, expires_at.map_or(Reply::Nil, number)),
+    ]
 }
 
 fn of_unheard(cluster: &Cluster, group: GroupId, unheard: &Unheard) -> Reply<'static> {
