@@ -15,6 +15,7 @@ pub mod command;
 pub mod conflict;
 pub mod connection;
 pub mod data;
+pub mod frame;
 pub mod keyspace;
 pub mod leader_follower;
 pub mod leaderless;
@@ -216,6 +217,15 @@ pub enum Event {
         epoch: u64,
         /// Why.
         reason: Cow<'static, str>,
+    },
+    /// A message of an older epoch came late, and was refused.
+    EpochRefused {
+        /// The group.
+        group: GroupId,
+        /// Who sent it.
+        from: NodeId,
+        /// Its epoch.
+        epoch: u64,
     },
     /// An entry is committed here, as leader or as follower.
     Committed {

@@ -1,11 +1,13 @@
-//! `trefoil sim [SEED] [--model M] [--seeds A..B] [--trace]`.
+//! `trefoil sim [SEED] [--model M] [--seeds A..B] [--with FAMILY] [--trace]`.
 
-use crate::options::ModelName;
-use crate::run::{Outcomes, run};
+use crate::faults::Families;
+use crate::options::{ModelName, Options};
+use crate::run::{self, Outcomes};
+use crate::sometimes::{self, Counts};
 use replication::mutant::Mutants;
-use std::collections::BTreeMap;
+use std::time::Instant;
 
-const USAGE: &str = "usage: trefoil sim [SEED] [--model M] [--seeds A..B] [--trace]
+const USAGE: &str = "usage: trefoil sim [SEED] [--model M] [--seeds A..B] [--with FAMILY] [--trace]
 
 Plays a whole cluster in one thread, from one number, under faults; then heals it and checks what
 clients saw. The same number gives the same run.
@@ -13,6 +15,8 @@ clients saw. The same number gives the same run.
   SEED           one run, with its numbers printed
   --seeds A..B   all runs from A to B, both included (default: 1..100)
   --model M      leader-follower, multi-leader or leaderless (default: all three)
+  --with FAMILY  switch on a family of faults, whatever the seed says: wipes, drift-beyond, ...
+                 (a run prints those that it has)
   --trace        print what happened, a line for each thing, with its virtual time";
 
 /// What the command line asks for.
@@ -21,6 +25,7 @@ struct Request {
     seeds: (u64, u64),
     single: bool,
     models: Vec<ModelName>,
+    families: Vec<String>,
     trace: bool,
 }
 
@@ -40,8 +45,13 @@ pub fn main(args: Vec<String>) -> i32 {
 }
 
 fn parse(args: &[String]) -> Result<Option<Request>, String> {
-    let mut request =
-        Request { seeds: (1, 100), single: false, models: ModelName::ALL.to_vec(), trace: false };
+    let mut request = Request {
+        seeds: (1, 100),
+        single: false,
+        models: ModelName::ALL.to_vec(),
+        families: Vec::new(),
+        trace: false,
+    };
     let mut args = args.iter();
     while let Some(word) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{word} needs a value after it"));
@@ -53,6 +63,13 @@ fn parse(args: &[String]) -> Result<Option<Request>, String> {
                 let model = ModelName::parse(name)
                     .ok_or_else(|| format!("there is no model called {name}"))?;
                 request.models = vec![model];
+            }
+            "--with" => {
+                let name = value()?;
+                if !Families::default().switch_on(name) {
+                    return Err(format!("there is no family of faults called {name}"));
+                }
+                request.families.push(name.clone());
             }
             "--seeds" => {
                 let text = value()?;
@@ -76,13 +93,19 @@ fn play(request: &Request) -> i32 {
     // The panic of a node is reported with its seed; the default message would only repeat it.
     std::panic::set_hook(Box::new(|_| {}));
     let mut failed = 0;
+    let (began, cpu_began) = (Instant::now(), cpu_us());
+    let mut simulated_us = 0;
     for model in &request.models {
-        let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut counts = Counts::new();
         let (mut runs, mut steps) = (0u64, 0u64);
         for seed in request.seeds.0..=request.seeds.1 {
-            let outcomes = run(seed, *model, Mutants::default(), request.trace);
+            let options = Options::of(seed, *model, Mutants::default());
+            let options = request.families.iter().try_fold(options, |all, name| all.also(name));
+            let Some(options) = options else { continue };
+            let outcomes = run::play(options, request.trace);
             runs += 1;
             steps += outcomes.steps;
+            simulated_us += outcomes.simulated_us;
             for (what, count) in &outcomes.counts {
                 *counts.entry(what).or_default() += count;
             }
@@ -95,11 +118,29 @@ fn play(request: &Request) -> i32 {
             failed += u64::from(report(&outcomes));
         }
         println!("{model}: {runs} runs, {steps} steps");
-        for (what, count) in counts {
+        for (what, count) in &counts {
             println!("  {count:>8} {what}");
         }
+        for what in sometimes::never(*model, runs, &counts) {
+            println!("FAILED {model}: {what} never happened in {runs} seeds");
+            failed += 1;
+        }
     }
+    let spent_us = match (cpu_began, cpu_us()) {
+        (Some(began), Some(ended)) => ended - began,
+        _ => began.elapsed().as_micros() as u64,
+    };
+    let hours = simulated_us.checked_div(spent_us).unwrap_or(0);
+    println!("{} virtual seconds, {hours} simulated hours per CPU hour", simulated_us / 1_000_000);
     i32::from(failed > 0)
+}
+
+/// The CPU time of this thread, which is all that a simulation has. Where the system does not tell
+/// it, the time that has passed must do.
+fn cpu_us() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: u64 = text.split(' ').next()?.parse().ok()?;
+    Some(nanoseconds / 1000)
 }
 
 /// Tells of a failure; says whether there was one.
@@ -125,6 +166,8 @@ mod tests {
         assert_eq!(one.seeds, (42, 42));
         assert_eq!(one.models, [ModelName::Leaderless]);
         assert!(one.trace && one.single);
+        let wild = parse_text("7 --with drift-beyond").unwrap().unwrap();
+        assert_eq!(wild.families, ["drift-beyond"]);
         let range = parse_text("--seeds 1..200").unwrap().unwrap();
         assert_eq!(range.seeds, (1, 200));
         assert_eq!(range.models.len(), 3);
@@ -134,6 +177,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         assert!(parse_text("--model raft").unwrap_err().contains("raft"));
         assert!(parse_text("--seeds 1-3").unwrap_err().contains("1-3"));
+        assert!(parse_text("--with earthquakes").unwrap_err().contains("earthquakes"));
         assert!(parse_text("fast").unwrap_err().contains("fast"));
         assert!(parse_text("--seeds").unwrap_err().contains("--seeds"));
         assert!(parse_text("--help").unwrap().is_none());

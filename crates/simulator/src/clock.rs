@@ -6,11 +6,16 @@ use replication::Time;
 pub const WALL_START_MS: u64 = 1_767_225_600_000;
 /// What the monotonic clock shows when a process starts.
 const MONOTONIC_START_US: u64 = 1_000_000;
+/// Monotonic clocks run at most so many millionths too fast or too slow: the bound that leases
+/// reckon with (quartz without any correction stays within 100).
+pub const DRIFT_PPM_MAX: i64 = 500;
 
 /// The clocks of one node. True time is the simulation's virtual time, in microseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    started_us: u64,
+    /// Since when it runs at this rate, in true time, and what the monotonic clock showed then.
+    since_us: u64,
+    showed_us: u64,
     drift_ppm: i64,
     wall_offset_ms: i64,
 }
@@ -18,12 +23,20 @@ pub struct Clock {
 impl Clock {
     /// A clock that runs `drift_ppm` millionths too fast and whose wall is off by so much.
     pub fn new(drift_ppm: i64, wall_offset_ms: i64) -> Clock {
-        Clock { started_us: 0, drift_ppm, wall_offset_ms }
+        Clock { since_us: 0, showed_us: MONOTONIC_START_US, drift_ppm, wall_offset_ms }
     }
 
     /// The process starts: its monotonic clock begins anew.
     pub fn restart(&mut self, at_us: u64) {
-        self.started_us = at_us;
+        self.since_us = at_us;
+        self.showed_us = MONOTONIC_START_US;
+    }
+
+    /// From now on, the monotonic clock runs so many millionths too fast.
+    pub fn set_drift(&mut self, at_us: u64, drift_ppm: i64) {
+        self.showed_us = self.time(at_us).monotonic_us;
+        self.since_us = at_us;
+        self.drift_ppm = drift_ppm;
     }
 
     /// The wall clock jumps, forward or back.
@@ -31,26 +44,26 @@ impl Clock {
         self.wall_offset_ms = self.wall_offset_ms.saturating_add(by_ms);
     }
 
-    /// The wall clock is set right.
-    pub fn set_right(&mut self) {
-        self.wall_offset_ms = 0;
+    /// The wall clock is set, so far off; 0 is right.
+    pub fn set_wall(&mut self, offset_ms: i64) {
+        self.wall_offset_ms = offset_ms;
     }
 
     /// What the node reads at a moment.
     pub fn time(&self, at_us: u64) -> Time {
-        let elapsed = i128::from(at_us.saturating_sub(self.started_us));
+        let elapsed = i128::from(at_us.saturating_sub(self.since_us));
         let drifted = elapsed + elapsed * i128::from(self.drift_ppm) / 1_000_000;
-        let monotonic_us = MONOTONIC_START_US + u64::try_from(drifted).unwrap_or(0);
+        let monotonic_us = self.showed_us + u64::try_from(drifted).unwrap_or(0);
         let wall_ms = (WALL_START_MS + at_us / 1000).saturating_add_signed(self.wall_offset_ms);
         Time { monotonic_us, wall_ms }
     }
 
     /// The first moment at which the node's monotonic clock shows at least so much.
     pub fn when(&self, monotonic_us: u64) -> u64 {
-        let wanted = i128::from(monotonic_us.saturating_sub(MONOTONIC_START_US));
+        let wanted = i128::from(monotonic_us.saturating_sub(self.showed_us));
         let elapsed = wanted * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)).max(1);
         let elapsed = u64::try_from(elapsed.max(0)).unwrap_or(u64::MAX);
-        let mut at_us = self.started_us.saturating_add(elapsed).saturating_sub(1);
+        let mut at_us = self.since_us.saturating_add(elapsed).saturating_sub(1);
         // Integer division may be off by one or two either way.
         while at_us < u64::MAX && self.time(at_us).monotonic_us < monotonic_us {
             at_us += 1;
@@ -74,6 +87,18 @@ mod tests {
                 assert!(clock.time(at - 2).monotonic_us < wanted, "{drift} {wanted}");
             }
         }
+    }
+
+    #[test]
+    fn a_clock_whose_rate_changes_never_goes_back() {
+        let mut clock = Clock::new(500, 0);
+        clock.restart(10);
+        let before = clock.time(2_000_010).monotonic_us;
+        assert_eq!(before, 1_000_000 + 2_000_000 + 1_000);
+        clock.set_drift(2_000_010, -500);
+        assert_eq!(clock.time(2_000_010).monotonic_us, before);
+        assert_eq!(clock.time(4_000_010).monotonic_us, before + 2_000_000 - 1_000);
+        assert!(clock.time(clock.when(before + 777)).monotonic_us >= before + 777);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A node's disk: the log's bytes in segments, writes and syncs that take their time, and crashes
-//! that lose any part of what was not synced.
+//! that lose any part of what was not synced. It may also stall, fail, be full, have a bit flipped,
+//! or go back to what it held before: what it had said to be kept was not.
 
 use replication::Position;
 use replication::keyspace::Durability;
@@ -34,21 +35,41 @@ pub struct Disk {
     pub pace: Pace,
     /// While it is larger than 1, everything takes so many times as long.
     pub slow_factor: u64,
+    /// The next thing that it does takes so much longer.
+    pub stall_us: u64,
+    /// The next write or sync fails, once.
+    pub fails_once: bool,
+    /// While it is full, no batch is written whole.
+    pub full: bool,
     writer: LogWriter,
     /// Oldest first; the last one grows.
     segments: Vec<Segment>,
     job: Option<Job>,
     written: Position,
     synced: Position,
+    /// What it may go back to.
+    backup: Option<Vec<Segment>>,
 }
 
+/// A write or a sync has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskFailure {
+    /// There is no space left.
+    Full,
+    /// An error, once; the next attempt would succeed and prove nothing.
+    Error,
+}
+
+/// A part of the log.
 #[derive(Clone, Debug, Default)]
-struct Segment {
+pub struct Segment {
     /// Its last record.
     last: Position,
     bytes: Vec<u8>,
     /// How many of its bytes survive any crash.
     synced_bytes: usize,
+    /// Where its last batch starts, if that is known.
+    last_batch: usize,
 }
 
 /// What the disk is doing: one batch at a time.
@@ -64,11 +85,15 @@ impl Disk {
         Disk {
             pace,
             slow_factor: 1,
+            stall_us: 0,
+            fails_once: false,
+            full: false,
             writer: LogWriter::new(Position(1), 0),
             segments: Vec::new(),
             job: None,
             written: Position(0),
             synced: Position(0),
+            backup: None,
         }
     }
 
@@ -89,10 +114,12 @@ impl Disk {
         if let Some(segment) = self.segments.last_mut() {
             segment.bytes.truncate(end.offset);
             segment.last = self.written;
+            segment.last_batch = 0;
         }
         for segment in &mut self.segments {
             segment.synced_bytes = segment.bytes.len();
         }
+        self.backup = None;
         Ok(records)
     }
 
@@ -114,14 +141,28 @@ impl Disk {
         let segment = self.segments.last_mut()?;
         let sealed = self.writer.seal(self.synced, &mut segment.bytes)?;
         segment.last = sealed.last;
+        segment.last_batch = sealed.bytes.start;
         self.job = Some(Job::Writing { last: sealed.last, bytes: sealed.bytes.len() });
         Some(self.duration(self.pace.write_us, random))
     }
 
     /// What was begun is finished: how far the log is written and synced, and how long the next
     /// thing takes, if there is one.
-    pub fn done(&mut self, random: &mut Random) -> (Position, Position, Option<u64>) {
+    ///
+    /// # Errors
+    /// It has failed, and so has the process's trust in its log.
+    pub fn done(
+        &mut self,
+        random: &mut Random,
+    ) -> Result<(Position, Position, Option<u64>), DiskFailure> {
+        if self.job.is_some() && std::mem::take(&mut self.fails_once) {
+            return Err(DiskFailure::Error);
+        }
         let next = match self.job.take() {
+            Some(job @ Job::Writing { .. }) if self.full => {
+                self.job = Some(job);
+                return Err(DiskFailure::Full);
+            }
             Some(Job::Writing { last, .. }) => {
                 self.written = last;
                 self.job = Some(Job::Syncing { last });
@@ -136,11 +177,56 @@ impl Disk {
             }
             None => None,
         };
-        (self.written, self.synced, next)
+        Ok((self.written, self.synced, next))
     }
 
-    fn duration(&self, (from, to): (u64, u64), random: &mut Random) -> u64 {
-        random.range(from, to) * self.slow_factor
+    fn duration(&mut self, (from, to): (u64, u64), random: &mut Random) -> u64 {
+        random.range(from, to) * self.slow_factor + std::mem::take(&mut self.stall_us)
+    }
+
+    /// Whether all that was ever appended is synced.
+    pub fn is_idle(&self) -> bool {
+        self.job.is_none() && !self.writer.pending() && self.synced == self.writer.last()
+    }
+
+    /// Remembers what it holds; a crash makes it forget.
+    pub fn back_up(&mut self) {
+        self.backup = Some(self.segments.clone());
+    }
+
+    /// Whether it remembers something.
+    pub fn has_backup(&self) -> bool {
+        self.backup.is_some()
+    }
+
+    /// Goes back to what it remembers, after its process has ended: a disk that lied about its
+    /// syncs, or one that was restored from a backup. Says whether anything was lost.
+    pub fn go_back(&mut self, backup: Vec<Segment>) -> bool {
+        let bytes = self.bytes();
+        self.segments = backup;
+        self.bytes() != bytes
+    }
+
+    /// What it remembers.
+    pub fn take_backup(&mut self) -> Option<Vec<Segment>> {
+        self.backup.take()
+    }
+
+    /// Flips a bit of what is synced, but not in the newest batch: that it is damaged, and not
+    /// only torn, can be told for all others. Says whether there was such a bit.
+    pub fn flip_bit(&mut self, random: &mut Random) -> bool {
+        let last = self.segments.len().saturating_sub(1);
+        let place = random.range(0, self.segments.len() as u64) as usize;
+        let Some(segment) = self.segments.get_mut(place) else { return false };
+        let end = if place == last { segment.last_batch } else { segment.bytes.len() };
+        let at = random.range(0, end.min(segment.synced_bytes) as u64) as usize;
+        match segment.bytes.get_mut(..end).and_then(|bytes| bytes.get_mut(at)) {
+            Some(byte) => {
+                *byte ^= 1 << random.range(0, 8);
+                true
+            }
+            None => false,
+        }
     }
 
     /// The process ends. Without power, any subset of the sectors that were not synced is lost and
@@ -228,8 +314,8 @@ mod tests {
                 let text = "x".repeat(random.range(1, 900) as usize);
                 assert_eq!(write(&mut disk, &text, &mut random), Position(number));
                 if number < 10 {
-                    disk.done(&mut random);
-                    kept = disk.done(&mut random).1.0;
+                    disk.done(&mut random).unwrap();
+                    kept = disk.done(&mut random).unwrap().1.0;
                 }
             }
             disk.crash(seed % 2 == 0, &mut random);
@@ -240,14 +326,72 @@ mod tests {
         }
     }
 
+    fn filled(random: &mut Random) -> Disk {
+        let mut disk = Disk::new(Pace::quick());
+        for _ in 0..40 {
+            write(&mut disk, &"z".repeat(500), random);
+            disk.done(random).unwrap();
+            disk.done(random).unwrap();
+        }
+        disk
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_taken_for_a_torn_end() {
+        for seed in 0..300 {
+            let mut random = Random::new(seed);
+            let mut disk = filled(&mut random);
+            assert!(disk.flip_bit(&mut random));
+            assert!(disk.open().is_err(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_failure_comes_once_and_a_full_disk_fails_until_there_is_space() {
+        let mut random = Random::new(1);
+        let mut disk = filled(&mut random);
+        disk.fails_once = true;
+        write(&mut disk, "lost", &mut random);
+        assert_eq!(disk.done(&mut random), Err(DiskFailure::Error));
+        disk.crash(true, &mut random);
+        disk.full = true;
+        for _ in 0..3 {
+            disk.open().unwrap();
+            write(&mut disk, "no space", &mut random);
+            assert_eq!(disk.done(&mut random), Err(DiskFailure::Full));
+            disk.crash(false, &mut random);
+        }
+        disk.full = false;
+        assert!(disk.open().unwrap().len() >= 40);
+        write(&mut disk, "space", &mut random);
+        assert!(disk.done(&mut random).is_ok());
+    }
+
+    #[test]
+    fn a_disk_that_lied_holds_what_it_held_before() {
+        let mut random = Random::new(1);
+        let mut disk = filled(&mut random);
+        disk.back_up();
+        assert!(disk.is_idle());
+        write(&mut disk, "synced, or so it says", &mut random);
+        assert!(!disk.is_idle());
+        disk.done(&mut random).unwrap();
+        disk.done(&mut random).unwrap();
+        assert!(disk.is_idle());
+        let backup = disk.take_backup().unwrap();
+        disk.crash(true, &mut random);
+        assert!(disk.go_back(backup));
+        assert_eq!(disk.open().unwrap().len(), 40);
+    }
+
     #[test]
     fn a_truncated_log_opens_where_it_begins() {
         let mut random = Random::new(1);
         let mut disk = Disk::new(Pace::quick());
         for _ in 0..40 {
             write(&mut disk, &"y".repeat(500), &mut random);
-            disk.done(&mut random);
-            disk.done(&mut random);
+            disk.done(&mut random).unwrap();
+            disk.done(&mut random).unwrap();
         }
         assert!(disk.truncate(Position(30)));
         let records = disk.open().unwrap();

@@ -1,6 +1,8 @@
 //! What clients did and what they were told: the only thing that most checkers look at.
 
+use crate::workload::Survey;
 use replication::{DatacenterId, NodeId, Reply};
+use std::collections::BTreeMap;
 
 /// One command of one client, from its call to its reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +44,12 @@ pub enum Action {
     Append(String),
     /// INCRBY.
     Increment(i64),
+    /// SET with PX: for so many milliseconds.
+    SetFor(String, u64),
+    /// PEXPIRE in so many milliseconds.
+    ExpireIn(u64),
+    /// FLUSHALL, as far as it concerns this key.
+    Clear,
 }
 
 /// What a client knows of its command afterwards.
@@ -80,8 +88,31 @@ impl Action {
             Action::Set(value)
             | Action::SetIfAbsent(value)
             | Action::GetSet(value)
-            | Action::Append(value) => Some(value),
-            Action::Get | Action::Delete | Action::Increment(_) => None,
+            | Action::Append(value)
+            | Action::SetFor(value, _) => Some(value),
+            Action::Get
+            | Action::Delete
+            | Action::Increment(_)
+            | Action::ExpireIn(_)
+            | Action::Clear => None,
+        }
+    }
+
+    /// Whether it may leave the key without a value, now or later.
+    pub fn removes(&self) -> bool {
+        matches!(self, Action::Delete | Action::Clear | Action::ExpireIn(_) | Action::SetFor(_, _))
+    }
+
+    /// The command on several keys at once, as a client writes it.
+    pub fn arguments_of(&self, keys: &[String]) -> Vec<String> {
+        match (self, keys) {
+            (Action::Clear, _) => vec![String::from("FLUSHALL")],
+            (_, [key]) => self.arguments(key),
+            _ => {
+                let value = self.value().unwrap_or("");
+                let pairs = keys.iter().flat_map(|key| [key.clone(), value.to_string()]);
+                std::iter::once(String::from("MSET")).chain(pairs).collect()
+            }
         }
     }
 
@@ -97,6 +128,13 @@ impl Action {
             Action::Increment(by) => {
                 return vec!["INCRBY".into(), key.into(), by.to_string()];
             }
+            Action::SetFor(value, ms) => {
+                return ["SET", key, value, "PX", &ms.to_string()].map(String::from).to_vec();
+            }
+            Action::ExpireIn(ms) => {
+                return ["PEXPIRE", key, &ms.to_string()].map(String::from).to_vec();
+            }
+            Action::Clear => vec!["FLUSHALL"],
         };
         words.into_iter().map(String::from).collect()
     }
@@ -145,6 +183,10 @@ impl Operation {
             }
             Reply::Nil => Outcome::Done(Answer::Value(None)),
             Reply::Array(parts) => Outcome::Refused(format!("{} parts", parts.len())),
+            // Some partitions may have done it before others said no.
+            Reply::Error(text) if self.action == Action::Clear => {
+                Outcome::Unknown(text.to_string())
+            }
             Reply::Error(text) if is_indefinite(text) => Outcome::Unknown(text.to_string()),
             Reply::Error(text) => Outcome::Refused(text.to_string()),
         };
@@ -170,6 +212,11 @@ pub fn is_indefinite(error: &str) -> bool {
 pub struct History {
     /// The operations.
     pub operations: Vec<Operation>,
+    /// Which operation a command was, or the first of several: by its connection and its number
+    /// there.
+    pub requests: BTreeMap<(u64, u64), usize>,
+    /// Looks at all keys, in the order of their ends.
+    pub surveys: Vec<Survey>,
 }
 
 impl History {

@@ -1,7 +1,8 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, counters, leadership, lost_writes, quorum_reads, superseded, wgl, zones,
+    Verdict, counters, fading, leadership, lost_writes, quorum_reads, superseded, surveys, wgl,
+    zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -13,6 +14,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What every key reads in the end.
 pub type End = BTreeMap<String, Option<String>>;
 
+/// What a leader-follower keyspace promises: its checkers go by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Promises {
+    /// No failover loses an acknowledged write: A + E > N.
+    pub acknowledged_survives: bool,
+    /// What is acknowledged is committed, and reads are the leader's.
+    pub linearizable: bool,
+    /// Clients remove all keys now and then.
+    pub flushes: bool,
+}
+
 /// Judges a run.
 ///
 /// # Errors
@@ -23,9 +35,10 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     leadership::exactly_once(&seen.commits)?;
     for key in history.keys() {
         let value = end.get(key).and_then(|value| value.as_deref());
-        nothing_refused_is_read(history, key)?;
         match options.model {
-            ModelName::LeaderFollower => leader_follower(options, history, key, value)?,
+            ModelName::LeaderFollower => {
+                leader_follower(promises(options, key), history, key, value)?;
+            }
             ModelName::MultiLeader => multi_leader(options, history, seen, key, value)?,
             ModelName::Leaderless => leaderless(options, history, seen, key, value)?,
         }
@@ -36,22 +49,55 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         spread.values_mut().for_each(|names| names.retain(|name| name.spread));
         leadership::one_value_per_name(&spread)?;
     }
-    if options.model == ModelName::LeaderFollower && partitions(options) == 1 {
+    let all_linearizable = options.quorums().all(|quorum| quorum.commit <= quorum.acks);
+    let leads = options.model == ModelName::LeaderFollower;
+    surveys::check(history, leads && all_linearizable && all_survives(options))?;
+    let ends = |key| end.get(key).cloned().flatten();
+    if leads && ends("{pair}:0") != ends("{pair}:1") {
+        return Err(format!("an MSET was carried out by half: {end:?}"));
+    }
+    if leads && groups(options) == 1 {
         leadership::one_value_per_name(&seen.written)?;
         loss(history, seen, end)?;
     }
     Ok(())
 }
 
-fn partitions(options: &Options) -> u16 {
-    options.plan.cluster.keyspaces.first().map_or(0, |keyspace| keyspace.partitions())
+fn all_survives(options: &Options) -> bool {
+    options.quorums().all(|quorum| quorum.acknowledged_survives())
 }
 
-fn leader_follower(options: &Options, history: &History, key: &str, end: Option<&str>) -> Verdict {
-    let survives = options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
-    let linearizable = options.quorum().is_some_and(|quorum| quorum.commit <= quorum.acks);
+fn groups(options: &Options) -> u16 {
+    options.plan.cluster.keyspaces.iter().map(|keyspace| keyspace.partitions()).sum()
+}
+
+fn promises(options: &Options, key: &str) -> Promises {
+    let quorum = options.quorum_of(key);
+    Promises {
+        acknowledged_survives: quorum.is_some_and(|quorum| quorum.acknowledged_survives()),
+        linearizable: quorum.is_some_and(|quorum| quorum.commit <= quorum.acks),
+        flushes: options.flushes,
+    }
+}
+
+/// Judges one key of a leader-follower keyspace, whose kind its name tells ([`Kind::of`]), by what
+/// clients saw of it and by what it reads in the end.
+///
+/// # Errors
+/// The first violation, in words.
+pub fn leader_follower(
+    promises: Promises,
+    history: &History,
+    key: &str,
+    end: Option<&str>,
+) -> Verdict {
+    let Promises { acknowledged_survives: survives, linearizable, flushes } = promises;
+    nothing_refused_is_read(history, key)?;
     match Kind::of(key) {
-        Some(Kind::Register) if linearizable => zones::check(key, history.of(key)),
+        Some(Kind::Register | Kind::Pair) if linearizable && !flushes => {
+            zones::check(key, history.of(key))
+        }
+        Some(Kind::Fading) if linearizable => fading::check(key, history.of(key)),
         Some(Kind::List) => {
             lost_writes::check(key, history.of(key), end, survives)?;
             // What is not in the list in the end was never in it: fewer orders to look at.
@@ -85,6 +131,7 @@ fn multi_leader(
 ) -> Verdict {
     let survives = options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
     let linearizable = options.quorum().is_some_and(|quorum| quorum.commit <= quorum.acks);
+    nothing_refused_is_read(history, key)?;
     let here =
         |told: &Operation, other: &Operation| linearizable && told.datacenter == other.datacenter;
     match Kind::of(key) {
@@ -92,7 +139,7 @@ fn multi_leader(
             counters::check_answers(key, history.of(key), here)?;
             if survives { counters::check(key, history.of(key), end) } else { Ok(()) }
         }
-        Some(kind) if survives => {
+        Some(kind) if survives && kind != Kind::Fading => {
             superseded::check(key, history.of(key), end)?;
             if kind != Kind::Register || !linearizable {
                 return Ok(());
@@ -115,6 +162,7 @@ fn leaderless(
     key: &str,
     end: Option<&str>,
 ) -> Verdict {
+    nothing_refused_is_read(history, key)?;
     let Some((n, w, r)) = options.leaderless() else { return Ok(()) };
     match Kind::of(key) {
         Some(Kind::Register | Kind::Deleted) if quorum::reads_see_writes(n, w, r) => {

@@ -3,7 +3,7 @@
 //! Nodes are the real [`replication::Node`]; network, disks, clocks, clients and faults are
 //! simulated ([`cluster`], [`network`], [`disk`], [`clock`], [`workload`], [`faults`]). What the
 //! clients saw is a [`history`]; the [`checkers`] judge it. [`run`] plays one seed, [`script`] a
-//! story that somebody wrote.
+//! story that somebody wrote. What must happen [`sometimes`] is counted over sets of seeds.
 
 pub mod checkers;
 pub mod cli;
@@ -20,5 +20,6 @@ pub mod observe;
 pub mod options;
 pub mod run;
 pub mod script;
+pub mod sometimes;
 pub mod trace;
 pub mod workload;

@@ -1,7 +1,13 @@
-//! The network between nodes: a frame is lost, late, repeated or overtaken, and links are cut.
+//! The network between nodes: a frame is lost, late, repeated, overtaken or damaged, links are cut
+//! or clogged, and what an earlier process sent may come long after its time.
 
 use replication::NodeId;
 use replication::random::Random;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// So many frames are kept back for later at most; older ones are forgotten.
+const KEPT_BACK_MAX: usize = 24;
 
 /// How bad the network is. Percentages are of frames.
 #[derive(Clone, Debug)]
@@ -20,6 +26,10 @@ pub struct Weather {
     pub spike_percent: u64,
     /// Up to how long.
     pub spike_us: u64,
+    /// Of a thousand frames, those that arrive damaged: a bit is flipped, or the end is missing.
+    pub damage_per_mille: u64,
+    /// Frames of which a copy is kept back, to arrive when nobody expects it any more.
+    pub keep_back_percent: u64,
 }
 
 impl Weather {
@@ -33,6 +43,8 @@ impl Weather {
             delay_mean_us: 100,
             spike_percent: 0,
             spike_us: 0,
+            damage_per_mille: 0,
+            keep_back_percent: 0,
         }
     }
 }
@@ -42,14 +54,26 @@ impl Weather {
 pub struct Network {
     nodes: usize,
     cut: Vec<bool>,
+    /// Until when what is sent over a link is held up.
+    clogged_until_us: Vec<u64>,
+    kept_back: VecDeque<KeptBack>,
     /// How bad it is.
     pub weather: Weather,
 }
 
+/// A frame, the node that sent it and the one that it is for.
+pub type KeptBack = (NodeId, NodeId, Rc<Vec<u8>>);
+
 impl Network {
     /// A network of so many nodes, with all links whole.
     pub fn new(nodes: usize, weather: Weather) -> Network {
-        Network { nodes, cut: vec![false; nodes * nodes], weather }
+        Network {
+            nodes,
+            cut: vec![false; nodes * nodes],
+            clogged_until_us: vec![0; nodes * nodes],
+            kept_back: VecDeque::new(),
+            weather,
+        }
     }
 
     /// Cuts or mends the link from one node to another, in this direction only.
@@ -66,14 +90,66 @@ impl Network {
         self.cut.get(place).copied().unwrap_or(true)
     }
 
+    /// Holds up what is sent over a link until a moment: nothing is lost, all of it is late.
+    pub fn clog(&mut self, from: NodeId, to: NodeId, until_us: u64) {
+        let place = usize::from(from.0) * self.nodes + usize::from(to.0);
+        if let Some(link) = self.clogged_until_us.get_mut(place) {
+            *link = until_us;
+        }
+    }
+
+    /// When what is sent over a link now sets out.
+    pub fn sets_out(&self, from: NodeId, to: NodeId, now_us: u64) -> u64 {
+        let place = usize::from(from.0) * self.nodes + usize::from(to.0);
+        self.clogged_until_us.get(place).map_or(now_us, |until| now_us.max(*until))
+    }
+
+    /// Keeps back a copy of a frame, now and then.
+    pub fn keep_back(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        frame: &Rc<Vec<u8>>,
+        random: &mut Random,
+    ) {
+        if self.weather.keep_back_percent > 0 && random.chance(self.weather.keep_back_percent) {
+            self.kept_back.push_back((from, to, Rc::clone(frame)));
+            if self.kept_back.len() > KEPT_BACK_MAX {
+                self.kept_back.pop_front();
+            }
+        }
+    }
+
+    /// What was kept back comes free.
+    pub fn take_kept_back(&mut self) -> Vec<KeptBack> {
+        self.kept_back.drain(..).collect()
+    }
+
+    /// The frame as it arrives, if it is damaged on its way.
+    pub fn damage(&self, frame: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+        let per_mille = self.weather.damage_per_mille;
+        if per_mille == 0 || random.range(0, 1000) >= per_mille {
+            return None;
+        }
+        let mut damaged = frame.to_vec();
+        let place = random.range(0, frame.len() as u64) as usize;
+        if random.chance(20) {
+            damaged.truncate(place);
+        } else if let Some(byte) = damaged.get_mut(place) {
+            *byte ^= 1 << random.range(0, 8);
+        }
+        Some(damaged)
+    }
+
     /// Whether no link is cut.
     pub fn is_whole(&self) -> bool {
         !self.cut.iter().any(|cut| *cut)
     }
 
-    /// Mends all links.
+    /// Mends all links; what is held up stays late.
     pub fn heal(&mut self) {
         self.cut.fill(false);
+        self.clogged_until_us.fill(0);
     }
 
     /// After which delays a frame that is sent now arrives: not at all, once or twice.
@@ -135,6 +211,27 @@ mod tests {
             counts[network.delays(NodeId(0), NodeId(1), &mut random).len()] += 1;
         }
         assert!(counts[0] > 200 && counts[2] > 100, "{counts:?}");
+    }
+
+    #[test]
+    fn a_clogged_link_loses_nothing_and_is_late() {
+        let mut network = Network::new(2, Weather::calm());
+        network.clog(NodeId(0), NodeId(1), 700);
+        assert_eq!(network.sets_out(NodeId(0), NodeId(1), 500), 700);
+        assert_eq!(network.sets_out(NodeId(0), NodeId(1), 800), 800);
+        assert_eq!(network.sets_out(NodeId(1), NodeId(0), 500), 500);
+        assert!(network.is_whole());
+    }
+
+    #[test]
+    fn a_damaged_frame_is_another_one() {
+        let weather = Weather { damage_per_mille: 500, ..Weather::calm() };
+        let network = Network::new(2, weather);
+        let mut random = Random::new(5);
+        let frame = [7; 50];
+        let damaged = (0..100).filter_map(|_| network.damage(&frame, &mut random));
+        let damaged: Vec<_> = damaged.inspect(|bytes| assert_ne!(bytes, &frame)).collect();
+        assert!((20..80).contains(&damaged.len()), "{}", damaged.len());
     }
 
     #[test]

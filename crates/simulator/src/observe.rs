@@ -100,9 +100,9 @@ pub struct Observations {
     forwarded: BTreeMap<(Session, u64), (u64, u64)>,
     /// When processes ended.
     pub crashes: Vec<(NodeId, u64)>,
-    /// When disks were emptied.
+    /// When disks were emptied, or lost what they had said they hold.
     pub wipes: Vec<(NodeId, u64)>,
-    /// All events but commits, in order, with the nodes that they happened to.
+    /// All events but commits and refused epochs, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
 
@@ -122,6 +122,7 @@ impl Observations {
                 self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
             Event::SteppedDown { .. } => self.count("stepped down"),
+            Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
@@ -135,7 +136,7 @@ impl Observations {
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
         }
-        if !matches!(event, Event::Committed { .. }) {
+        if !matches!(event, Event::Committed { .. } | Event::EpochRefused { .. }) {
             self.events.push((node, event.clone()));
         }
     }

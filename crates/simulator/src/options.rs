@@ -3,6 +3,7 @@
 
 use crate::cluster::Plan;
 use crate::disk::Pace;
+use crate::faults::Families;
 use crate::network::Weather;
 use replication::keyspace::{
     Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
@@ -17,6 +18,11 @@ use std::fmt;
 
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
+
+/// So many seeds in a hundred remove all keys now and then.
+const FLUSH_SEEDS_PERCENT: u64 = 10;
+/// So many leader-follower seeds in a hundred have two keyspaces.
+const TWO_KEYSPACES_PERCENT: u64 = 20;
 
 /// The models, as the command line calls them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,32 +56,6 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// Which families of faults a seed has.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Families {
-    /// Single nodes crash and restart.
-    pub crashes: bool,
-    /// All nodes lose power at once.
-    pub crash_of_all: bool,
-    /// The network splits.
-    pub partitions: bool,
-    /// Links are cut in one direction.
-    pub one_way: bool,
-    /// Disks become slow for a while.
-    pub slow_disks: bool,
-    /// Wall clocks jump.
-    pub clocks: bool,
-    /// A disk is replaced by an empty one.
-    pub wipes: bool,
-    /// Nodes stand still for longer than their peers wait.
-    pub pauses: bool,
-    /// Faults aim at whoever has just begun to lead.
-    pub leader_hunt: bool,
-    /// Crashes may take the machine's power, and with it what was not synced. Not where copies
-    /// count before they are synced: there, processes may die but machines must not.
-    pub power: bool,
-}
-
 /// A seed, spelt out.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -87,6 +67,8 @@ pub struct Options {
     pub plan: Plan,
     /// Its faults.
     pub families: Families,
+    /// Families that were switched on by name, whatever the seed says.
+    pub also: Vec<String>,
     /// How many clients there are.
     pub clients: usize,
     /// How many commands they give in all.
@@ -95,19 +77,22 @@ pub struct Options {
     pub safety_us: u64,
     /// Whether clients send several commands at once.
     pub pipelines: bool,
+    /// Whether clients remove all keys now and then.
+    pub flushes: bool,
 }
 
 impl Options {
     /// What a seed stands for with a model.
     pub fn of(seed: u64, model: ModelName, mutants: Mutants) -> Options {
         let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ model as u64);
-        let mut families = families(model, &mut random);
+        let mut families = Families::of(model, &mut random);
         let cluster = match model {
             ModelName::LeaderFollower => leader_follower(&mut random),
             ModelName::MultiLeader => multi_leader(&mut random),
             ModelName::Leaderless => leaderless(&mut random),
         };
         families.wipes &= survives_a_wipe(&cluster);
+        families.flipped_bits &= survives_a_wipe(&cluster);
         let mut cluster = cluster;
         if seed.is_multiple_of(INTERVAL_SEEDS) {
             set_durability(&mut cluster, Durability::Interval);
@@ -118,7 +103,7 @@ impl Options {
             timing: timing(&mut random),
             limits: limits(&mut random),
             mutants,
-            weather: weather(&mut random),
+            weather: weather(families, &mut random),
             pace: pace(&mut random),
         };
         Options {
@@ -126,20 +111,34 @@ impl Options {
             model,
             plan,
             families,
+            also: Vec::new(),
             clients: random.range(3, 9) as usize,
             operations: random.range(100, 260) as usize,
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
+            flushes: model == ModelName::LeaderFollower && random.chance(FLUSH_SEEDS_PERCENT),
         }
     }
 
-    /// The numbers of its leader-follower groups, where it has any.
+    /// The same seed with one family of faults more; `None` where there is no such family.
+    pub fn also(mut self, family: &str) -> Option<Options> {
+        self.also.push(family.to_string());
+        self.families.switch_on(family).then_some(self)
+    }
+
+    /// The numbers of the leader-follower groups of its first keyspace, where it has any.
     pub fn quorum(&self) -> Option<Quorum> {
-        self.plan.cluster.keyspaces.first().and_then(|keyspace| match &keyspace.model {
-            Model::LeaderFollower(options) => Some(Quorum::of(&options.group)),
-            Model::MultiLeader(options) => Some(Quorum::of(&options.group)),
-            Model::Leaderless(_) => None,
-        })
+        self.plan.cluster.keyspaces.first().and_then(quorum)
+    }
+
+    /// The same for the keyspace that a key belongs to.
+    pub fn quorum_of(&self, key: &str) -> Option<Quorum> {
+        self.plan.cluster.keyspace_of(key.as_bytes()).and_then(quorum)
+    }
+
+    /// The same for all of its keyspaces.
+    pub fn quorums(&self) -> impl Iterator<Item = Quorum> {
+        self.plan.cluster.keyspaces.iter().filter_map(quorum)
     }
 
     /// N, W and R, where it is leaderless.
@@ -151,33 +150,31 @@ impl Options {
     }
 }
 
+fn quorum(keyspace: &Keyspace) -> Option<Quorum> {
+    match &keyspace.model {
+        Model::LeaderFollower(options) => Some(Quorum::of(&options.group)),
+        Model::MultiLeader(options) => Some(Quorum::of(&options.group)),
+        Model::Leaderless(_) => None,
+    }
+}
+
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {} {}: {} nodes", self.seed, self.model, self.plan.cluster.members.len())?;
-        if let Some(q) = self.quorum() {
-            write!(f, ", N={} A={} E={} C={}", q.replicas, q.acks, q.election, q.commit)?;
+        for (keyspace, q) in self.plan.cluster.keyspaces.iter().zip(self.quorums()) {
+            let prefix = keyspace.prefix.escape_ascii();
+            write!(
+                f,
+                ", \"{prefix}\" N={} A={} E={} C={}",
+                q.replicas, q.acks, q.election, q.commit
+            )?;
         }
         if let Some((n, w, r)) = self.leaderless() {
             write!(f, ", n={n} w={w} r={r}")?;
         }
         write!(f, ", {} clients, {} commands", self.clients, self.operations)?;
-        write!(f, "\n{:?}\n{:?}", self.families, self.plan.weather)?;
+        write!(f, "\n{}\n{:?}", self.families, self.plan.weather)?;
         write!(f, "\n{:?}\n{:?}\n{:?}", self.plan.timing, self.plan.limits, self.plan.pace)
-    }
-}
-
-fn families(model: ModelName, random: &mut Random) -> Families {
-    Families {
-        crashes: random.chance(70),
-        crash_of_all: random.chance(30),
-        partitions: random.chance(60),
-        one_way: random.chance(40),
-        slow_disks: random.chance(30),
-        clocks: random.chance(50),
-        wipes: random.chance(25),
-        pauses: random.chance(50),
-        leader_hunt: model != ModelName::Leaderless && random.chance(40),
-        power: true,
     }
 }
 
@@ -243,6 +240,18 @@ pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
 
 fn leader_follower(random: &mut Random) -> Cluster {
     let nodes = if random.chance(60) { 3 } else { 5 };
+    let model = leader_follower_keyspace(nodes, random);
+    let mut cluster = cluster_of(&["eu"], usize::from(nodes), model, random.next_u64());
+    if random.chance(TWO_KEYSPACES_PERCENT) {
+        let prefixes: [&[u8]; 4] = [b"register", b"list", b"mixed:1", b"{pair}"];
+        let prefix = prefixes.get(random.range(0, 4) as usize).map_or(Vec::new(), |p| p.to_vec());
+        let model = leader_follower_keyspace(nodes, random);
+        cluster.keyspaces.push(Keyspace { id: KeyspaceId(2), prefix, model });
+    }
+    cluster
+}
+
+fn leader_follower_keyspace(nodes: u8, random: &mut Random) -> Model {
     let acks = match random.range(0, 10) {
         0 | 1 => Acks::Async,
         2 | 3 => Acks::SemiSync,
@@ -252,12 +261,11 @@ fn leader_follower(random: &mut Random) -> Cluster {
     };
     let loses = random.chance(if acks == Acks::Async { 70 } else { 15 });
     let failover = if loses { Failover::Available } else { Failover::Safe };
-    let model = Model::LeaderFollower(LeaderFollower {
+    Model::LeaderFollower(LeaderFollower {
         home: DatacenterId(0),
         partitions: if random.chance(80) { 1 } else { 2 },
         group: group(nodes, acks, failover),
-    });
-    cluster_of(&["eu"], usize::from(nodes), model, random.next_u64())
+    })
 }
 
 fn multi_leader(random: &mut Random) -> Cluster {
@@ -327,7 +335,7 @@ fn limits(random: &mut Random) -> Limits {
     limits
 }
 
-fn weather(random: &mut Random) -> Weather {
+fn weather(families: Families, random: &mut Random) -> Weather {
     let bad = |random: &mut Random, most: u64| {
         if random.chance(50) { random.range(1, most) } else { 0 }
     };
@@ -339,6 +347,8 @@ fn weather(random: &mut Random) -> Weather {
         delay_mean_us: random.range(50, 5_000),
         spike_percent: bad(random, 8),
         spike_us: random.range(5_000, 300_000),
+        damage_per_mille: if families.damage { random.range(1, 20) } else { 0 },
+        keep_back_percent: if families.old_frames { random.range(1, 5) } else { 0 },
     }
 }
 

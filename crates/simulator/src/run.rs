@@ -14,7 +14,7 @@ use crate::lost_report;
 use crate::observe::Observations;
 use crate::options::{ModelName, Options};
 use crate::trace::Trace;
-use crate::workload::{Workload, datacenter};
+use crate::workload::{Kind, Workload, datacenter};
 use replication::mutant::Mutants;
 use replication::{NodeId, Reply};
 use std::collections::BTreeMap;
@@ -50,19 +50,26 @@ pub struct Outcomes {
     pub trace: Trace,
     /// How many things happened.
     pub steps: u64,
+    /// How much virtual time has passed.
+    pub simulated_us: u64,
 }
 
 impl Outcomes {
     /// The command that plays the same run again.
     pub fn replay(&self) -> String {
-        format!("cargo sim {} --model {} --trace", self.options.seed, self.options.model)
+        let also: String = self.options.also.iter().map(|name| format!(" --with {name}")).collect();
+        format!("cargo sim {} --model {}{also} --trace", self.options.seed, self.options.model)
     }
 }
 
 /// Plays a seed.
 pub fn run(seed: u64, model: ModelName, mutants: Mutants, trace: bool) -> Outcomes {
-    let options = Options::of(seed, model, mutants);
-    let mut cluster = Cluster::new(options.plan.clone(), seed, Trace::new(trace));
+    play(Options::of(seed, model, mutants), trace)
+}
+
+/// Plays a seed that is spelt out.
+pub fn play(options: Options, trace: bool) -> Outcomes {
+    let mut cluster = Cluster::new(options.plan.clone(), options.seed, Trace::new(trace));
     let mut history = History::default();
     // A panic in the core is a finding like any other, and must not hide the seed.
     let played = catch_unwind(AssertUnwindSafe(|| {
@@ -81,7 +88,8 @@ pub fn run(seed: u64, model: ModelName, mutants: Mutants, trace: bool) -> Outcom
         cluster.trace.line(cluster.now_us, || format!("FAILED: {failure}"));
     }
     let Observations { counts, .. } = cluster.observations;
-    Outcomes { options, failure, counts, history, trace: cluster.trace, steps: cluster.steps }
+    let (steps, simulated_us) = (cluster.steps, cluster.now_us);
+    Outcomes { options, failure, counts, history, trace: cluster.trace, steps, simulated_us }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -90,6 +98,15 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
         .unwrap_or_else(|| String::from("without a text"))
+}
+
+/// Whether two nodes show the same: but what fades may have gone in between.
+fn agree(one: &judge::End, other: &judge::End) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            let fades = Kind::of(one.0) == Some(Kind::Fading);
+            one == other || (fades && one.0 == other.0 && (one.1.is_none() || other.1.is_none()))
+        })
 }
 
 /// A run while it is played.
@@ -131,7 +148,7 @@ impl<'a> Play<'a> {
         };
         for node in self.cluster.nodes().into_iter().skip(1) {
             let other = self.final_reads(node, false)?;
-            if other != end {
+            if !agree(&other, &end) {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
         }
@@ -188,12 +205,18 @@ impl<'a> Play<'a> {
             Outside::Timer(Timer::NewLeader(node)) => {
                 self.faults.on_new_leader(node, self.cluster);
             }
+            Outside::Timer(Timer::RareEvent(node)) => {
+                self.faults.on_rare_event(node, self.cluster);
+            }
             Outside::Timer(Timer::Phase(_)) => {}
             Outside::Reply { connection, sequence, reply } => {
                 self.workload.reply(connection, sequence, &reply, self.cluster);
             }
             Outside::Broken(connection) => self.workload.broken(connection, self.cluster),
-            Outside::CannotStart(node, why) => return Err(format!("{node} cannot start: {why}")),
+            Outside::Stopped(node) => self.faults.on_stopped(node, self.cluster),
+            Outside::CannotStart(node, why) => {
+                return self.faults.on_cannot_start(node, why, self.cluster);
+            }
         }
         Ok(())
     }
@@ -299,7 +322,9 @@ impl<'a> Play<'a> {
         }
         let outcome = operation.outcome.clone();
         self.cluster.trace.line(now_us, || format!("final @{node}: {outcome:?}"));
-        self.workload.history.operations.push(operation);
+        let history = &mut self.workload.history;
+        history.requests.insert((connection.0, sequence), history.operations.len());
+        history.operations.push(operation);
         self.cluster.hang_up(connection);
         Ok(outcome)
     }

@@ -6,15 +6,16 @@ use crate::disk::{self, Directory, DiskError, Log};
 use crate::event_loop::{Clock, Counts, EventLoop, LoopError, Parts, Sink};
 use crate::event_loop::{FIRST_FREE_TOKEN, WAKER};
 use crate::operator_log;
-use crate::peers::{Identity, Peers, frame};
+use crate::peers::{Identity, Peers};
 use crate::resp::parse::{BULK_BYTES_DEFAULT, BULK_BYTES_LIMIT, REQUEST_BYTES_SLACK};
 use crate::session::{Counters, ServerState};
 use mio::net::{TcpListener, UnixStream};
 use mio::{Poll, Waker};
+use replication::frame;
 use replication::keyspace::Cluster;
 use replication::mutant::Mutants;
 use replication::node::{Limits, OpenError, Setup, Timing};
-use replication::{Incarnation, Input, Node, NodeId};
+use replication::{Incarnation, Input, KeyspaceId, Node, NodeId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fmt;
 use std::io;
@@ -50,6 +51,8 @@ pub struct ServerOptions {
     /// Where each node is found by clients, in the members' order, to be told in TF.STATUS; may
     /// be left empty.
     pub client_addresses: Vec<SocketAddr>,
+    /// The keyspace that cluster-aware clients see; see [`crate::config::Config`].
+    pub slots_keyspace: KeyspaceId,
     /// Where the data is.
     pub data_directory: PathBuf,
     /// Bytes of one argument; the same on all nodes, for frames between them are bounded by it.
@@ -73,7 +76,10 @@ impl ServerOptions {
         peer_addresses: Vec<SocketAddr>,
         data_directory: PathBuf,
     ) -> ServerOptions {
+        // The empty prefix always has a keyspace.
+        let every_key = cluster.keyspace_of(b"").map_or(KeyspaceId(0), |keyspace| keyspace.id);
         ServerOptions {
+            slots_keyspace: every_key,
             cluster,
             me,
             client_address,
@@ -270,6 +276,7 @@ fn open(
 fn server_state(options: &ServerOptions, sink: &Sink) -> Result<ServerState, ServerError> {
     let (high, middle, low) = (random()?, random()?, random()? as u32);
     Ok(ServerState {
+        slots_keyspace: options.slots_keyspace,
         cluster: sink.cluster.clone(),
         me: options.me,
         peer_addresses: options.peer_addresses.clone(),

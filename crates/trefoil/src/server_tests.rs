@@ -4,8 +4,8 @@
 use super::*;
 use replication::DatacenterId;
 use replication::keyspace::{
-    Acks, Durability, Failover, GroupOptions, Keyspace, LeaderFollower, Member, MissingAcks, Model,
-    Reads,
+    Acks, Durability, Failover, GroupOptions, Keyspace, LeaderFollower, Leaderless, Member,
+    MissingAcks, Model, Reads,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -292,5 +292,40 @@ fn commands_on_data_and_the_server_s_own_are_answered_in_order_and_data_outlives
     drop(client);
     server.restart();
     talk(&mut server.connect(), b"GET k\r\n", "$1\r\nv\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn cluster_commands_describe_the_keyspace_that_was_chosen() {
+    let server = Server::start_with(|options| {
+        let mut leaderless = Leaderless::defaults(1);
+        leaderless.partitions = 2;
+        let (id, prefix) = (replication::KeyspaceId(7), b"session:".to_vec());
+        let model = Model::Leaderless(leaderless);
+        options.cluster.keyspaces.push(Keyspace { id, prefix, model });
+        options.slots_keyspace = id;
+    });
+    let mut client = server.connect();
+    talk(&mut client, b"cluster keyslot session:{foo}\r\n", ":12182\r\n");
+    talk(&mut client, b"set session:{foo} 1\r\nset {foo} 2\r\n", "+OK\r\n+OK\r\n");
+    talk(&mut client, b"cluster countkeysinslot 12182\r\n", ":1\r\n");
+    let key = "*1\r\n$13\r\nsession:{foo}\r\n";
+    talk(&mut client, b"cluster getkeysinslot 12182 9\r\n", key);
+    talk(&mut client, b"cluster getkeysinslot 1 9\r\n", "*0\r\n");
+    let bad_slot = "-ERR Invalid or out of range slot\r\n";
+    talk(&mut client, b"cluster countkeysinslot 16384\r\n", bad_slot);
+    talk(&mut client, b"cluster getkeysinslot 1 -1\r\n", "-ERR Invalid number of keys\r\n");
+    client.write_all(b"cluster myid\r\n").unwrap();
+    let mut id = [0; 47];
+    client.read_exact(&mut id).unwrap();
+    let id = String::from_utf8_lossy(&id[5..45]).into_owned();
+    // The address is not known here: an empty host means the one that was asked.
+    let port = server.options.client_address.port();
+    let node = format!("*4\r\n$0\r\n\r\n:{port}\r\n$40\r\n{id}\r\n*0\r\n");
+    let slots = format!("*2\r\n*3\r\n:0\r\n:8191\r\n{node}*3\r\n:8192\r\n:16383\r\n{node}");
+    talk(&mut client, b"cluster slots\r\n", &slots);
+    // Nobody else is there to ask, so nothing is moved.
+    talk(&mut client, b"readonly\r\nset session:{foo} 3\r\n", "+OK\r\n+OK\r\n");
+    talk(&mut client, b"info cluster\r\n", "$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n");
     server.stop().unwrap();
 }

@@ -117,6 +117,17 @@ fn a_node_is_asked_for_in_vain_where_nothing_runs() {
 }
 
 #[test]
+fn check_says_what_it_cannot_check() {
+    refused(&["check", "--model", "leaderless"], &["only leader-follower"]);
+    refused(&["check", "--model", "x"], &["`x` is no model"]);
+    refused(&["check", "--addr", "nowhere"], &["--addr: `nowhere` is no address"]);
+    refused(&["check", "--seconds", "0"], &["--seconds"]);
+    refused(&["check", "--clients", "0"], &["--clients"]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    refused(&["check", "--addr", &free], &["no Trefoil node answers at", &free]);
+}
+
+#[test]
 fn serve_wants_to_know_which_node_it_is_and_where_its_data_lies() {
     let directory = tempfile::tempdir().unwrap();
     let text = "[cluster]\nname = \"a\"\nsecret = \"0000000000000001\"\n[[node]]\nname = \"one\"\n\

@@ -237,7 +237,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 57] = [
+static TABLE: [CommandInfo; 59] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -249,6 +249,11 @@ static TABLE: [CommandInfo; 57] = [
     connection("client", -2, SLOW).about(
         Group::Connection,
         "`ID`, `INFO`, `LIST`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `REPLY`.",
+    ),
+    server("cluster", -2, STALE).about(
+        Group::Server,
+        "For cluster-aware clients: `SLOTS`, `SHARDS`, `NODES`, `INFO`, `MYID`, `KEYSLOT`, \
+         `COUNTKEYSINSLOT`, `GETKEYSINSLOT`, about the keyspace that `slots-keyspace` names.",
     ),
     server("command", -1, STALE).about(Group::Server, "The commands; `COUNT`, `DOCS`, `INFO`."),
     server("config", -2, SLOW)
@@ -341,12 +346,10 @@ static TABLE: [CommandInfo; 57] = [
     data("randomkey", 1, R, cluster::randomkey).whole_cluster().about(Group::Generic, "Any key."),
     connection("readonly", 1, FAST).about(
         Group::Connection,
-        "Accepted for the sake of cluster clients: every node answers everything.",
+        "This connection is a cluster-aware client's that reads at followers: its reads are not \
+         `-MOVED`, its writes are.",
     ),
-    connection("readwrite", 1, FAST).about(
-        Group::Connection,
-        "Accepted for the sake of cluster clients: every node answers everything.",
-    ),
+    connection("readwrite", 1, FAST).about(Group::Connection, "Takes READONLY back."),
     connection("reset", 1, CONN)
         .about(Group::Connection, "Makes the connection as if it were new."),
     server("role", 1, ROLE).about(Group::Server, "What the node leads and follows."),
@@ -370,6 +373,11 @@ static TABLE: [CommandInfo; 57] = [
     data("tf.lost", -2, W, lost::lost).about(
         Group::Server,
         "Writes that a failover has cost: `LIST [prefix]`, `SHOW id`, `REPLAY id`, `FORGET id`.",
+    ),
+    server("tf.rehearse", 2, STALE).about(
+        Group::Server,
+        "`TF.REHEARSE timeout-ms`: how many elections an election timeout would have started here \
+         in the last day.",
     ),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
     data("tf.with", -3, TFWITH, with::with)

@@ -193,6 +193,7 @@ impl Group {
             _ => {}
         }
         if epoch < self.epoch {
+            turn.event(Event::EpochRefused { group: self.id, from, epoch });
             if message.body != Body::EpochOver {
                 self.say_epoch(turn, from, Body::EpochOver);
             }

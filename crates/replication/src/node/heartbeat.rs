@@ -1,6 +1,7 @@
 //! Heartbeats are per pair of nodes: they say who is alive, list every group that the sender
 //! leads, and carry the rounds that confirm a leader for its reads.
 
+use super::heartbeat_gaps::HeartbeatGaps;
 use super::message::{Confirmed, Led, Message};
 use super::{Node, Roles};
 use crate::turn::Turn;
@@ -20,6 +21,8 @@ pub struct Peer {
     pub(super) lost: bool,
     /// Its keyspaces are others than this node's.
     foreign: bool,
+    /// How long it was silent, in the last day.
+    pub(super) gaps: HeartbeatGaps,
 }
 
 impl Roles {
@@ -75,6 +78,7 @@ impl Roles {
     ) {
         match message {
             Message::Heartbeat { session, round, keyspaces, led } => {
+                self.note_gap(turn, from, session, &led);
                 if self.note_heartbeat(turn, from, session, keyspaces) {
                     self.on_heartbeat(turn, from, round, &led);
                 }
@@ -130,6 +134,15 @@ impl Roles {
                     self.on_not_here(turn, token, group, attempt, leader);
                 }
             }
+        }
+    }
+
+    /// Notes how long a peer was silent. What every heartbeat is late by is no silence.
+    fn note_gap(&mut self, turn: &Turn<'_>, from: NodeId, session: Session, led: &[Led]) {
+        let leads = led.iter().any(|led| self.groups.contains_key(&led.group));
+        let ignored_us = self.timing.silence_us();
+        if let Some(peer) = self.peers.get_mut(usize::from(from.0)) {
+            peer.gaps.heard(turn.now, session, leads, ignored_us);
         }
     }
 

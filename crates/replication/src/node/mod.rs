@@ -10,6 +10,7 @@ pub mod execute;
 pub mod forward;
 pub mod gather;
 pub mod heartbeat;
+pub mod heartbeat_gaps;
 pub mod log_record;
 pub mod lost_writes;
 pub mod message;
@@ -18,6 +19,7 @@ pub mod open;
 pub mod part;
 pub mod requests;
 pub mod setup;
+pub mod slots;
 pub mod status;
 
 pub use setup::{Limits, OpenError, Setup, Timing};

@@ -37,6 +37,14 @@ pub struct Timing {
     pub forward_timeout_us: u64,
 }
 
+impl Timing {
+    /// The shortest time between two heartbeats that counts as a silence, in microseconds: one of
+    /// them is missing.
+    pub fn silence_us(&self) -> u64 {
+        self.heartbeat_interval_us.saturating_mul(2)
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Timing {

@@ -5,11 +5,13 @@
 //! features that they belong to do not exist yet.
 
 pub mod counters;
+pub mod fading;
 pub mod leadership;
 pub mod lost_write_report;
 pub mod lost_writes;
 pub mod quorum_reads;
 pub mod superseded;
+pub mod surveys;
 pub mod wgl;
 pub mod zones;
 

@@ -31,6 +31,13 @@ pub fn check<'a>(key: &str, operations: impl Iterator<Item = &'a Operation>) -> 
     }
 }
 
+/// Whether there are too many orders to look at: [`check`] then passes without a verdict.
+pub fn gives_up<'a>(operations: impl Iterator<Item = &'a Operation>) -> bool {
+    let mut operations: Vec<&Operation> = operations.filter(|o| matters(o)).collect();
+    operations.sort_by_key(|operation| operation.invoked_us);
+    search(&operations, None) == Search::GaveUp
+}
+
 /// Reads without an answer and commands without an effect tell nothing.
 fn matters(operation: &Operation) -> bool {
     match operation.outcome {
@@ -143,6 +150,9 @@ fn apply(value: &Option<String>, operation: &Operation, must: bool) -> Option<Op
             let new = format!("{}{tail}", old.unwrap_or(""));
             fits(Answer::Number(new.len() as i64)).then_some(Some(new))
         }
+        Action::Clear => fits(Answer::Ok).then_some(None),
+        // Nobody knows when it goes: keys that fade have a checker of their own.
+        Action::SetFor(_, _) | Action::ExpireIn(_) => None,
         Action::Increment(by) => {
             let sum = old.unwrap_or("0").parse::<i64>().ok()? + by;
             fits(Answer::Number(sum)).then(|| Some(sum.to_string()))

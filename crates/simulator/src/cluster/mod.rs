@@ -7,6 +7,7 @@
 
 mod server;
 mod sink;
+mod suffer;
 mod turn;
 
 pub use server::{Server, State};
@@ -20,7 +21,7 @@ use replication::keyspace;
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
 use replication::random::Random;
-use replication::{ClientId, Incarnation, Input, NodeId, Reply};
+use replication::{ClientId, Input, NodeId, Reply};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -60,6 +61,8 @@ pub enum Outside {
     },
     /// A client's connection broke: its node crashed, or was down.
     Broken(ClientId),
+    /// A node's process ended by itself: where the user wanted it to, or because its disk failed.
+    Stopped(NodeId),
     /// A node cannot start from its log: never the user's fault.
     CannotStart(NodeId, String),
 }
@@ -73,13 +76,15 @@ pub enum Timer {
     Client(usize, u64),
     /// A node has just begun to lead: a good moment for a fault.
     NewLeader(NodeId),
+    /// A node's log was cut, it has installed a snapshot, or learnt of a new voter: another one.
+    RareEvent(NodeId),
     /// The user's own.
     Phase(u64),
 }
 
 /// What will happen.
 enum Happening {
-    Frame { from: NodeId, to: NodeId, incarnation: Incarnation, frame: Rc<Vec<u8>> },
+    Frame { from: NodeId, to: NodeId, frame: Rc<Vec<u8>> },
     PeerLost { at: NodeId, peer: NodeId },
     Request { node: NodeId, connection: ClientId, sequence: u64, words: Vec<String> },
     Hangup { node: NodeId, connection: ClientId },
@@ -106,6 +111,8 @@ pub struct Cluster {
     /// How many things have happened.
     pub steps: u64,
     plan: Plan,
+    /// Stands in every frame.
+    cluster_digest: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     connections: BTreeMap<ClientId, Wire>,
@@ -138,6 +145,7 @@ impl Cluster {
             trace,
             random,
             steps: 0,
+            cluster_digest: replication::frame::cluster_digest(&plan.cluster.name),
             plan,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -238,8 +246,8 @@ impl Cluster {
 
     fn happen(&mut self, happening: Happening) -> Option<Outside> {
         match happening {
-            Happening::Frame { from, to, incarnation, frame } => {
-                self.deliver(to, turn::Arrival::Frame { from, incarnation, frame });
+            Happening::Frame { from, to, frame } => {
+                self.deliver(to, turn::Arrival::Frame { from, frame });
             }
             Happening::PeerLost { at, peer } => self.deliver(at, turn::Arrival::PeerLost(peer)),
             Happening::Request { node, connection, sequence, words } => {

@@ -30,6 +30,13 @@ pub struct Server {
     pub disk: Disk,
     /// Counts the processes that ran here; tells what was meant for an earlier one.
     pub process_number: u64,
+    /// After how many more of its steps outwards its process ends, if it shall, and whether the
+    /// machine goes down with it.
+    pub(super) ends_after: Option<(u32, bool)>,
+    /// For how long it stands still in the middle of its next turn.
+    pub(super) stall_us: u64,
+    /// Whether a failed write or sync may take what was not synced before.
+    pub(super) failure_drops: bool,
     pub(super) process: Option<Process>,
 }
 
@@ -65,6 +72,9 @@ impl Server {
             clock: Clock::new(drift, 0),
             disk: Disk::new(plan.pace.clone()),
             process_number: 0,
+            ends_after: None,
+            stall_us: 0,
+            failure_drops: true,
             process: None,
         }
     }
@@ -158,34 +168,6 @@ impl Cluster {
         for connection in broken {
             self.connections.remove(&connection);
             self.schedule(now_us, Happening::Outside(Outside::Broken(connection)));
-        }
-    }
-
-    /// A node stands still for a while, as a process that is stopped, or a machine that swaps: what
-    /// arrives waits, and is then handled in one turn, in the order in which it came.
-    pub fn pause(&mut self, id: NodeId, duration_us: u64) {
-        let (now_us, name) = (self.now_us, self.name(id).to_string());
-        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
-        let process_number = server.process_number;
-        let Some(process) = &mut server.process else { return };
-        let until_us = process.busy_until.max(now_us + duration_us);
-        process.busy_until = until_us;
-        self.trace.line(now_us, || format!("{name} stands still for {duration_us} us"));
-        self.observations.count("pause");
-        if process.turn_at.is_some() {
-            process.turn_at = Some(until_us);
-            self.schedule(until_us, Happening::Turn { node: id, process: process_number });
-        }
-    }
-
-    /// Empties a crashed node's disk.
-    pub fn wipe(&mut self, id: NodeId) {
-        let (now_us, name) = (self.now_us, self.name(id).to_string());
-        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
-            server.disk.wipe();
-            self.trace.line(now_us, || format!("{name} loses its disk"));
-            self.observations.count("wiped disk");
-            self.observations.wipes.push((id, now_us));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::disk::Disk;
 use crate::observe::Observations;
+use replication::frame;
 use replication::keyspace::Durability;
 use replication::{Effects, Event, Message, NodeId, Position, Reply, RequestId};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ pub(super) struct Sink<'a> {
 /// What a turn has brought forth, apart from records.
 #[derive(Default)]
 pub(super) struct Output {
-    /// For each peer, its messages, each with its length before it.
+    /// For each peer, its messages as they stand in a frame.
     pub frames: BTreeMap<NodeId, Vec<u8>>,
     /// Replies in the order in which they were given.
     pub replies: Vec<(RequestId, Reply<'static>)>,
@@ -64,16 +65,11 @@ impl Effects for Sink<'_> {
 
     fn send(&mut self, to: NodeId, message: &Message<'_>) {
         self.observations.sent(message);
-        let frame = self.output.frames.entry(to).or_default();
-        let start = frame.len();
-        frame.extend_from_slice(&[0; 4]);
-        message.encode(frame);
-        let length = (frame.len() - start - 4) as u32;
-        if Message::decode(frame.get(start + 4..).unwrap_or(&[])).as_ref() != Ok(message) {
+        let messages = self.output.frames.entry(to).or_default();
+        let length = frame::push(messages, message);
+        let bytes = messages.get(messages.len() - length..).unwrap_or(&[]);
+        if Message::decode(bytes).as_ref() != Ok(message) {
             self.observations.count(GARBLED);
-        }
-        if let Some(place) = frame.get_mut(start..start + 4) {
-            place.copy_from_slice(&length.to_le_bytes());
         }
     }
 
@@ -86,16 +82,4 @@ impl Effects for Sink<'_> {
         self.observations.event(self.now_us, self.me, event);
         self.output.events.push(event.clone());
     }
-}
-
-/// The messages of a frame, in order.
-pub(super) fn messages(frame: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    let mut rest = frame;
-    std::iter::from_fn(move || {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let message = after.get(..length)?;
-        rest = after.get(length..).unwrap_or(&[]);
-        Message::decode(message).ok()
-    })
 }

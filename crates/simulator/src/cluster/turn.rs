@@ -1,12 +1,12 @@
 //! A node's turn: its inputs one after another, `TurnEnd`, then what it had to say.
 
 use super::server::Process;
-use super::sink::{Output, Sink, messages};
+use super::sink::{Output, Sink};
 use super::{Cluster, Happening, Outside, Timer, describe};
+use crate::disk::DiskFailure;
 use crate::observe::{Commit, Observations};
-use replication::{
-    ClientId, Event, Incarnation, Input, NodeId, Position, Reply, RequestId, Requests, Span,
-};
+use replication::frame;
+use replication::{ClientId, Event, Input, NodeId, Position, Reply, RequestId, Requests, Span};
 use std::rc::Rc;
 
 /// How long a node takes from an arrival to the turn that handles it.
@@ -16,10 +16,16 @@ const INPUT_US: (u64, u64) = (1, 8);
 
 /// How many arrivals one turn takes at most, as one wait for ready sockets returns only so many.
 const TURN_ARRIVALS_MAX: u64 = 8;
+/// Payloads are never longer, for nothing in a simulation is.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+/// How long after a refusal the sender notices that its connection is closed.
+const CLOSE_US: u64 = 200;
+/// Within how long what was kept back arrives.
+const KEPT_BACK_SPREAD_US: u64 = 20_000;
 
 /// What waits for a node's next turn.
 pub(super) enum Arrival {
-    Frame { from: NodeId, incarnation: Incarnation, frame: Rc<Vec<u8>> },
+    Frame { from: NodeId, frame: Rc<Vec<u8>> },
     Request { connection: ClientId, sequence: u64, words: Vec<String> },
     Hangup(ClientId),
     PeerLost(NodeId),
@@ -50,11 +56,31 @@ impl Cluster {
         if server.process_number != process || server.process.is_none() {
             return;
         }
-        let (written, synced, next) = server.disk.done(&mut self.random);
+        let (written, synced, next) = match server.disk.done(&mut self.random) {
+            Ok(done) => done,
+            Err(failure) => {
+                let drops = failure == DiskFailure::Error && server.failure_drops;
+                return self.disk_failed(id, failure, drops);
+            }
+        };
+        if self.ends_here(id) {
+            return;
+        }
         if let Some(after_us) = next {
             self.schedule(now_us + after_us, Happening::Disk { node: id, process });
         }
         self.deliver(id, Arrival::Durable { written, synced });
+    }
+
+    /// The first failure ends the process: it can no longer trust its log.
+    fn disk_failed(&mut self, id: NodeId, failure: DiskFailure, drops: bool) {
+        let name = self.name(id).to_string();
+        self.trace.line(self.now_us, || format!("{name}'s disk fails: {failure:?}"));
+        self.observations.count(match failure {
+            DiskFailure::Full => "disk full",
+            DiskFailure::Error => "disk error",
+        });
+        self.stop(id, drops);
     }
 
     /// A deadline of the node has come: the tick is a turn of its own, at this very moment.
@@ -89,17 +115,25 @@ impl Cluster {
         }
         process.turn_at = None;
         let mut at_us = start_us;
+        let mut refused = Vec::new();
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, start_us, id);
         let most = self.random.range(1, TURN_ARRIVALS_MAX + 1) as usize;
         let later = process.inbox.split_off(most.min(process.inbox.len()));
-        for arrival in std::mem::replace(&mut process.inbox, later) {
-            arrival.each_input(&mut |input| {
+        let arrivals = std::mem::replace(&mut process.inbox, later);
+        let stall_us = std::mem::take(&mut server.stall_us);
+        // Between two inputs, or between the last look at the clock and what is said then.
+        let stall_at = self.random.range(0, arrivals.len() as u64 + 1) as usize;
+        for (place, arrival) in arrivals.iter().enumerate() {
+            at_us += if place == stall_at { stall_us } else { 0 };
+            let whole = arrival.each_input(self.cluster_digest, &mut |input| {
                 self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
                 process.node.step(server.clock.time(at_us), input, &mut sink);
                 at_us += self.random.range(INPUT_US.0, INPUT_US.1);
             });
+            refused.extend(whole.err());
         }
         process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
+        at_us += if stall_at == arrivals.len() { stall_us } else { 0 };
         process.busy_until = at_us;
         process.note_commits(id, sink.observations());
         let more = !process.inbox.is_empty();
@@ -110,26 +144,56 @@ impl Cluster {
         if more {
             self.schedule(at_us, Happening::Turn { node: id, process: process_number });
         }
+        self.note_troubles(id, stall_us, &refused, at_us);
         self.carry_out(id, output, at_us);
+    }
+
+    /// A frame that is damaged breaks the connection that it came over, as the server closes it.
+    fn note_troubles(&mut self, id: NodeId, stall_us: u64, refused: &[NodeId], at_us: u64) {
+        let name = self.name(id).to_string();
+        if stall_us > 0 {
+            self.observations.count("stall in a turn");
+            self.trace.line(at_us, || format!("{name} stood still for {stall_us} us in this turn"));
+        }
+        for from in refused {
+            self.observations.count("damaged frame refused");
+            self.trace.line(at_us, || format!("{name} refuses a damaged frame"));
+            self.lose_peer(*from, id, CLOSE_US);
+        }
     }
 
     /// Carries out what a turn has brought forth, at its end.
     pub(super) fn carry_out(&mut self, id: NodeId, output: Output, at_us: u64) {
         self.narrate(id, &output, at_us);
-        if output.events.iter().any(|event| matches!(event, Event::BecameLeader { .. })) {
-            let outside = Outside::Timer(Timer::NewLeader(id));
-            self.schedule(at_us, Happening::Outside(outside));
+        let timer = output.events.iter().find_map(|event| match event {
+            Event::BecameLeader { .. } => Some(Timer::NewLeader(id)),
+            Event::Truncated { .. }
+            | Event::SnapshotInstalled { .. }
+            | Event::VoterAdmitted { .. } => Some(Timer::RareEvent(id)),
+            _ => None,
+        });
+        if let Some(timer) = timer {
+            self.schedule(at_us, Happening::Outside(Outside::Timer(timer)));
         }
-        for (to, frame) in output.frames {
-            self.send_frame(id, to, frame, at_us);
-        }
-        for (request, reply) in output.replies {
-            self.put_in_order(id, request, reply, at_us);
+        if self.ends_here(id) {
+            return;
         }
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
         let process_number = server.process_number;
         if let Some(after_us) = server.disk.flush(&mut self.random) {
             self.schedule(at_us + after_us, Happening::Disk { node: id, process: process_number });
+        }
+        for (to, messages) in output.frames {
+            if self.ends_here(id) {
+                return;
+            }
+            self.send_frame(id, to, &messages, at_us);
+        }
+        for (request, reply) in output.replies {
+            if self.ends_here(id) {
+                return;
+            }
+            self.put_in_order(id, request, reply, at_us);
         }
         self.plan_tick(id, at_us);
     }
@@ -155,15 +219,32 @@ impl Cluster {
         }
     }
 
-    fn send_frame(&mut self, from: NodeId, to: NodeId, frame: Vec<u8>, at_us: u64) {
+    fn send_frame(&mut self, from: NodeId, to: NodeId, messages: &[u8], at_us: u64) {
         let Some(incarnation) = self.server(from).and_then(|s| s.node()).map(|n| n.incarnation())
         else {
             return;
         };
-        let frame = Rc::new(frame);
+        let mut bytes = Vec::new();
+        frame::begin(&mut bytes, self.cluster_digest, from, incarnation);
+        bytes.extend_from_slice(messages);
+        frame::finish(&mut bytes, 0);
+        let frame = Rc::new(bytes);
+        self.network.keep_back(from, to, &frame, &mut self.random);
+        let sets_out_us = self.network.sets_out(from, to, at_us);
         for delay in self.network.delays(from, to, &mut self.random) {
-            let frame = Rc::clone(&frame);
-            self.schedule(at_us + delay, Happening::Frame { from, to, incarnation, frame });
+            let damaged = self.network.damage(&frame, &mut self.random);
+            let frame = damaged.map_or_else(|| Rc::clone(&frame), Rc::new);
+            self.schedule(sets_out_us + delay, Happening::Frame { from, to, frame });
+        }
+    }
+
+    /// What was kept back on its way arrives now: bytes of an older epoch, or of a process that is
+    /// long gone.
+    pub fn release_kept_back(&mut self) {
+        for (from, to, frame) in self.network.take_kept_back() {
+            self.observations.count("old frame");
+            let at_us = self.now_us + self.random.range(0, KEPT_BACK_SPREAD_US);
+            self.schedule(at_us, Happening::Frame { from, to, frame });
         }
     }
 
@@ -229,11 +310,18 @@ impl Process {
 
 impl Arrival {
     /// The inputs that it stands for, in order.
-    fn each_input(&self, step: &mut dyn FnMut(Input<'_>)) {
+    ///
+    /// # Errors
+    /// It is a frame of this node, and damaged; what is whole before the damage has been stepped.
+    fn each_input(&self, cluster: u64, step: &mut dyn FnMut(Input<'_>)) -> Result<(), NodeId> {
         match self {
-            Arrival::Frame { from, incarnation, frame } => {
-                for message in messages(frame) {
-                    step(Input::Message { from: *from, incarnation: *incarnation, message });
+            Arrival::Frame { from: sender, frame } => {
+                let whole = frame::split(frame, cluster, FRAME_BYTES_MAX);
+                let Ok(Some((mut frame, _))) = whole else { return Err(*sender) };
+                let (from, incarnation) = (frame.from, frame.incarnation);
+                while let Some(message) = frame.message() {
+                    let message = message.map_err(|_| *sender)?;
+                    step(Input::Message { from, incarnation, message });
                 }
             }
             Arrival::Request { connection, sequence, words } => {
@@ -256,6 +344,7 @@ impl Arrival {
             }
             Arrival::Tick => step(Input::Tick),
         }
+        Ok(())
     }
 }
 

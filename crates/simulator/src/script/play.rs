@@ -214,7 +214,7 @@ impl Stage {
                 Outside::CannotStart(node, why) => {
                     return Err(format!("{node} cannot start: {why}"));
                 }
-                Outside::Timer(_) => {}
+                Outside::Timer(_) | Outside::Stopped(_) => {}
             }
         }
         Ok(())

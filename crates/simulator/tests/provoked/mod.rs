@@ -87,7 +87,7 @@ impl World {
         let (connection, reply) = match outside {
             Outside::Reply { connection, reply, .. } => (connection, Some(reply)),
             Outside::Broken(connection) => (connection, None),
-            Outside::Timer(_) | Outside::CannotStart(..) => return,
+            Outside::Timer(_) | Outside::Stopped(_) | Outside::CannotStart(..) => return,
         };
         let now_us = self.cluster.now_us;
         let open =

@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and who does it.
 
+mod check;
 mod dev;
 mod explain;
+mod rehearse;
 mod serve;
 mod status;
 
@@ -30,8 +32,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hold a running cluster to what it promises: drive clients, judge what they saw.
+    Check(check::Options),
     /// Show a cluster as one of its nodes sees it.
     Status(status::Options),
+    /// Say how many failovers another election timeout would have caused in the last day.
+    Rehearse(rehearse::Options),
     /// Say what each keyspace of a configuration file guarantees.
     Explain(explain::Options),
 }
@@ -47,7 +53,9 @@ pub fn run() -> ExitCode {
             let code = simulator::cli::main(arguments);
             Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
         }
+        Task::Check(options) => check::run(&options),
         Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Rehearse(options) => rehearse::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Explain(options) => explain::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {

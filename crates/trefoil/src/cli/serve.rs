@@ -48,6 +48,7 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
     };
     let peers = config.addresses.iter().map(|addresses| addresses.peer).collect();
     let mut server = ServerOptions::new(config.cluster, me, own.client, peers, data);
+    server.slots_keyspace = config.slots_keyspace;
     server.client_addresses = config.addresses.iter().map(|addresses| addresses.client).collect();
     let ended = match options.parent_pipe {
         true => server::run_until(server, parent_or_signal().into_diagnostic()?),

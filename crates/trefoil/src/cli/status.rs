@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a node may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A longer answer is none; bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -46,9 +46,11 @@ pub struct Status {
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 pub struct MemberStatus {
-    name: String,
+    /// Its name.
+    pub name: String,
     datacenter: String,
-    client: Option<String>,
+    /// Where clients find it.
+    pub client: Option<String>,
     peer: Option<String>,
     up: bool,
     heard_ms_ago: Option<u64>,
@@ -109,10 +111,19 @@ pub fn run(options: &Options) -> miette::Result<()> {
 
 /// Asks a node for its status.
 pub fn ask(address: SocketAddr, timeout: Duration) -> io::Result<String> {
+    ask_for(&["TF.STATUS"], address, timeout)
+}
+
+/// Asks a node anything that it answers with one text.
+pub fn ask_for(words: &[&str], address: SocketAddr, timeout: Duration) -> io::Result<String> {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        let _ = write!(request, "${}\r\n{word}\r\n", word.len());
+    }
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    stream.write_all(b"*1\r\n$9\r\nTF.STATUS\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = BufReader::new(stream.take(ANSWER_BYTES_MAX));
     let mut line = String::new();
     answer.read_line(&mut line)?;

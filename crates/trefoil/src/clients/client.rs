@@ -51,6 +51,10 @@ pub struct Client {
     pub reply_mode: ReplyMode,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
+    /// It has asked for the map of the cluster (CLUSTER SLOTS, SHARDS, NODES): it knows MOVED.
+    pub asked_map: bool,
+    /// READONLY: it knows MOVED, and wants its reads answered where it asks.
+    pub read_only: bool,
     /// What has arrived of a request, if not all of it.
     pub carry: Vec<u8>,
     /// Where its parser stands.
@@ -86,6 +90,8 @@ impl Client {
             protocol: Protocol::default(),
             reply_mode: ReplyMode::default(),
             no_evict: false,
+            asked_map: false,
+            read_only: false,
             carry: Vec::new(),
             parser: Parser::default(),
             replies: Replies::default(),

@@ -31,6 +31,8 @@ pub struct ClusterTable {
     pub name: Spanned<String>,
     /// 16 hexadecimal digits.
     pub secret: Option<Spanned<String>>,
+    /// The prefix of the keyspace that cluster-aware clients see.
+    pub slots_keyspace: Option<Spanned<String>>,
 }
 
 /// `[[node]]`

@@ -13,7 +13,7 @@ pub use problem::{ConfigError, Problem};
 
 use file::{ClusterTable, File, NodeTable};
 use replication::keyspace::{Cluster, Member};
-use replication::{DatacenterId, NodeId};
+use replication::{DatacenterId, KeyspaceId, NodeId};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -34,6 +34,9 @@ pub struct Config {
     pub cluster: Cluster,
     /// Where the nodes listen, by [`NodeId`].
     pub addresses: Vec<Addresses>,
+    /// The keyspace that CLUSTER SLOTS describes, and of whose keys a cluster-aware client is told
+    /// `-MOVED`.
+    pub slots_keyspace: KeyspaceId,
     /// Which node this file is for, if it says so.
     pub server: Server,
 }
@@ -145,11 +148,12 @@ fn check(file: &File, problems: &mut Vec<Problem>) -> Option<Config> {
     }
     let cluster =
         keyspace::assemble(file, name?, secret?, datacenters, members, keyspaces, problems)?;
+    let slots_keyspace = check_slots_keyspace(file.cluster.as_ref(), &cluster, problems)?;
     let addresses = addresses
         .into_iter()
         .map(|pair| Some(Addresses { client: pair.0?, peer: pair.1? }))
         .collect::<Option<Vec<_>>>()?;
-    Some(Config { cluster, addresses, server })
+    Some(Config { cluster, addresses, slots_keyspace, server })
 }
 
 /// The cluster's name and secret.
@@ -183,6 +187,25 @@ fn check_cluster(
         return (named, None);
     }
     (named, number)
+}
+
+/// The keyspace of `slots-keyspace`; without it, the one of the empty prefix.
+fn check_slots_keyspace(
+    table: Option<&Spanned<ClusterTable>>,
+    cluster: &Cluster,
+    problems: &mut Vec<Problem>,
+) -> Option<KeyspaceId> {
+    let wanted = table.and_then(|table| table.get_ref().slots_keyspace.as_ref());
+    let prefix = wanted.map_or("", |prefix| prefix.get_ref().as_str());
+    let found = cluster.keyspaces.iter().find(|keyspace| keyspace.prefix == prefix.as_bytes());
+    if let (None, Some(wanted)) = (found, wanted) {
+        let names = cluster.keyspaces.iter().map(|k| format!("\"{}\"", k.prefix.escape_ascii()));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let text = format!("no keyspace has the prefix `{prefix}`");
+        let help = format!("the prefixes are: {names}");
+        problems.push(Problem::at(wanted.span(), text).help(help));
+    }
+    Some(found?.id)
 }
 
 fn fresh_secret() -> String {

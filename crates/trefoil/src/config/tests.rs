@@ -92,6 +92,23 @@ fn defaults_follow_from_the_other_options() {
 }
 
 #[test]
+fn cluster_clients_see_the_empty_prefix_or_the_one_that_is_named() {
+    let keyspaces = "[[keyspace]]\nprefix = \"user:\"\nmodel = \"leaderless\"\n";
+    let seen = |option: &str| {
+        let nodes = NODES.replace("[cluster]", &format!("[cluster]\n{option}"));
+        let config = Config::parse("test.toml", &format!("{keyspaces}{nodes}"));
+        config.map_err(|error| error.to_string()).map(|config| {
+            let id = config.slots_keyspace;
+            config.cluster.keyspace(id).unwrap().prefix.clone()
+        })
+    };
+    assert_eq!(seen(""), Ok(b"".to_vec()));
+    assert_eq!(seen("slots-keyspace = \"user:\""), Ok(b"user:".to_vec()));
+    let error = seen("slots-keyspace = \"cart:\"").unwrap_err();
+    assert!(error.contains("test.toml:6") && error.contains("`cart:`"), "{error}");
+}
+
+#[test]
 fn an_unknown_option_is_named_with_its_line_and_the_options_that_exist() {
     let text = "[[keyspace]]\nprefix = \"a:\"\nmodel = \"leaderless\"\nreplica = 3\n";
     refused(text, &["test.toml:4: unknown option `replica`", "`replicas`", "`durability`"]);

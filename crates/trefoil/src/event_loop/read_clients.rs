@@ -95,19 +95,54 @@ impl EventLoop {
     fn carry_out(&mut self, place: usize, bytes: &[u8], batch: &Batch) {
         self.state.counters.commands += batch.ends.len() as u64;
         let (mut run, mut spans_start) = (0, 0);
+        let mut knows_moved = self.knows_moved(place);
         for (number, end) in batch.ends.iter().enumerate() {
             let end = *end as usize;
             let spans = batch.spans.get(spans_start..end).unwrap_or(&[]);
             spans_start = end;
             let arguments = Arguments::new(bytes, spans);
-            let Some(command) = session::find(arguments.get(0).unwrap_or(&[])) else { continue };
+            let Some(command) = session::find(arguments.get(0).unwrap_or(&[])) else {
+                if knows_moved && let Some(error) = self.moved(place, arguments) {
+                    self.step_requests(place, bytes, batch, run..number);
+                    run = number + 1;
+                    self.answer(place, |out| encode::error(out, &error));
+                }
+                continue;
+            };
             self.step_requests(place, bytes, batch, run..number);
             run = number + 1;
             if !self.carry_out_session(place, command, arguments) {
                 return;
             }
+            knows_moved = self.knows_moved(place);
         }
         self.step_requests(place, bytes, batch, run..batch.ends.len());
+    }
+
+    /// Whether a client has said that it is cluster-aware.
+    fn knows_moved(&mut self, place: usize) -> bool {
+        self.sink.clients.at(place).is_some_and(|client| client.asked_map || client.read_only)
+    }
+
+    /// What a cluster-aware client is told in place of a command's answer, if another node is to be
+    /// asked.
+    fn moved(&mut self, place: usize, arguments: Arguments<'_>) -> Option<String> {
+        let mut session = Session {
+            place,
+            now: self.now,
+            time: self.time,
+            state: &mut self.state,
+            sink: &mut self.sink,
+            node: &self.node,
+        };
+        session::moved(arguments, &mut session)
+    }
+
+    /// Answers a client's next command here.
+    fn answer(&mut self, place: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Some(client) = self.sink.clients.at(place) else { return };
+        let request = RequestId { client: client.id, sequence: client.ask(1) };
+        self.sink.clients.answer(request, |out, _| encode(out));
     }
 
     /// Hands commands number `run` of a batch to the core.

@@ -1,8 +1,8 @@
 //! From a peer's socket to the core: read once, check the frames, step for each message.
 
 use super::EventLoop;
-use crate::peers::frame::{self, FrameError};
 use replication::Input;
+use replication::frame::{self, FrameError};
 use std::io::{ErrorKind, Read};
 
 impl EventLoop {

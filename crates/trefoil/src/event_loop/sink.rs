@@ -29,6 +29,8 @@ pub struct Sink {
 pub struct Counts {
     /// Entries committed here.
     pub committed: u64,
+    /// Messages of an older epoch refused.
+    pub epochs_refused: u64,
     /// Conflicts of concurrent writes resolved here.
     pub conflicts: u64,
     /// Stale replicas written over after a read.
@@ -69,6 +71,7 @@ impl Effects for Sink {
                     "no longer leader of {group} in epoch {epoch}: {reason}"
                 ));
             }
+            Event::EpochRefused { .. } => self.counts.epochs_refused += 1,
             Event::Committed { .. } => self.counts.committed += 1,
             Event::Truncated { group, last_kept, cut } => {
                 let group = self.group(*group);

@@ -1,10 +1,10 @@
 //! The connection that this node dials to one peer: frames go out.
 
 use super::Identity;
-use super::frame;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use replication::Message;
+use replication::frame;
 use replication::node::message::Message as NodeMessage;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};

@@ -2,7 +2,6 @@
 //! it dialled, what it hears comes over those that it accepted. A broken one is dialled again
 //! with a growing pause. All messages of a turn to one peer are one frame and one write.
 
-pub mod frame;
 mod inbound;
 mod link;
 #[cfg(test)]
@@ -11,9 +10,9 @@ mod tests;
 pub use inbound::Inbound;
 pub use link::Link;
 
-use frame::FrameError;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
+use replication::frame::FrameError;
 use replication::{Incarnation, Message, NodeId};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -28,7 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What this node says about itself in every frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
-    /// The cluster, as [`frame::cluster_digest`] of its name.
+    /// The cluster, as [`replication::frame::cluster_digest`] of its name.
     pub cluster: u64,
     /// This node.
     pub me: NodeId,

@@ -1,9 +1,9 @@
 //! Tests of the connections between nodes, over loopback.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::frame;
 use super::*;
 use mio::{Events, Poll};
+use replication::frame;
 use replication::node::message::Message as NodeMessage;
 use std::io::Read;
 use std::net::TcpListener as StdListener;

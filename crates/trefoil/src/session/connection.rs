@@ -80,6 +80,8 @@ pub fn reset(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<
         client.rename(&[]);
         client.reply_mode = ReplyMode::On;
         client.no_evict = false;
+        client.asked_map = false;
+        client.read_only = false;
     });
     encode::simple(out, "RESET");
 }

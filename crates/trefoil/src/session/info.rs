@@ -7,13 +7,14 @@ use replication::Arguments;
 use std::fmt::Write;
 
 /// The sections of INFO, in order.
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
     ("Persistence", persistence),
     ("Stats", stats),
     ("Replication", replication_section),
+    ("Cluster", cluster),
     ("Keyspace", keyspace),
 ];
 
@@ -110,6 +111,7 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "rejected_connections", sink.clients.rejected);
     field(text, "client_protocol_errors", counters.protocol_errors);
     field(text, "peer_connections_refused", sink.peers.refused);
+    field(text, "older_epochs_refused", sink.counts.epochs_refused);
     field(text, "committed_entries", sink.counts.committed);
     field(text, "conflicts_resolved", sink.counts.conflicts);
     field(text, "read_repairs", sink.counts.read_repairs);
@@ -151,6 +153,12 @@ fn lost_writes(session: &Session<'_>, text: &mut String) {
     field(text, "lost_writes_maybe", maybe);
     field(text, "lost_writes_unheard", unheard);
     field(text, "lost_writes_reported_total", session.sink.counts.lost_writes);
+}
+
+/// Tools take `cluster_enabled:1` for "only keys of one slot in a command, and only at their node",
+/// which does not hold here: docs/decisions has a page on cluster-aware clients.
+fn cluster(_: &Session<'_>, text: &mut String) {
+    field(text, "cluster_enabled", 0);
 }
 
 /// `db0` as in Redis, without what is not counted here (`expires`): the records of all keyspaces

@@ -2,13 +2,16 @@
 //! process and not about data. Texts are those of Redis 7.0.
 
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod connection;
 mod info;
+mod rehearse;
 mod state;
 mod status;
 
+pub use cluster::moved::moved;
 pub use state::{Counters, ServerState};
 
 use crate::clients::Client;
@@ -25,6 +28,8 @@ pub enum SessionCommand {
     Auth,
     /// CLIENT ...
     Client,
+    /// CLUSTER ...
+    Cluster,
     /// COMMAND ...
     Command,
     /// CONFIG ...
@@ -43,6 +48,8 @@ pub enum SessionCommand {
     Quit,
     /// READONLY and READWRITE
     ReadMode,
+    /// TF.REHEARSE
+    Rehearse,
     /// RESET
     Reset,
     /// ROLE
@@ -56,7 +63,7 @@ pub enum SessionCommand {
 }
 
 /// Longest name in the table below.
-const NAME_BYTES_MAX: usize = 9;
+const NAME_BYTES_MAX: usize = 11;
 
 /// The command of this name, if the server answers it itself.
 pub fn find(name: &[u8]) -> Option<SessionCommand> {
@@ -67,6 +74,7 @@ pub fn find(name: &[u8]) -> Option<SessionCommand> {
     Some(match &*upper {
         b"AUTH" => SessionCommand::Auth,
         b"CLIENT" => SessionCommand::Client,
+        b"CLUSTER" => SessionCommand::Cluster,
         b"COMMAND" => SessionCommand::Command,
         b"CONFIG" => SessionCommand::Config,
         b"ECHO" => SessionCommand::Echo,
@@ -79,6 +87,7 @@ pub fn find(name: &[u8]) -> Option<SessionCommand> {
         b"RESET" => SessionCommand::Reset,
         b"ROLE" => SessionCommand::Role,
         b"SELECT" => SessionCommand::Select,
+        b"TF.REHEARSE" => SessionCommand::Rehearse,
         b"TF.STATUS" => SessionCommand::Status,
         b"TIME" => SessionCommand::Time,
         _ => return None,
@@ -135,6 +144,7 @@ pub fn execute(
     match command {
         SessionCommand::Auth => connection::auth(arguments, out),
         SessionCommand::Client => client::execute(arguments, session, out),
+        SessionCommand::Cluster => cluster::execute(arguments, session, out),
         SessionCommand::Command => command::execute(arguments, session, out),
         SessionCommand::Config => config::execute(arguments, session, out),
         SessionCommand::Echo => connection::echo(arguments, out),
@@ -153,10 +163,8 @@ pub fn execute(
             encode::simple(out, "OK");
             return After::Close;
         }
-        SessionCommand::ReadMode => match arguments.len() {
-            1 => encode::simple(out, "OK"),
-            _ => wrong_count(out, &text(arguments.get(0))),
-        },
+        SessionCommand::ReadMode => cluster::read_mode(arguments, session, out),
+        SessionCommand::Rehearse => rehearse::execute(arguments, session, out),
         SessionCommand::Reset => connection::reset(arguments, session, out),
         SessionCommand::Role => info::role(arguments, session, out),
         SessionCommand::Select => connection::select(arguments, out),
@@ -170,6 +178,7 @@ fn name_of(command: SessionCommand) -> &'static str {
     match command {
         SessionCommand::Auth => "auth",
         SessionCommand::Client => "client",
+        SessionCommand::Cluster => "cluster",
         SessionCommand::Command => "command",
         SessionCommand::Config => "config",
         SessionCommand::Echo => "echo",
@@ -179,6 +188,7 @@ fn name_of(command: SessionCommand) -> &'static str {
         SessionCommand::Ping => "ping",
         SessionCommand::Quit => "quit",
         SessionCommand::ReadMode => "readonly",
+        SessionCommand::Rehearse => "tf.rehearse",
         SessionCommand::Reset => "reset",
         SessionCommand::Role => "role",
         SessionCommand::Select => "select",

@@ -1,7 +1,7 @@
 //! What the server knows of itself: limits that CONFIG SET may change, counters for INFO.
 
-use replication::NodeId;
 use replication::keyspace::Cluster;
+use replication::{KeyspaceId, NodeId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub struct ServerState {
     pub peer_addresses: Vec<SocketAddr>,
     /// Where each node is found by clients, in the members' order; empty where it is not known.
     pub client_addresses: Vec<SocketAddr>,
+    /// The keyspace that cluster-aware clients see: CLUSTER SLOTS.
+    pub slots_keyspace: KeyspaceId,
     /// The port for clients.
     pub client_port: u16,
     /// Where the data is.

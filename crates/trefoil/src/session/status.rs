@@ -4,6 +4,7 @@ use super::{Session, wrong_count};
 use crate::resp::encode;
 use replication::keyspace::Model;
 use replication::node::status::{GroupStatus, MemberStatus};
+use replication::quorum::Quorum;
 use replication::{Arguments, GroupId, NodeId};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -71,9 +72,25 @@ fn keyspaces(session: &Session<'_>) -> String {
         let prefix = String::from_utf8_lossy(&keyspace.prefix);
         let status = session.node.status(session.time, keyspace.id);
         let groups = joined(status.iter().map(|status| group(session, status)));
-        format!("{{\"prefix\":{},\"model\":\"{model}\",\"groups\":[{groups}]}}", quoted(&prefix))
+        let options = options(&keyspace.model);
+        format!(
+            "{{\"prefix\":{},\"model\":\"{model}\"{options},\"groups\":[{groups}]}}",
+            quoted(&prefix)
+        )
     };
     joined(session.state.cluster.keyspaces.iter().map(keyspace))
+}
+
+/// What a leader-follower keyspace is asked to do, for programs that judge whether it does.
+fn options(model: &Model) -> String {
+    let Model::LeaderFollower(options) = model else { return String::new() };
+    let group = &options.group;
+    let Quorum { replicas, acks, election, commit } = Quorum::of(group);
+    format!(
+        ",\"options\":{{\"acks\":\"{}\",\"failover\":\"{}\",\"reads\":\"{}\"}},\"quorum\":\
+         {{\"replicas\":{replicas},\"acks\":{acks},\"election\":{election},\"commit\":{commit}}}",
+        group.acks, group.failover, group.reads,
+    )
 }
 
 fn group(session: &Session<'_>, status: &GroupStatus) -> String {
@@ -117,16 +134,16 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
     text
 }
 
-fn name_of(session: &Session<'_>, node: NodeId) -> String {
+pub(super) fn name_of(session: &Session<'_>, node: NodeId) -> String {
     quoted(session.state.cluster.member(node).map_or("", |member| &member.name))
 }
 
-fn joined(parts: impl Iterator<Item = String>) -> String {
+pub(super) fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
 /// A JSON string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

@@ -1,10 +1,16 @@
 //! The clients: each gives one command (or a short pipeline on one key), waits for the answer,
-//! thinks, and turns to another node after an error or a timeout.
+//! thinks, and turns to another node after an error or a timeout. `kind.rs` says what is done with
+//! which key, `survey.rs` has the commands that mean the whole cluster.
+
+mod kind;
+mod survey;
+
+pub use kind::Kind;
+pub use survey::Survey;
 
 use crate::cluster::{Cluster, Timer};
-use crate::history::{Action, History, Operation, Outcome};
+use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
-use replication::random::Random;
 use replication::{ClientId, DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
 
@@ -14,71 +20,36 @@ const THINK_US: (u64, u64) = (500, 60_000);
 const PATIENCE_US: (u64, u64) = (400_000, 2_500_000);
 /// How many in a hundred clients' steps are a pipeline, where there are pipelines at all.
 const PIPELINE_PERCENT: u64 = 20;
-
-/// What may be done with a key: its checker depends on it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
-    /// SET and GET: the zones, superseded writes, quorum reads.
-    Register,
-    /// APPEND and GET: what survives is seen in the end.
-    List,
-    /// SET, GET, DEL, SETNX, GETSET.
-    Mixed,
-    /// INCRBY and GET.
-    Counter,
-    /// SET, DEL and GET where nobody promises an order: it only has to converge.
-    Deleted,
-}
-
-impl Kind {
-    const ALL: [(Kind, &'static str); 5] = [
-        (Kind::Register, "register"),
-        (Kind::List, "list"),
-        (Kind::Mixed, "mixed"),
-        (Kind::Counter, "counter"),
-        (Kind::Deleted, "deleted"),
-    ];
-
-    /// The kind of a key, from its name.
-    pub fn of(key: &str) -> Option<Kind> {
-        let name = key.split(':').next().unwrap_or("");
-        Kind::ALL.iter().find(|(_, word)| *word == name).map(|(kind, _)| *kind)
-    }
-
-    fn key(self, number: u64) -> String {
-        let word = Kind::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word);
-        format!("{word}:{number}")
-    }
-
-    fn action(self, value: String, random: &mut Random) -> Action {
-        let dice = random.range(0, 100);
-        match self {
-            Kind::Register if dice < 50 => Action::Set(value),
-            Kind::List if dice < 70 => Action::Append(value),
-            Kind::Counter if dice < 70 => Action::Increment(random.range(1, 5) as i64),
-            Kind::Mixed if dice < 20 => Action::Set(value),
-            Kind::Mixed if dice < 35 => Action::Delete,
-            Kind::Mixed if dice < 50 => Action::SetIfAbsent(value),
-            Kind::Mixed if dice < 65 => Action::GetSet(value),
-            Kind::Deleted if dice < 40 => Action::Set(value),
-            Kind::Deleted if dice < 70 => Action::Delete,
-            _ => Action::Get,
-        }
-    }
-}
+/// How many in a hundred clients' steps look at all keys.
+const SURVEY_PERCENT: u64 = 3;
+/// The same for a step of a SCAN that has begun.
+const SCAN_ON_PERCENT: u64 = 60;
+/// How many in a hundred clients' steps remove all keys, where that happens at all.
+const FLUSH_PERCENT: u64 = 2;
 
 /// One client.
 #[derive(Clone, Debug)]
 struct Client {
     connection: Option<ClientId>,
     node: NodeId,
-    /// By their numbers on the connection: places in the history.
-    waiting: BTreeMap<u64, usize>,
+    /// By their numbers on the connection.
+    waiting: BTreeMap<u64, Waiting>,
+    /// A SCAN that has begun.
+    scan: Option<Survey>,
     /// Only the timer with this number counts.
     timer: u64,
     values: u64,
     /// A client far from other datacenters: it never asks nodes elsewhere.
     stays_in: Option<DatacenterId>,
+}
+
+/// What waits for a reply.
+#[derive(Clone, Debug)]
+enum Waiting {
+    /// Operations, by their places in the history; several where one command concerns several keys.
+    Operations(Vec<usize>),
+    /// A look at all keys.
+    Survey(Survey),
 }
 
 /// All clients of a run and what they have seen.
@@ -91,20 +62,13 @@ pub struct Workload {
     left: usize,
     patient: bool,
     pipelines: bool,
+    flushes: bool,
     kinds: Vec<(Kind, u64)>,
 }
 
 impl Workload {
     /// The clients of a run; they begin when their timers come.
     pub fn new(options: &Options, cluster: &mut Cluster) -> Workload {
-        let kinds = match options.model {
-            ModelName::LeaderFollower => {
-                vec![(Kind::Register, 3), (Kind::List, 2), (Kind::Mixed, 2), (Kind::Counter, 1)]
-            }
-            ModelName::MultiLeader | ModelName::Leaderless => {
-                vec![(Kind::Register, 4), (Kind::Counter, 2), (Kind::Deleted, 2)]
-            }
-        };
         let mut workload = Workload {
             history: History::default(),
             clients: Vec::new(),
@@ -112,7 +76,8 @@ impl Workload {
             left: options.operations,
             patient: false,
             pipelines: options.pipelines,
-            kinds,
+            flushes: options.flushes,
+            kinds: Kind::of_seed(options),
         };
         for _ in 0..options.clients {
             workload.add_client(cluster, options.model == ModelName::MultiLeader);
@@ -129,6 +94,7 @@ impl Workload {
             connection: None,
             node,
             waiting: BTreeMap::new(),
+            scan: None,
             timer: 0,
             values: 0,
             stays_in,
@@ -187,17 +153,31 @@ impl Workload {
         if client.connection != Some(connection) {
             return;
         }
-        let Some(place) = client.waiting.remove(&sequence) else { return };
+        let Some(waiting) = client.waiting.remove(&sequence) else { return };
         let now_us = cluster.now_us;
-        if let Some(operation) = self.history.operations.get_mut(place) {
-            operation.complete(reply, now_us);
-            if let Outcome::Unknown(error) = &operation.outcome {
-                let what = if error.starts_with("PARTIAL") { "-PARTIAL" } else { "-UNKNOWN" };
-                cluster.observations.count(what);
+        match waiting {
+            Waiting::Operations(places) => {
+                for place in places {
+                    if let Some(operation) = self.history.operations.get_mut(place) {
+                        operation.complete(reply, now_us);
+                        note(number, operation, cluster);
+                    }
+                }
             }
-            cluster.trace.line(now_us, || {
-                format!("client {number}: {:?} -> {:?}", operation.action, operation.outcome)
-            });
+            Waiting::Survey(mut survey) => {
+                let before = survey.clone();
+                let text = || format!("client {number}: {reply:?}");
+                cluster.trace.line(now_us, || crate::trace::shorten(text()));
+                match survey.take(reply, now_us) {
+                    // A broken off SCAN goes on where it was, on whatever node.
+                    None => client.scan = before.goes_on().then_some(before),
+                    Some(false) => client.scan = Some(survey),
+                    Some(true) => {
+                        cluster.observations.count(survey.name());
+                        self.history.surveys.push(survey);
+                    }
+                }
+            }
         }
         let idle = client.waiting.is_empty();
         if reply.is_error() && idle && cluster.random.chance(50) {
@@ -220,12 +200,20 @@ impl Workload {
 
     fn abandon(&mut self, number: usize, why: &str, cluster: &mut Cluster) {
         let Some(client) = self.clients.get_mut(number) else { return };
-        for place in std::mem::take(&mut client.waiting).into_values() {
-            if let Some(operation) = self.history.operations.get_mut(place) {
-                operation.abandon(why, cluster.now_us);
-                cluster.trace.line(cluster.now_us, || {
-                    format!("client {number}: {:?} -> {why}", operation.action)
-                });
+        for waiting in std::mem::take(&mut client.waiting).into_values() {
+            match waiting {
+                Waiting::Survey(survey) => client.scan = survey.goes_on().then_some(survey),
+                Waiting::Operations(places) => {
+                    for place in places {
+                        let Some(operation) = self.history.operations.get_mut(place) else {
+                            continue;
+                        };
+                        operation.abandon(why, cluster.now_us);
+                        cluster.trace.line(cluster.now_us, || {
+                            format!("client {number}: {:?} -> {why}", operation.action)
+                        });
+                    }
+                }
             }
         }
         self.move_on(number, cluster);
@@ -258,36 +246,84 @@ impl Workload {
         cluster.set_timer(after_us, Timer::Client(number, client.timer));
     }
 
+    /// One step of a client: a command, a few on one key, or a look at all of them.
     fn call(&mut self, number: usize, cluster: &mut Cluster) {
-        let total: u64 = self.kinds.iter().map(|(_, keys)| keys).sum();
-        let mut pick = cluster.random.range(0, total);
-        let mut chosen = (Kind::Register, 0);
-        for (kind, keys) in &self.kinds {
-            if pick < *keys {
-                chosen = (*kind, pick);
-                break;
-            }
-            pick -= keys;
+        let Some(client) = self.clients.get(number) else { return };
+        let survey = if client.scan.is_some() { SCAN_ON_PERCENT } else { SURVEY_PERCENT };
+        if self.flushes && cluster.random.chance(FLUSH_PERCENT) {
+            self.left -= 1;
+            let keys = Kind::keys(&self.kinds);
+            self.invoke(number, &keys, Action::Clear, cluster);
+        } else if cluster.random.chance(survey) {
+            self.left -= 1;
+            self.survey(number, cluster);
+        } else {
+            self.act(number, cluster);
         }
-        let (kind, key) = chosen;
+        let patience = cluster.random.range(PATIENCE_US.0, PATIENCE_US.1);
+        self.set_timer(number, patience, cluster);
+    }
+
+    /// A command on one key, or several.
+    fn act(&mut self, number: usize, cluster: &mut Cluster) {
+        let (kind, key) = Kind::pick(&self.kinds, &mut cluster.random);
         let pipeline = self.pipelines && cluster.random.chance(PIPELINE_PERCENT);
         // The zones know nothing of connections.
-        let most = if pipeline && kind != Kind::Register { cluster.random.range(2, 4) } else { 1 };
+        let most = if pipeline && !kind.is_zoned() { cluster.random.range(2, 4) } else { 1 };
         for _ in 0..most.min(self.left as u64) {
             self.left -= 1;
             let Some(client) = self.clients.get_mut(number) else { return };
             client.values += 1;
             let value = format!("~c{number}.{};", client.values);
             let action = kind.action(value, &mut cluster.random);
-            self.invoke(number, kind.key(key), action, cluster);
+            let keys = kind.keys_of(&action, key);
+            self.invoke(number, &keys, action, cluster);
         }
-        let patience = cluster.random.range(PATIENCE_US.0, PATIENCE_US.1);
-        self.set_timer(number, patience, cluster);
     }
 
-    fn invoke(&mut self, number: usize, key: String, action: Action, cluster: &mut Cluster) {
-        let words = action.arguments(&key);
+    fn survey(&mut self, number: usize, cluster: &mut Cluster) {
         let Some(client) = self.clients.get_mut(number) else { return };
+        let scan = client.scan.take();
+        let survey = scan.unwrap_or_else(|| Survey::new(cluster.now_us, &mut cluster.random));
+        let words = survey.arguments(&mut cluster.random);
+        let Some((_, sequence)) = self.send(number, words, cluster) else { return };
+        let Some(client) = self.clients.get_mut(number) else { return };
+        client.waiting.insert(sequence, Waiting::Survey(survey));
+    }
+
+    /// Gives a command; it is one operation on each of the keys.
+    fn invoke(&mut self, number: usize, keys: &[String], action: Action, cluster: &mut Cluster) {
+        let words = action.arguments_of(keys);
+        let Some((connection, sequence)) = self.send(number, words, cluster) else { return };
+        let Some(client) = self.clients.get_mut(number) else { return };
+        let first = self.history.operations.len();
+        let places = (first..first + keys.len()).collect();
+        self.history.requests.insert((connection.0, sequence), first);
+        client.waiting.insert(sequence, Waiting::Operations(places));
+        let node = client.node;
+        for key in keys {
+            self.history.operations.push(Operation {
+                client: number,
+                connection: connection.0,
+                node,
+                datacenter: datacenter(cluster, node),
+                key: key.clone(),
+                action: action.clone(),
+                invoked_us: cluster.now_us,
+                returned_us: u64::MAX,
+                outcome: Outcome::Pending,
+            });
+        }
+    }
+
+    /// Sends a command on the client's connection; returns that and the command's number on it.
+    fn send(
+        &mut self,
+        number: usize,
+        words: Vec<String>,
+        cluster: &mut Cluster,
+    ) -> Option<(ClientId, u64)> {
+        let client = self.clients.get_mut(number)?;
         let connection = match client.connection {
             Some(connection) => connection,
             None => {
@@ -297,23 +333,30 @@ impl Workload {
                 connection
             }
         };
-        let now_us = cluster.now_us;
-        let node = client.node;
+        let (now_us, node) = (cluster.now_us, client.node);
         cluster.trace.line(now_us, || format!("client {number} @{node}: {}", words.join(" ")));
-        let sequence = cluster.request(connection, words);
-        client.waiting.insert(sequence, self.history.operations.len());
-        self.history.operations.push(Operation {
-            client: number,
-            connection: connection.0,
-            node,
-            datacenter: datacenter(cluster, node),
-            key,
-            action,
-            invoked_us: now_us,
-            returned_us: u64::MAX,
-            outcome: Outcome::Pending,
-        });
+        Some((connection, cluster.request(connection, words)))
     }
+}
+
+/// Takes note of what has become of an operation.
+fn note(number: usize, operation: &Operation, cluster: &mut Cluster) {
+    match &operation.outcome {
+        Outcome::Unknown(error) => {
+            let what = if error.starts_with("PARTIAL") { "-PARTIAL" } else { "-UNKNOWN" };
+            cluster.observations.count(what);
+        }
+        Outcome::Refused(error) if error.starts_with("CLOCK") => {
+            cluster.observations.count("-CLOCK");
+        }
+        Outcome::Done(Answer::Ok) if operation.action == Action::Clear => {
+            cluster.observations.count("key flushed");
+        }
+        _ => {}
+    }
+    cluster.trace.line(cluster.now_us, || {
+        format!("client {number}: {:?} -> {:?}", operation.action, operation.outcome)
+    });
 }
 
 /// Where a node stands.

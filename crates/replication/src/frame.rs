@@ -8,11 +8,13 @@
 //! payload: sender 2, incarnation 8, then messages, each a length of 4 bytes and its bytes
 //! ```
 //!
-//! All numbers are little-endian. A frame is hostile until every one of these has been checked.
+//! All numbers are little-endian. A frame is hostile until every one of these has been checked. It
+//! is the same in the server and in the simulator, where bits flip on the way.
 
-use replication::wire::Reader;
-use replication::{Incarnation, Message, NodeId};
-use std::fmt;
+use crate::wire::Reader;
+use crate::{Incarnation, Message, NodeId};
+use alloc::vec::Vec;
+use core::fmt;
 
 /// The last byte is the version.
 const MAGIC: [u8; 4] = *b"TFP\x01";
@@ -159,7 +161,7 @@ pub fn split(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
-    use replication::node::message::Message as NodeMessage;
+    use crate::node::message::Message as NodeMessage;
 
     fn heartbeat(round: u64) -> Message<'static> {
         Message::Node(NodeMessage::HeartbeatAnswer { round, confirmed: Vec::new() })

@@ -1,0 +1,105 @@
+//! What a machine can be made to suffer while its process runs.
+//!
+//! A process ends exactly between two of its steps outwards: a batch handed to the disk, a frame
+//! to a peer, a reply to a client, a write or a sync that is finished. What it has done up to there
+//! has happened, the rest never does, as in the server, which hands over to the disk first, then
+//! to its peers, then to its clients. (What a turn does before its first step outwards is in
+//! memory only: a crash there is a crash before it.)
+
+use super::{Cluster, Happening, Outside};
+use replication::NodeId;
+
+impl Cluster {
+    /// The node's process ends after so many more steps outwards.
+    pub fn end_after(&mut self, id: NodeId, steps: u32, power: bool) {
+        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
+            server.ends_after = Some((steps, power));
+        }
+    }
+
+    /// The node stands still in the middle of its next turn: time passes between what it read of
+    /// its clock and what it says.
+    pub fn stall_in_turn(&mut self, id: NodeId, stall_us: u64) {
+        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
+            server.stall_us = stall_us;
+        }
+    }
+
+    /// Whether a failed write or sync may take with it what was not synced before.
+    pub fn let_failures_drop(&mut self, may: bool) {
+        for server in &mut self.servers {
+            server.failure_drops = may;
+        }
+    }
+
+    /// All of this is over.
+    pub fn spare(&mut self, id: NodeId) {
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        (server.ends_after, server.stall_us) = (None, 0);
+        server.disk.slow_factor = 1;
+        (server.disk.stall_us, server.disk.fails_once, server.disk.full) = (0, false, false);
+    }
+
+    /// One step outwards; says whether the process ends instead.
+    pub(super) fn ends_here(&mut self, id: NodeId) -> bool {
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return true };
+        match &mut server.ends_after {
+            None => return false,
+            Some((0, power)) => {
+                let power = *power;
+                server.ends_after = None;
+                self.observations.count("crash between two steps");
+                self.stop(id, power);
+                return true;
+            }
+            Some((steps, _)) => *steps -= 1,
+        }
+        false
+    }
+
+    /// The process ends by itself, and its user hears of it.
+    pub(super) fn stop(&mut self, id: NodeId, power: bool) {
+        self.crash(id, power);
+        self.schedule(self.now_us, Happening::Outside(Outside::Stopped(id)));
+    }
+
+    /// A node stands still for a while, as a process that is stopped, or a machine that swaps: what
+    /// arrives waits, and is then handled in one turn, in the order in which it came.
+    pub fn pause(&mut self, id: NodeId, duration_us: u64) {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let process_number = server.process_number;
+        let Some(process) = &mut server.process else { return };
+        let until_us = process.busy_until.max(now_us + duration_us);
+        process.busy_until = until_us;
+        self.trace.line(now_us, || format!("{name} stands still for {duration_us} us"));
+        self.observations.count("pause");
+        if process.turn_at.is_some() {
+            process.turn_at = Some(until_us);
+            self.schedule(until_us, Happening::Turn { node: id, process: process_number });
+        }
+    }
+
+    /// Empties a crashed node's disk.
+    pub fn wipe(&mut self, id: NodeId) {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
+            server.disk.wipe();
+            self.trace.line(now_us, || format!("{name} loses its disk"));
+            self.observations.count("wiped disk");
+            self.observations.wipes.push((id, now_us));
+        }
+    }
+
+    /// Flips a bit on a crashed node's disk.
+    pub fn flip_bit(&mut self, id: NodeId) -> bool {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return false };
+        let flipped = server.disk.flip_bit(&mut self.random);
+        if flipped {
+            self.trace.line(now_us, || format!("{name}'s disk has a bit flipped"));
+            self.observations.count("flipped bit");
+        }
+        flipped
+    }
+}

@@ -1,0 +1,106 @@
+//! What must happen now and then: a set of seeds in which an interesting thing never happened
+//! proves nothing about it.
+
+use crate::options::ModelName;
+use std::collections::BTreeMap;
+
+/// How often each interesting thing happened, by the names that
+/// [`crate::observe::Observations::count`] was given.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// Faults and clients of every model: what is counted, and within how many seeds it must have
+/// happened. So many that it happens about ten times in them, so that a change of the core that
+/// merely moves the seeds makes no set fail.
+const EVERYWHERE: &[(&str, u64)] = &[
+    ("all keys", 100),
+    ("bridge", 100),
+    ("clock jump", 100),
+    ("count of keys", 100),
+    ("crash", 100),
+    ("crash between two steps", 100),
+    ("crash of all", 100),
+    ("damaged frame refused", 100),
+    ("damaged log refused", 1000),
+    ("disk error", 200),
+    ("disk full", 100),
+    ("disk stall", 200),
+    ("drift", 100),
+    ("far clock jump", 200),
+    ("flapping links", 200),
+    ("old frame", 100),
+    ("partition", 100),
+    ("pause", 100),
+    ("ring", 100),
+    ("scan to the end", 100),
+    ("single link cut", 100),
+    ("stall in a turn", 100),
+    ("storm of crashes", 200),
+    ("swizzle-clog", 200),
+    ("wiped disk", 1000),
+];
+
+const LEADER_FOLLOWER: &[(&str, u64)] = &[
+    ("-UNKNOWN", 100),
+    ("checkpoint truncated the log", 200),
+    ("disk lied", 200),
+    ("failover", 100),
+    ("key flushed", 200),
+    ("lost write reported", 200),
+    ("snapshot installed", 100),
+    ("stale epoch refused", 100),
+    ("stepped down", 100),
+    ("truncation", 100),
+    ("voter admitted", 200),
+];
+
+const MULTI_LEADER: &[(&str, u64)] = &[
+    ("-CLOCK", 200),
+    ("-UNKNOWN", 100),
+    ("checkpoint truncated the log", 100),
+    ("conflict resolved", 100),
+    ("disk lied", 500),
+    ("failover", 100),
+    ("snapshot installed", 100),
+    ("stale epoch refused", 100),
+    ("truncation", 100),
+    ("voter admitted", 1000),
+];
+
+const LEADERLESS: &[(&str, u64)] = &[
+    ("-PARTIAL", 100),
+    ("-UNKNOWN", 100),
+    ("checkpoint truncated the log", 1000),
+    ("read repair", 100),
+];
+
+/// What must have happened in so many seeds of a model, and has not.
+pub fn never(model: ModelName, seeds: u64, counts: &Counts) -> Vec<&'static str> {
+    let own = match model {
+        ModelName::LeaderFollower => LEADER_FOLLOWER,
+        ModelName::MultiLeader => MULTI_LEADER,
+        ModelName::Leaderless => LEADERLESS,
+    };
+    EVERYWHERE
+        .iter()
+        .chain(own)
+        .filter(|(what, within)| seeds >= *within && !counts.contains_key(what))
+        .map(|(what, _)| *what)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_seeds_prove_nothing_and_many_must_have_seen_it() {
+        let mut counts = Counts::new();
+        let missing = |seeds, counts: &Counts| never(ModelName::LeaderFollower, seeds, counts);
+        assert!(missing(99, &counts).is_empty());
+        assert!(missing(100, &counts).contains(&"truncation"));
+        assert!(!missing(100, &counts).contains(&"wiped disk"));
+        assert!(missing(1000, &counts).contains(&"wiped disk"));
+        counts.insert("truncation", 1);
+        assert!(!missing(1000, &counts).contains(&"truncation"));
+    }
+}

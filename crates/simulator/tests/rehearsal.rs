@@ -1,0 +1,104 @@
+//! What a rehearsal says of an election timeout is what that timeout does: the same pauses of a
+//! leader are played once with a timeout that none of them reaches, where the followers note how
+//! long it was silent, and once with the timeout that is tried out.
+#![allow(clippy::unwrap_used)]
+
+use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
+use replication::leader_follower::Group;
+use replication::mutant::Mutants;
+use replication::node::heartbeat_gaps::{Elections, GapKind};
+use replication::node::{Limits, Timing};
+use replication::{DatacenterId, NodeId};
+use simulator::cluster::{Cluster, Plan, Server};
+use simulator::disk::Pace;
+use simulator::network::Weather;
+use simulator::options::{cluster_of, group};
+use simulator::trace::Trace;
+
+const MS: u64 = 1_000;
+/// What is tried out.
+const TIMEOUT_US: u64 = 100 * MS;
+/// A timeout that no pause reaches.
+const PATIENT_US: u64 = 2_000 * MS;
+/// Votes and their answers take that long at the most: a leader that comes back earlier than that
+/// after the timeout may be heard before the votes are.
+const ELECTION_US: u64 = 10 * MS;
+
+/// A cluster of three whose leader has stood still for a while, and is back.
+fn play(seed: u64, election_timeout_us: u64, pause_us: u64) -> (Cluster, NodeId, u64) {
+    let model = Model::LeaderFollower(LeaderFollower {
+        home: DatacenterId(0),
+        partitions: 1,
+        group: group(3, Acks::Majority, Failover::Safe),
+    });
+    let timing = Timing {
+        heartbeat_interval_us: 10 * MS,
+        election_timeout_us,
+        leader_wait_us: 1_000 * MS,
+        forward_timeout_us: 1_000 * MS,
+    };
+    let plan = Plan {
+        cluster: cluster_of(&["eu"], 3, model, seed),
+        timing,
+        limits: Limits::default(),
+        mutants: Mutants::default(),
+        weather: Weather::calm(),
+        pace: Pace::quick(),
+    };
+    let mut cluster = Cluster::new(plan, seed, Trace::new(false));
+    run(&mut cluster, 3 * PATIENT_US);
+    let leads = |node: &NodeId| group_at(&cluster, *node).is_some_and(Group::leads);
+    let leader = cluster.nodes().into_iter().find(leads).unwrap();
+    let epoch = group_at(&cluster, leader).unwrap().epoch();
+    cluster.pause(leader, pause_us);
+    run(&mut cluster, pause_us + 4 * TIMEOUT_US);
+    (cluster, leader, epoch)
+}
+
+fn run(cluster: &mut Cluster, for_us: u64) {
+    let until_us = cluster.now_us + for_us;
+    while cluster.next(until_us).is_some() {}
+}
+
+fn group_at(cluster: &Cluster, node: NodeId) -> Option<&Group> {
+    cluster.server(node).and_then(Server::node)?.groups().next()
+}
+
+/// What each follower says of the timeout.
+fn rehearse(cluster: &Cluster, leader: NodeId, timeout_us: u64) -> Vec<Elections> {
+    let followers = cluster.nodes().into_iter().filter(|node| *node != leader);
+    let ask = |node: NodeId| {
+        let server = cluster.server(node).unwrap();
+        let now = server.clock.time(cluster.now_us);
+        let gaps = server.node().unwrap().heartbeat_gaps(leader).unwrap();
+        gaps.elections(now, timeout_us, GapKind::LeaderPaused)
+    };
+    followers.map(ask).collect()
+}
+
+#[test]
+fn a_timeout_does_what_its_rehearsal_has_said() {
+    let (mut never, mut always, mut open) = (0, 0, 0);
+    for (seed, pause_ms) in (1..=4).flat_map(|seed| (30..=270).step_by(20).map(move |p| (seed, p)))
+    {
+        let pause_us = pause_ms * MS;
+        let (patient, leader, epoch) = play(seed, PATIENT_US, pause_us);
+        let kept = patient.nodes().iter().all(|n| group_at(&patient, *n).unwrap().epoch() == epoch);
+        assert!(kept, "seed {seed}: the patient cluster has had a failover");
+        let least =
+            rehearse(&patient, leader, TIMEOUT_US + ELECTION_US).iter().all(|e| e.least > 0);
+        let most = rehearse(&patient, leader, TIMEOUT_US).iter().all(|e| e.most > 0);
+        let (quick, leader, epoch) = play(seed, TIMEOUT_US, pause_us);
+        let failed_over = group_at(&quick, leader).unwrap().epoch() > epoch;
+        let what = format!("seed {seed}: a pause of {pause_ms} ms, failover: {failed_over}");
+        match (least, most) {
+            (false, false) => assert!(!failed_over, "{what}, none was foretold"),
+            (true, true) => assert!(failed_over, "{what}, one was foretold"),
+            (least, _) => assert!(!least, "{what}, less than a certain one is possible"),
+        }
+        never += u32::from(!most);
+        always += u32::from(least);
+        open += u32::from(most && !least);
+    }
+    assert!(never > 0 && always > 0 && open > 0, "never {never}, always {always}, open {open}");
+}

@@ -1,0 +1,112 @@
+//! What the cluster itself says that it has lost: `TF.LOST LIST` of every node.
+
+use super::connection::Connection;
+use super::workload::Workload;
+use replication::Reply;
+use simulator::observe::tokens;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// All nodes' reports together.
+#[derive(Default)]
+pub struct Report {
+    /// Whether the nodes know the command at all.
+    pub exists: bool,
+    /// The workload's values that were reported, with what was said of them.
+    pub values: BTreeMap<String, String>,
+    /// How many entries concern the workload's keys, by what was said of them.
+    pub by_status: BTreeMap<String, usize>,
+    /// Nodes that did not tell.
+    pub silent: Vec<String>,
+}
+
+/// Asks every node.
+pub fn ask_all(workload: &Workload) -> Report {
+    let mut report = Report::default();
+    let mut seen = BTreeSet::new();
+    for target in &workload.targets {
+        let answer = Connection::open(target.address, workload.timeout)
+            .and_then(|mut connection| entries(&mut connection));
+        match answer {
+            Ok(None) => {}
+            Ok(Some(entries)) => {
+                report.exists = true;
+                for entry in entries {
+                    // One node may tell another's report, too.
+                    if seen.insert(entry.clone()) {
+                        report.add(&entry, &workload.key_prefix);
+                    }
+                }
+            }
+            Err(error) => report.silent.push(format!("{}: {error}", target.name)),
+        }
+    }
+    report
+}
+
+type Entry = BTreeMap<String, String>;
+
+impl Report {
+    fn add(&mut self, entry: &Entry, key_prefix: &str) {
+        let field = |names: &[&str]| names.iter().find_map(|name| entry.get(*name));
+        if !field(&["key"]).is_some_and(|key| key.starts_with(key_prefix)) {
+            return;
+        }
+        let status = field(&["status"]).cloned().unwrap_or_default();
+        *self.by_status.entry(status.clone()).or_default() += 1;
+        // A change is a whole record: of a list, its last value is what was appended.
+        let written =
+            field(&["new", "value", "new-value"]).and_then(|v| tokens(v.as_bytes()).pop());
+        if let Some(value) = written {
+            self.values.insert(value, status);
+        }
+    }
+}
+
+/// What a node has to tell; `None` where it does not know the command.
+fn entries(connection: &mut Connection) -> io::Result<Option<Vec<Entry>>> {
+    match connection.call(&["TF.LOST", "LIST"])? {
+        Reply::Array(parts) => Ok(Some(parts.iter().map(entry).collect())),
+        Reply::Nil => Ok(Some(Vec::new())),
+        Reply::Error(text) if text.to_lowercase().contains("unknown command") => Ok(None),
+        Reply::Error(text) => Err(io::Error::other(text.into_owned())),
+        other => Err(io::Error::other(format!("TF.LOST LIST answered {other:?}"))),
+    }
+}
+
+/// An entry is a map, which RESP2 spells as names and values in turn.
+fn entry(reply: &Reply<'_>) -> Entry {
+    let Reply::Array(parts) = reply else { return Entry::new() };
+    let pairs = parts.chunks_exact(2).filter_map(|pair| match pair {
+        [name, value] => Some((text(name)?, text(value)?)),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+fn text(reply: &Reply<'_>) -> Option<String> {
+    match reply {
+        Reply::Simple(text) => Some(text.to_string()),
+        Reply::Bulk(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Reply::Integer(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::borrow::Cow;
+
+    #[test]
+    fn an_entry_names_the_value_that_was_appended() {
+        let bulk = |text: &'static str| Reply::Bulk(Cow::Borrowed(text.as_bytes()));
+        let fields = ["id", "1", "key", "user:run:list:1", "new", "~a;~b;", "status", "maybe"];
+        let reply = Reply::Array(fields.into_iter().map(bulk).collect());
+        let mut report = Report::default();
+        report.add(&entry(&reply), "user:run:");
+        report.add(&entry(&reply), "user:another:");
+        assert_eq!(report.values.get("~b;").map(String::as_str), Some("maybe"));
+        assert_eq!((report.values.len(), report.by_status.get("maybe")), (1, Some(&1)));
+    }
+}
