@@ -3,10 +3,10 @@
 
 use replication::leader_follower::entry::Entry;
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
+use replication::node::message::Message as NodeMessage;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
 use replication::wire::Reader;
-use replication::node::message::Message as NodeMessage;
 use replication::{Event, GroupId, Message, NodeId, Reply, RequestId, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};

@@ -4,8 +4,8 @@
 //! everything that is pending must finish within a limit. Then a last write must succeed, all
 //! replicas must become equal, clients read every key on every node, and the checkers judge.
 
-use crate::cluster::{Cluster, GARBLED, Outside, Timer};
 use crate::checkers::lost_write_report;
+use crate::cluster::{Cluster, GARBLED, Outside, Timer};
 use crate::convergence;
 use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};

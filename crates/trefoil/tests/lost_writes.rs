@@ -8,7 +8,8 @@ use redis::Value;
 use std::collections::BTreeMap;
 use support::{Client, Cluster, Node, eventually, signal};
 
-const KEYSPACES: &str = "[[keyspace]]\nprefix = \"\"\nmodel = \"leader-follower\"\nacks = \"async\"\n";
+const KEYSPACES: &str =
+    "[[keyspace]]\nprefix = \"\"\nmodel = \"leader-follower\"\nacks = \"async\"\n";
 
 /// A report as `TF.LOST LIST` shows it: names and values in turns.
 fn fields(report: &Value) -> BTreeMap<String, Value> {
@@ -39,6 +40,7 @@ fn lost(client: &mut Client) -> BTreeMap<String, BTreeMap<String, Value>> {
 fn write_alone(cluster: &Cluster, leader: &Node, followers: &[Node]) -> Vec<String> {
     let mut client = Client::of(leader);
     assert!(client.set("kept", "before"));
+    assert_eq!(client.call::<i64>("WAIT", &["2", "10000"]).unwrap(), 2);
     for follower in followers {
         signal("-STOP", follower.pid);
     }

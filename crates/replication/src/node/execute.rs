@@ -222,7 +222,9 @@ fn look(
         Part::Scan { slot, hash, count, pattern } => {
             scan(store, (*slot, *hash), *count, *pattern, now_ms, after)
         }
-        Part::Flush | Part::Wait { .. } | Part::Replay(_) => Reply::error("ERR not a look at the records"),
+        Part::Flush | Part::Wait { .. } | Part::Replay(_) => {
+            Reply::error("ERR not a look at the records")
+        }
     }
 }
 

@@ -119,6 +119,21 @@ pub enum Message<'a> {
     },
 }
 
+fn encode_last_write(last_write: Option<LastWrite>, w: &mut Writer<'_>) {
+    match last_write {
+        None => w.u8(0),
+        Some(LastWrite::Entry { group, id }) => {
+            w.u8(1);
+            w.group(group);
+            w.entry_id(id);
+        }
+        Some(LastWrite::Copies(copies)) => {
+            w.u8(2);
+            w.u16(copies);
+        }
+    }
+}
+
 /// Encodes the arguments of a command.
 pub fn encode_arguments(arguments: &crate::Arguments<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -184,18 +199,7 @@ impl<'a> Message<'a> {
                 w.session(*to);
                 w.u64(*token);
                 reply.encode(w);
-                match last_write {
-                    None => w.u8(0),
-                    Some(LastWrite::Entry { group, id }) => {
-                        w.u8(1);
-                        w.group(*group);
-                        w.entry_id(*id);
-                    }
-                    Some(LastWrite::Copies(copies)) => {
-                        w.u8(2);
-                        w.u16(*copies);
-                    }
-                }
+                encode_last_write(*last_write, w);
             }
             Message::NotHere { to, token, group, attempt, leader } => {
                 w.u8(4);

@@ -55,7 +55,8 @@ mod tests {
 
     fn verdict(operations: &[Operation], keys: &[&str], count: Option<i64>) -> bool {
         let survey = Survey::of(10, 20, keys, count);
-        let history = History { operations: operations.to_vec(), surveys: vec![survey], ..History::default() };
+        let operations = operations.to_vec();
+        let history = History { operations, surveys: vec![survey], ..History::default() };
         check(&history, true).is_ok()
     }
 

@@ -32,7 +32,7 @@ mod parse;
 mod play;
 
 pub use parse::{Expected, Step, parse};
-pub use play::play;
+pub use play::{play, play_with};
 
 /// A line that is wrong, or did not come true.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,6 +2,8 @@
 //! moments, which is played here by hand. Where chance decides about a moment, it is tried at
 //! many; with the bug the checkers must see it at one of them, and without it at none.
 
+mod lost_writes;
+
 use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
 use replication::leader_follower::Group;
 use replication::mutant::{Mutant, Mutants};

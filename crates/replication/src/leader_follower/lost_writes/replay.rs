@@ -1,8 +1,8 @@
 //! REPLAY: a lost write is done again as a normal write, if nobody has written its keys since.
 
 use super::report::{LostChange, LostWrite, What};
-use crate::command::error::{ECHO_BYTES_MAX, echo};
 use crate::command::Reply;
+use crate::command::error::{ECHO_BYTES_MAX, echo};
 use crate::leader_follower::Group;
 use crate::leader_follower::entry::{Change, Payload};
 use crate::leader_follower::execute::NO_ROOM;

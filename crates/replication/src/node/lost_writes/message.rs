@@ -192,7 +192,8 @@ mod tests {
         let id = LostId { group, entry: EntryId { epoch: 3, index: 17 } };
         assert_eq!(id.print(), "9ab3f01c-0-63-1-3-17");
         assert_eq!(LostId::parse(id.print().as_bytes()), Some(id));
-        for wrong in ["", "9ab3f01c-0-63-1-3", "9ab3f01c-0-63-1-3-17-1", "user:1", "-----", "\u{e9}"]
+        for wrong in
+            ["", "9ab3f01c-0-63-1-3", "9ab3f01c-0-63-1-3-17-1", "user:1", "-----", "\u{e9}"]
         {
             assert_eq!(LostId::parse(wrong.as_bytes()), None, "{wrong}");
         }

@@ -358,7 +358,8 @@ impl Roles {
         let Some(query) = self.lost_queries.open.remove(&token) else { return };
         match (query.purpose, last_write) {
             (Purpose::Write(id), Some(LastWrite::Entry { id: again, .. })) if !reply.is_error() => {
-                let purpose = Purpose::Replayed(id, LastWrite::Entry { group: id.group, id: again });
+                let purpose =
+                    Purpose::Replayed(id, LastWrite::Entry { group: id.group, id: again });
                 let question = Question::Forget(id, Some(again));
                 self.ask_lost(turn, query.requester, query.asker, purpose, question);
             }

@@ -25,7 +25,8 @@ pub(super) fn list(
     if answer.more > 0 {
         all.push(fields(vec![("kind", text("more")), ("count", number(answer.more))]));
     }
-    let unreachable = |node| fields(vec![("kind", text("unreachable")), ("node", name(cluster, node))]);
+    let unreachable =
+        |node| fields(vec![("kind", text("unreachable")), ("node", name(cluster, node))]);
     all.extend(silent.map(unreachable));
     Reply::Array(all)
 }
