@@ -70,20 +70,19 @@ name=tf$$
 spaces=() pids=() check=
 
 finish() {
-    local code=$? pid space
+    local code=$? pid space keep=
     trap - EXIT
-    {
-        [ -z "$check" ] || kill "$check" || true
-        for pid in "${pids[@]}"; do kill -KILL "$pid" || true; done
-        wait || true
-    } 2>/dev/null
-    for space in "${spaces[@]}"; do ip netns del "$space" 2>/dev/null || true; done
-    if [ "$code" = 0 ] || [ "$code" = 130 ] || ! ls "$directory"/*.log >/dev/null 2>&1; then
-        rm -rf "$directory"
-    else
-        rm -rf "$directory"/data-*
+    if [ "$code" != 0 ] && [ "$code" != 130 ] && ls "$directory"/*.log >/dev/null 2>&1; then
+        keep=yes
         echo "the nodes' logs and the history are kept in $directory" >&2
     fi
+    # From here on the shell would only say that its children were killed.
+    exec 2>/dev/null
+    [ -z "$check" ] || kill "$check" || true
+    for pid in "${pids[@]}"; do kill -KILL "$pid" || true; done
+    wait || true
+    for space in "${spaces[@]}"; do ip netns del "$space" || true; done
+    if [ -n "$keep" ]; then rm -rf "$directory"/data-*; else rm -rf "$directory"; fi
     exit "$code"
 }
 trap finish EXIT
@@ -253,9 +252,10 @@ check=$!
 
 SECONDS=0
 round=0
-while [ $((SECONDS + hold + settle)) -lt "$seconds" ]; do
+while true; do
     sleep $settle
     led=$(wait_for_leader)
+    [ $((SECONDS + hold)) -lt "$seconds" ] || break
     follower=$(others "$led" | sed -n "$((round % (nodes - 1) + 1))p")
     what=${faults[$((round % ${#faults[@]}))]}
     case "$what" in

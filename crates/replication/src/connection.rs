@@ -27,6 +27,8 @@ pub struct Wait {
     pub replicas: u64,
     /// How long, in milliseconds.
     pub timeout_ms: u64,
+    /// WAITAOF: how many copies of the leader's own.
+    pub local: Option<u64>,
     earlier: u32,
 }
 
@@ -44,10 +46,17 @@ impl Connection {
         self.unanswered += 1;
     }
 
-    /// A WAIT has come (and is counted as asked): started at once where nothing is before it.
-    pub fn wait(&mut self, request: RequestId, replicas: u64, timeout_ms: u64) -> Option<Wait> {
+    /// A WAIT has come (and is counted as asked): started at once where nothing is before it. With
+    /// `local`, it is a WAITAOF.
+    pub fn wait(
+        &mut self,
+        request: RequestId,
+        replicas: u64,
+        timeout_ms: u64,
+        local: Option<u64>,
+    ) -> Option<Wait> {
         let earlier = self.unanswered.saturating_sub(1);
-        let wait = Wait { request, replicas, timeout_ms, earlier };
+        let wait = Wait { request, replicas, timeout_ms, local, earlier };
         if earlier == 0 {
             return Some(wait);
         }
@@ -87,19 +96,19 @@ mod tests {
         connection.asked();
         connection.asked();
         connection.asked();
-        assert_eq!(connection.wait(request(2), 1, 10), None);
+        assert_eq!(connection.wait(request(2), 1, 10, None), None);
         connection.asked();
         assert!(connection.answered(3, None).is_empty(), "a later command's answer is no matter");
         assert!(connection.answered(0, None).is_empty());
-        let ready = connection.answered(1, Some(LastWrite::Copies(2)));
+        let ready = connection.answered(1, Some(LastWrite::Copies { acks: 2, synced: true }));
         assert_eq!(ready.first().unwrap().request, request(2));
-        assert_eq!(connection.last_write, Some(LastWrite::Copies(2)));
+        assert_eq!(connection.last_write, Some(LastWrite::Copies { acks: 2, synced: true }));
     }
 
     #[test]
     fn a_wait_with_nothing_before_it_starts_at_once() {
         let mut connection = Connection::default();
         connection.asked();
-        assert!(connection.wait(request(0), 1, 10).is_some());
+        assert!(connection.wait(request(0), 1, 10, None).is_some());
     }
 }

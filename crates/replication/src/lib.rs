@@ -25,8 +25,11 @@ pub mod node;
 pub mod quorum;
 pub mod random;
 pub mod replicas;
+pub mod rounds;
 pub mod storage;
+pub mod token;
 pub mod turn;
+pub mod unkept;
 pub mod version;
 pub mod wire;
 
@@ -218,6 +221,29 @@ pub enum Event {
         /// Why.
         reason: Cow<'static, str>,
     },
+    /// A leader that was to hand over has heard its successor serve.
+    HandedOver {
+        /// The group.
+        group: GroupId,
+        /// The successor's epoch.
+        epoch: u64,
+        /// The successor.
+        to: NodeId,
+        /// How long the group took no commands, in milliseconds, rounded up.
+        pause_ms: u64,
+    },
+    /// A leader has let go reads of this turn without asking anybody.
+    LeaseReads {
+        /// The group.
+        group: GroupId,
+        /// How many.
+        reads: u64,
+    },
+    /// A leader's lease is over: reads ask the followers, until it has another one.
+    LeaseLost {
+        /// The group.
+        group: GroupId,
+    },
     /// A message of an older epoch came late, and was refused.
     EpochRefused {
         /// The group.
@@ -249,6 +275,31 @@ pub enum Event {
         group: GroupId,
         /// How many more than before.
         counts: leader_follower::lost_writes::Counts,
+    },
+    /// A write was acknowledged with fewer acks than its keyspace declares (`degrade`).
+    AcknowledgedBelow {
+        /// The group.
+        group: GroupId,
+        /// The write.
+        entry: version::EntryId,
+        /// How many replicas durably had it.
+        copies: u64,
+    },
+    /// From this entry on, writes may be acknowledged with fewer acks than declared.
+    DegradeOpened {
+        /// The group.
+        group: GroupId,
+        /// The first of them.
+        first: version::EntryId,
+    },
+    /// Writes have the acks that are declared again.
+    DegradeClosed {
+        /// The group.
+        group: GroupId,
+        /// The last write that had fewer.
+        last: version::EntryId,
+        /// How many had fewer.
+        writes: u64,
     },
     /// A snapshot from the leader has replaced this follower's state.
     SnapshotInstalled {

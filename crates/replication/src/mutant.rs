@@ -30,6 +30,22 @@ pub enum Mutant {
     WatermarkTooHigh,
     /// What can be lost is acknowledged without the leader's own durable copy.
     AckWithoutOwnCopy,
+    /// `TF.OUTCOME` says of every index up to the commit index that it is committed.
+    OutcomeByIndex,
+    /// `degrade` lowers the acks to the leader's own copy.
+    DegradeBelowCommit,
+    /// Acks are lowered without a line in the degrade ledger.
+    DegradeUnrecorded,
+    /// A follower that has an entry counts as one that has applied it.
+    ReceivedIsApplied,
+    /// A lease is counted from when the answers come, and not from before the question.
+    LeaseFromReceive,
+    /// A follower forgets its promise with the epoch, and with its process.
+    PromiseForgotten,
+    /// A leader that hands over keeps its lease.
+    LeaseKeptInTransfer,
+    /// A lease is looked at with the clock that the read's input carries.
+    LeaseCheckedEarly,
 }
 
 /// Whether planted bugs are compiled in.

@@ -25,13 +25,7 @@ impl Quorum {
     pub fn of(options: &GroupOptions) -> Quorum {
         let replicas = usize::from(options.replicas);
         let majority = replicas / 2 + 1;
-        let acks = match options.acks {
-            Acks::Async => 1,
-            Acks::SemiSync => 2,
-            Acks::Sync => replicas,
-            Acks::Majority => majority,
-            Acks::Exactly(count) => usize::from(count),
-        };
+        let acks = copies_of(options.acks, replicas);
         let election = match options.failover {
             Failover::Safe => majority.max((replicas + 1).saturating_sub(acks)),
             Failover::Available => majority,
@@ -45,9 +39,20 @@ impl Quorum {
         self.acks.min(self.commit)
     }
 
+    /// To how many copies `degrade` can lower the acks: it acts only where that is less than A.
+    pub fn degraded(&self) -> usize {
+        self.acks.min(self.commit)
+    }
+
+    /// Whether a write that so many replicas durably had at its acknowledgement survives every
+    /// election.
+    pub fn survives(&self, copies: usize) -> bool {
+        copies + self.election > self.replicas
+    }
+
     /// Whether every acknowledged write survives every election.
     pub fn acknowledged_survives(&self) -> bool {
-        self.acks + self.election > self.replicas
+        self.survives(self.acks)
     }
 
     /// How many nodes may be down while writes are still acknowledged.
@@ -58,6 +63,17 @@ impl Quorum {
     /// How many nodes may be down while a new leader can still be elected.
     pub fn failover_tolerates(&self) -> usize {
         self.replicas.saturating_sub(self.election)
+    }
+}
+
+/// How many of so many replicas an acknowledgement mode means; may be more than there are.
+pub fn copies_of(acks: Acks, replicas: usize) -> usize {
+    match acks {
+        Acks::Async => 1,
+        Acks::SemiSync => 2,
+        Acks::Sync => replicas,
+        Acks::Majority => replicas / 2 + 1,
+        Acks::Exactly(count) => usize::from(count),
     }
 }
 
@@ -75,18 +91,9 @@ pub fn reads_see_writes(n: usize, w: usize, r: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{Durability, MissingAcks, Reads};
 
     fn quorum(replicas: u8, acks: Acks, failover: Failover) -> Quorum {
-        Quorum::of(&GroupOptions {
-            replicas,
-            acks,
-            failover,
-            missing_acks: MissingAcks::Error,
-            ack_timeout_ms: 1000,
-            reads: Reads::Leader,
-            durability: Durability::Fsync,
-        })
+        Quorum::of(&GroupOptions { acks, failover, ..GroupOptions::defaults(replicas) })
     }
 
     #[test]

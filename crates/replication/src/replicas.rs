@@ -121,7 +121,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::KeyspaceId;
-    use crate::keyspace::{Acks, Conflicts, Failover, GroupOptions, MissingAcks, Reads};
+    use crate::keyspace::{Conflicts, GroupOptions};
     use crate::keyspace::{Durability, LeaderFollower, Leaderless, Member, MultiLeader};
     use alloc::collections::{BTreeMap, BTreeSet};
     use alloc::string::{String, ToString};
@@ -148,15 +148,7 @@ mod tests {
     }
 
     fn options() -> GroupOptions {
-        GroupOptions {
-            replicas: 3,
-            acks: Acks::Majority,
-            failover: Failover::Safe,
-            missing_acks: MissingAcks::Error,
-            ack_timeout_ms: 1000,
-            reads: Reads::Leader,
-            durability: Durability::Fsync,
-        }
+        GroupOptions::defaults(3)
     }
 
     fn leader_follower() -> Keyspace {

@@ -6,6 +6,8 @@ use crate::keyspace::Durability;
 use crate::mutant::Mutants;
 use crate::node::message::Message as NodeMessage;
 use crate::random::Random;
+use crate::rounds::Rounds;
+use crate::unkept::Unkept;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
 use crate::{
@@ -85,8 +87,13 @@ pub enum LastWrite {
         /// The entry.
         id: EntryId,
     },
-    /// So many replicas have acknowledged it.
-    Copies(u16),
+    /// A write without a leader.
+    Copies {
+        /// So many replicas have acknowledged it.
+        acks: u16,
+        /// Whether it is on disk where it is acknowledged.
+        synced: bool,
+    },
 }
 
 /// The answer to one part of a command that was taken apart.
@@ -116,8 +123,12 @@ pub struct Local {
     pub written: Position,
     /// How far the log is on disk.
     pub synced: Position,
-    /// The newest heartbeat round that this node has started.
-    pub round: u64,
+    /// The cluster's number in its tokens.
+    pub cluster: u32,
+    /// The heartbeat rounds that this node has started.
+    pub rounds: Rounds,
+    /// When the newest input came, in microseconds of the monotonic clock.
+    pub last_input_us: u64,
     /// Who asked for what is being carried out; `None` for what the node does by itself.
     pub asker: Option<Asker>,
     /// The connections that have asked something and have not gone.
@@ -134,6 +145,9 @@ pub struct Local {
     pub scratch: Vec<u8>,
     owed_synced: VecDeque<Owed>,
     owed_written: VecDeque<Owed>,
+    /// Records that count when they are on disk, and those that count when they are written.
+    unsynced: Unkept,
+    unwritten: Unkept,
 }
 
 impl Local {
@@ -147,7 +161,9 @@ impl Local {
             identity_position: Position(0),
             written: Position(0),
             synced: Position(0),
-            round: 0,
+            cluster: 0,
+            rounds: Rounds::default(),
+            last_input_us: 0,
             asker: None,
             connections: BTreeMap::new(),
             ready_waits: VecDeque::new(),
@@ -157,12 +173,30 @@ impl Local {
             scratch: Vec::new(),
             owed_synced: VecDeque::new(),
             owed_written: VecDeque::new(),
+            unsynced: Unkept::default(),
+            unwritten: Unkept::default(),
         }
     }
 
     /// Whether it is on disk who this process is.
     pub fn may_speak(&self) -> bool {
         self.synced >= self.identity_position
+    }
+
+    /// The log is kept further than before.
+    pub(crate) fn kept(&mut self, written: Position, synced: Position) {
+        self.written = self.written.max(written);
+        self.synced = self.synced.max(synced);
+        self.unwritten.kept(self.written);
+        self.unsynced.kept(self.synced);
+    }
+
+    /// Since when the disk owes its word on a record that counts with this durability.
+    pub fn unkept_since_us(&self, durability: Durability) -> Option<u64> {
+        match durability {
+            Durability::Fsync => self.unsynced.since_us(),
+            Durability::Interval => self.unwritten.since_us(),
+        }
     }
 
     /// Up to where the log counts as kept.
@@ -253,6 +287,11 @@ impl Turn<'_> {
         let position = self.effects.append(record, durability);
         self.local.appended_bytes += record.len() as u64;
         self.local.last_position = position;
+        let unkept = match durability {
+            Durability::Fsync => &mut self.local.unsynced,
+            Durability::Interval => &mut self.local.unwritten,
+        };
+        unkept.note(position, self.now.monotonic_us);
         position
     }
 

@@ -15,8 +15,13 @@ struct Model {
     together: &'static str,
     /// What WAIT counts.
     wait: &'static str,
-    /// Whether `TF.WITH` may choose quorums.
-    quorums: &'static str,
+    /// What WAITAOF counts.
+    on_disk: &'static str,
+    /// What `TF.WITH` may choose.
+    with: &'static str,
+    /// Whether there are tokens for `TF.OUTCOME`, and a ledger for `TF.DEGRADED`.
+    tokens: &'static str,
+    ledger: &'static str,
 }
 
 const ONE_ENTRY: &str = "one entry in one partition; several partitions: `-CROSSSLOT`, several \
@@ -28,19 +33,28 @@ const MODELS: [Model; 3] = [
         gives: Needs::Coordination,
         together: ONE_ENTRY,
         wait: "followers that have it",
-        quorums: "without options only",
+        on_disk: "the leader, and followers that have it",
+        with: "`ACKS`, `LEVEL`",
+        tokens: "yes",
+        ledger: "yes",
     },
     Model {
         gives: Needs::Register,
         together: ONE_ENTRY,
         wait: "followers in the leader's datacenter that have it",
-        quorums: "without options only",
+        on_disk: "the leader, and followers in its datacenter that have it",
+        with: "`ACKS`, `LEVEL`: in the leader's datacenter",
+        tokens: "yes: in its datacenter",
+        ledger: "yes, per datacenter",
     },
     Model {
         gives: Needs::Nothing,
         together: "one key; several: `-CROSSSLOT`",
         wait: "acks of the write, less one",
-        quorums: "yes",
+        on_disk: "acks of the write, where they are on disk",
+        with: "`W`, `R`",
+        tokens: "there are none",
+        ledger: "nothing is degraded",
     },
 ];
 
@@ -136,7 +150,10 @@ fn page() -> String {
 fn cell(info: &CommandInfo, model: Model) -> String {
     match (info.name, info.reach) {
         ("wait", _) => return model.wait.into(),
-        ("tf.with", _) => return model.quorums.into(),
+        ("waitaof", _) => return model.on_disk.into(),
+        ("tf.with", _) => return model.with.into(),
+        ("tf.outcome", _) => return model.tokens.into(),
+        ("tf.degraded", _) => return model.ledger.into(),
         (_, Reach::EachKey) => return "key by key".into(),
         (_, Reach::KeysTogether) => return model.together.into(),
         (_, Reach::WholeCluster) => return "whole cluster".into(),

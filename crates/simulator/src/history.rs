@@ -1,6 +1,10 @@
 //! What clients did and what they were told: the only thing that most checkers look at.
 
+use crate::copies::Count;
+use crate::outcomes::Question;
 use crate::workload::Survey;
+use replication::keyspace::{AckLevel, Acks};
+use replication::version::EntryId;
 use replication::{DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
 
@@ -25,6 +29,13 @@ pub struct Operation {
     pub returned_us: u64,
     /// What it learnt.
     pub outcome: Outcome,
+    /// What it said for itself about acks, if anything.
+    pub asked: Option<(Acks, AckLevel)>,
+    /// Whether its OK means that it survives every failover, where that differs from what the
+    /// keyspace's acks mean.
+    pub must_survive: Option<bool>,
+    /// Of an acknowledged write whose entry is known: that, and who had it when its OK came.
+    pub copies: Option<(EntryId, Count)>,
 }
 
 /// What a client asks for. Written values are unique in a run.
@@ -215,6 +226,8 @@ pub struct History {
     /// Which operation a command was, or the first of several: by its connection and its number
     /// there.
     pub requests: BTreeMap<(u64, u64), usize>,
+    /// What clients asked about writes whose outcome was open, in the order of the answers.
+    pub questions: Vec<Question>,
     /// Looks at all keys, in the order of their ends.
     pub surveys: Vec<Survey>,
 }

@@ -1,14 +1,15 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, counters, fading, leadership, lost_writes, quorum_reads, superseded, surveys, wgl,
-    zones,
+    Verdict, acks, counters, fading, leadership, lost_writes, outcomes, quorum_reads, superseded,
+    surveys, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
 use crate::options::{ModelName, Options};
+use crate::promises;
 use crate::workload::Kind;
-use replication::quorum;
+use replication::quorum::{self, Quorum};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What every key reads in the end.
@@ -30,6 +31,9 @@ pub struct Promises {
 /// # Errors
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
+    outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+    acks_mean_copies(options, history, seen)?;
+    let history = &*promises::without_weak_oks(history);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
     leadership::committed_prefix(&seen.commits)?;
     leadership::exactly_once(&seen.commits)?;
@@ -37,7 +41,7 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         let value = end.get(key).and_then(|value| value.as_deref());
         match options.model {
             ModelName::LeaderFollower => {
-                leader_follower(promises(options, key), history, key, value)?;
+                leader_follower(promises_of(options, key), history, key, value)?;
             }
             ModelName::MultiLeader => multi_leader(options, history, seen, key, value)?,
             ModelName::Leaderless => leaderless(options, history, seen, key, value)?,
@@ -63,6 +67,15 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     Ok(())
 }
 
+/// Where an entry's name tells its group: with one.
+fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -> Verdict {
+    let Some(group) = promises::group_of(options).filter(|_| groups(options) == 1) else {
+        return Ok(());
+    };
+    acks::check_below(&seen.below, &Quorum::of(group))?;
+    acks::check(history.operations.iter(), group, &seen.below)
+}
+
 fn all_survives(options: &Options) -> bool {
     options.quorums().all(|quorum| quorum.acknowledged_survives())
 }
@@ -71,7 +84,7 @@ fn groups(options: &Options) -> u16 {
     options.plan.cluster.keyspaces.iter().map(|keyspace| keyspace.partitions()).sum()
 }
 
-fn promises(options: &Options, key: &str) -> Promises {
+fn promises_of(options: &Options, key: &str) -> Promises {
     let quorum = options.quorum_of(key);
     Promises {
         acknowledged_survives: quorum.is_some_and(|quorum| quorum.acknowledged_survives()),

@@ -2,6 +2,7 @@
 
 use crate::checkers::lost_write_report::{Name, Report, Truth};
 use crate::cluster::Cluster;
+use replication::keyspace::{AckLevel, Model};
 use replication::leader_follower::Group;
 use replication::node::lost_writes::message::LostId;
 use replication::{GroupId, Reply};
@@ -23,7 +24,13 @@ pub fn truth(cluster: &Cluster) -> Truth {
     };
     // Whatever anybody has taken for committed has survived, or another checker says so.
     let committed = seen.commits.iter().map(|commit| (commit.group, commit.entry));
+    let level = cluster.plan().cluster.keyspaces.first().map(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(options) => options.group.ack_level,
+        Model::MultiLeader(options) => options.group.ack_level,
+        Model::Leaderless(_) => AckLevel::Durable,
+    });
     Truth {
+        level: level.unwrap_or(AckLevel::Durable),
         survivors: seen.asked.keys().copied().filter(survives).chain(committed).collect(),
         entries: seen.asked.clone(),
         answered: seen.answered.clone(),

@@ -1,6 +1,7 @@
 //! What the harness sees and clients do not: events, and under which stamp and dot each written
 //! value went into a log.
 
+use crate::copies::Copies;
 use replication::leader_follower::entry::Entry;
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::node::message::Message as NodeMessage;
@@ -78,6 +79,17 @@ pub struct Written {
     pub spread: bool,
 }
 
+/// A write that was acknowledged with fewer acks than declared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Below {
+    /// The write.
+    pub entry: EntryId,
+    /// The copies that its leader counted.
+    pub told: u64,
+    /// The copies on disks.
+    pub found: usize,
+}
+
 /// All that the harness has seen in a run.
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
@@ -90,6 +102,10 @@ pub struct Observations {
     pub written: BTreeMap<String, Vec<Written>>,
     /// How often each interesting thing happened.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Who has which entries.
+    pub copies: Copies,
+    /// Writes that were acknowledged with fewer acks than declared.
+    pub below: Vec<Below>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
     /// All entries that a leader has appended for a client: its connection, and the command's
@@ -121,13 +137,34 @@ impl Observations {
                 }
                 self.leaderships.push(Leadership { at_us, node, group: *group, epoch: *epoch });
             }
-            Event::SteppedDown { .. } => self.count("stepped down"),
+            Event::SteppedDown { reason, .. } => {
+                self.count("stepped down");
+                if reason.contains("disk") {
+                    self.count("left for a stalled disk");
+                }
+                if reason.contains("stood still") {
+                    self.count("left after standing still");
+                }
+            }
+            Event::HandedOver { .. } => self.count("handed over"),
+            Event::LeaseReads { .. } => self.count("lease read"),
+            Event::LeaseLost { .. } => self.count("lease lost"),
             Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
             Event::LostWrites { .. } => self.count("lost write reported"),
-            Event::SnapshotInstalled { .. } => self.count("snapshot installed"),
+            Event::AcknowledgedBelow { group, entry, copies } => {
+                self.count("degraded");
+                let found = self.copies.of(*group, *entry).durable;
+                self.below.push(Below { entry: *entry, told: *copies, found });
+            }
+            Event::DegradeOpened { .. } => self.count("degrade opened"),
+            Event::DegradeClosed { .. } => self.count("degrade closed"),
+            Event::SnapshotInstalled { group, up_to } => {
+                self.count("snapshot installed");
+                self.copies.snapshot(node, *group, *up_to);
+            }
             Event::VoterAdmitted { group, node: member, .. } => {
                 self.count("voter admitted");
                 self.admitted.push((*group, *member));
@@ -136,7 +173,10 @@ impl Observations {
             Event::ReadRepaired { .. } => self.count("read repair"),
             Event::Alarm(_) => self.count("alarm"),
         }
-        if !matches!(event, Event::Committed { .. } | Event::EpochRefused { .. }) {
+        if !matches!(
+            event,
+            Event::Committed { .. } | Event::EpochRefused { .. } | Event::LeaseReads { .. }
+        ) {
             self.events.push((node, event.clone()));
         }
     }

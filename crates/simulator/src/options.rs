@@ -4,10 +4,12 @@
 use crate::cluster::Plan;
 use crate::disk::Pace;
 use crate::faults::Families;
+use crate::leases;
 use crate::network::Weather;
+use crate::promises::{self, Ways};
 use replication::keyspace::{
     Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
-    Leaderless, Member, MissingAcks, Model, MultiLeader, Reads,
+    Leaderless, Member, Model, MultiLeader,
 };
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
@@ -79,6 +81,8 @@ pub struct Options {
     pub pipelines: bool,
     /// Whether clients remove all keys now and then.
     pub flushes: bool,
+    /// How writers are acknowledged, where it is in a special way.
+    pub ways: Ways,
 }
 
 impl Options {
@@ -91,16 +95,19 @@ impl Options {
             ModelName::MultiLeader => multi_leader(&mut random),
             ModelName::Leaderless => leaderless(&mut random),
         };
+        let mut cluster = cluster;
+        let ways = promises::vary(seed, &mut cluster);
         families.wipes &= survives_a_wipe(&cluster);
         families.flipped_bits &= survives_a_wipe(&cluster);
-        let mut cluster = cluster;
-        if seed.is_multiple_of(INTERVAL_SEEDS) {
+        if seed.is_multiple_of(INTERVAL_SEEDS) && !ways.degrade {
             set_durability(&mut cluster, Durability::Interval);
             families.power = false;
         }
+        let mut timing = timing(&mut random);
+        leases::draw(seed, &mut cluster, &mut timing);
         let plan = Plan {
             cluster,
-            timing: timing(&mut random),
+            timing,
             limits: limits(&mut random),
             mutants,
             weather: weather(families, &mut random),
@@ -117,6 +124,7 @@ impl Options {
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
             flushes: model == ModelName::LeaderFollower && random.chance(FLUSH_SEEDS_PERCENT),
+            ways,
         }
     }
 
@@ -173,6 +181,10 @@ impl fmt::Display for Options {
             write!(f, ", n={n} w={w} r={r}")?;
         }
         write!(f, ", {} clients, {} commands", self.clients, self.operations)?;
+        if let Some(group) = promises::group_of(self) {
+            let (missing, level) = (group.missing_acks, group.ack_level);
+            write!(f, "\nmissing acks: {missing}, ack level: {level}, {:?}", self.ways)?;
+        }
         write!(f, "\n{}\n{:?}", self.families, self.plan.weather)?;
         write!(f, "\n{:?}\n{:?}\n{:?}", self.plan.timing, self.plan.limits, self.plan.pace)
     }
@@ -227,15 +239,9 @@ pub fn cluster_of(datacenters: &[&str], nodes: usize, model: Model, secret: u64)
 
 /// How a group replicates, with short timeouts.
 pub fn group(replicas: u8, acks: Acks, failover: Failover) -> GroupOptions {
-    GroupOptions {
-        replicas,
-        acks,
-        failover,
-        missing_acks: MissingAcks::Error,
-        ack_timeout_ms: 400,
-        reads: Reads::Leader,
-        durability: Durability::Fsync,
-    }
+    let (ack_timeout_ms, disk_stall_ms) = (400, leases::DISK_STALL_MS);
+    let defaults = GroupOptions::defaults(replicas);
+    GroupOptions { acks, failover, ack_timeout_ms, disk_stall_ms, ..defaults }
 }
 
 fn leader_follower(random: &mut Random) -> Cluster {
@@ -311,6 +317,7 @@ fn timing(random: &mut Random) -> Timing {
         election_timeout_us: heartbeat_interval_us * random.range(4, 8),
         leader_wait_us: random.range(300_000, 900_000),
         forward_timeout_us: random.range(300_000, 900_000),
+        ..Timing::default()
     }
 }
 

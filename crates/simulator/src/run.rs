@@ -4,7 +4,7 @@
 //! everything that is pending must finish within a limit. Then a last write must succeed, all
 //! replicas must become equal, clients read every key on every node, and the checkers judge.
 
-use crate::checkers::lost_write_report;
+use crate::checkers::{acks, lost_write_report};
 use crate::cluster::{Cluster, GARBLED, Outside, Timer};
 use crate::convergence;
 use crate::faults::Faults;
@@ -13,10 +13,12 @@ use crate::judge;
 use crate::lost_report;
 use crate::observe::Observations;
 use crate::options::{ModelName, Options};
+use crate::outcomes;
 use crate::trace::Trace;
 use crate::workload::{Kind, Workload, datacenter};
+use replication::leader_follower::degrade_ledger::Interval;
 use replication::mutant::Mutants;
-use replication::{NodeId, Reply};
+use replication::{Node, NodeId, Reply};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -134,6 +136,7 @@ impl<'a> Play<'a> {
         self.workload.wind_up();
         self.wait_for("every command to be answered", |play| play.workload.waiting() == 0)?;
         self.last_write()?;
+        self.final_outcomes()?;
         // A repeated message may come long after the first: what it brings is to be read, too.
         let late_us = self.cluster.plan().weather.repeat_late_us;
         self.pass(self.cluster.now_us + QUIET_US + late_us)?;
@@ -155,6 +158,7 @@ impl<'a> Play<'a> {
         if self.options.model == ModelName::LeaderFollower {
             self.check_lost_writes()?;
         }
+        self.check_ledgers()?;
         judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
     }
 
@@ -178,6 +182,56 @@ impl<'a> Play<'a> {
             };
             let truth = lost_report::truth(self.cluster);
             lost_write_report::check(&self.workload.history, &truth, &reports)?;
+        }
+        Ok(())
+    }
+
+    /// Acks that were lowered are as declared again, and the ledger is right, on every node.
+    fn check_ledgers(&mut self) -> Result<(), String> {
+        if !self.options.ways.degrade {
+            return Ok(());
+        }
+        self.wait_for("the degrade ledgers to be closed and equal", |play| {
+            let mut all = play.ledgers().into_iter();
+            let first = all.next().unwrap_or_default();
+            first.iter().all(|interval| interval.closed_ms.is_some()) && all.all(|l| l == first)
+        })?;
+        let below = &self.cluster.observations.below;
+        acks::check_ledger(&self.ledgers().into_iter().next().unwrap_or_default(), below)
+    }
+
+    /// The degrade ledger of the only group, as each node has it.
+    fn ledgers(&self) -> Vec<Vec<Interval>> {
+        let nodes = self.cluster.servers.iter().filter_map(|server| server.node());
+        let ledger = |node: &Node| {
+            let groups = node.groups().flat_map(|group| group.degraded.intervals().copied());
+            groups.collect()
+        };
+        nodes.map(ledger).collect()
+    }
+
+    /// Asks what has become of every write whose outcome was open: now nothing is open any more.
+    fn final_outcomes(&mut self) -> Result<(), String> {
+        let limit_us = self.cluster.now_us + LIVENESS_US;
+        for (place, (word, token, _)) in self.workload.held.clone().into_iter().enumerate() {
+            let node = NodeId((place % self.cluster.servers.len()) as u16);
+            loop {
+                let connection = self.cluster.connect(node);
+                let words = vec![String::from("TF.OUTCOME"), word.clone()];
+                let sequence = self.cluster.request(connection, words);
+                let reply = self.reply_of(connection, sequence)?;
+                self.cluster.hang_up(connection);
+                if let Some(reply) = reply {
+                    self.workload.answered(place, &reply, self.cluster);
+                    if outcomes::is_final(&outcomes::words_of(&reply)) {
+                        break;
+                    }
+                }
+                if self.cluster.now_us >= limit_us {
+                    return Err(format!("liveness: the outcome of {:?} stays open", token.id));
+                }
+                self.pass(self.cluster.now_us + LOOK_US)?;
+            }
         }
         Ok(())
     }
@@ -313,6 +367,9 @@ impl<'a> Play<'a> {
             invoked_us,
             returned_us: u64::MAX,
             outcome: Outcome::Pending,
+            asked: None,
+            must_survive: None,
+            copies: None,
         };
         let reply = self.reply_of(connection, sequence)?;
         let now_us = self.cluster.now_us;

@@ -20,7 +20,6 @@ const EVERYWHERE: &[(&str, u64)] = &[
     ("crash between two steps", 100),
     ("crash of all", 100),
     ("damaged frame refused", 100),
-    ("damaged log refused", 1000),
     ("disk error", 200),
     ("disk full", 100),
     ("disk stall", 200),
@@ -41,10 +40,22 @@ const EVERYWHERE: &[(&str, u64)] = &[
 
 const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("-UNKNOWN", 100),
+    ("COMMITTED", 100),
+    ("LOST", 100),
+    ("PENDING", 1000),
     ("checkpoint truncated the log", 200),
+    ("damaged log refused", 1000),
+    ("degrade closed", 100),
+    ("degrade opened", 100),
+    ("degraded", 100),
     ("disk lied", 200),
     ("failover", 100),
+    ("handed over", 100),
     ("key flushed", 200),
+    ("lease lost", 100),
+    ("lease read", 100),
+    ("left after standing still", 200),
+    ("left for a stalled disk", 200),
     ("lost write reported", 200),
     ("snapshot installed", 100),
     ("stale epoch refused", 100),
@@ -70,6 +81,7 @@ const LEADERLESS: &[(&str, u64)] = &[
     ("-PARTIAL", 100),
     ("-UNKNOWN", 100),
     ("checkpoint truncated the log", 1000),
+    ("damaged log refused", 1000),
     ("read repair", 100),
 ];
 

@@ -48,6 +48,8 @@ impl World {
             election_timeout_us: 200_000,
             leader_wait_us: 2 * SECOND_US,
             forward_timeout_us: 2 * SECOND_US,
+            lease_us: 150_000,
+            ..Timing::default()
         };
         let plan = Plan {
             cluster: cluster_of(&NAMES[..datacenters], 1, model, seed),

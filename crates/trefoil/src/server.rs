@@ -185,6 +185,9 @@ pub fn run_until(
 ) -> Result<(), ServerError> {
     let system = |what| move |error| ServerError::System(what, error);
     stop.set_nonblocking(true).map_err(system("prepare the stop signal"))?;
+    if let Some(text) = options.timing.contradiction() {
+        return Err(ServerError::Options(text.to_string()));
+    }
     let own = options.peer_addresses.get(usize::from(options.me.0)).copied();
     let own = own.filter(|_| options.peer_addresses.len() == options.cluster.members.len());
     let Some(own) = own else {
@@ -263,7 +266,7 @@ fn open(
         limits: options.limits,
         mutants: Mutants::default(),
     };
-    let now = clock.time(Instant::now());
+    let now = clock.time();
     let (written, synced) = sink.log.kept();
     let mut node = Node::open(setup, recovered.records.into_iter(), now, &mut sink)
         .map_err(ServerError::Open)?;

@@ -3,10 +3,7 @@
 
 use super::*;
 use replication::DatacenterId;
-use replication::keyspace::{
-    Acks, Durability, Failover, GroupOptions, Keyspace, LeaderFollower, Leaderless, Member,
-    MissingAcks, Model, Reads,
-};
+use replication::keyspace::{GroupOptions, Keyspace, LeaderFollower, Leaderless, Member, Model};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::JoinHandle;
@@ -20,15 +17,7 @@ fn free_address() -> SocketAddr {
 }
 
 fn cluster() -> Cluster {
-    let group = GroupOptions {
-        replicas: 1,
-        acks: Acks::Majority,
-        failover: Failover::Safe,
-        missing_acks: MissingAcks::Error,
-        ack_timeout_ms: 1_000,
-        reads: Reads::Leader,
-        durability: Durability::Fsync,
-    };
+    let group = GroupOptions::defaults(1);
     let home = DatacenterId(0);
     let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
     Cluster {

@@ -228,6 +228,7 @@ const CONN: Flags = &["noscript", "loading", "stale", "fast", "no_auth", "allow_
 const FAST: Flags = &["loading", "stale", "fast"];
 const FASTONLY: Flags = &["fast"];
 const NOSCRIPT: Flags = &["noscript"];
+const ADMIN: Flags = &["admin", "noscript"];
 const ROLE: Flags = &["noscript", "loading", "stale", "fast"];
 const SLOW: Flags = &[];
 const STALE: Flags = &["loading", "stale"];
@@ -237,7 +238,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 59] = [
+static TABLE: [CommandInfo; 64] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -370,9 +371,20 @@ static TABLE: [CommandInfo; 59] = [
         .needs(Needs::Register)
         .about(Group::String, "Writes over a part of a string."),
     data("strlen", 2, RF, string::strlen).one_key().about(Group::String, "How long a string is."),
+    data("tf.degraded", -2, SLOW, cluster::degraded).about(
+        Group::Server,
+        "`LIST [prefix]`: where writes were acknowledged with fewer acks than declared.",
+    ),
+    data("tf.explain", 2, SLOW, cluster::explain)
+        .about(Group::Server, "What the keyspace of a prefix guarantees, and what it does not."),
     data("tf.lost", -2, W, lost::lost).about(
         Group::Server,
         "Writes that a failover has cost: `LIST [prefix]`, `SHOW id`, `REPLAY id`, `FORGET id`.",
+    ),
+    data("tf.outcome", 2, SLOW, cluster::outcome).about(
+        Group::Server,
+        "What has become of a write that was answered `-UNKNOWN`, by its token: `COMMITTED`, \
+         `LOST` or `PENDING`.",
     ),
     server("tf.rehearse", 2, STALE).about(
         Group::Server,
@@ -380,8 +392,16 @@ static TABLE: [CommandInfo; 59] = [
          in the last day.",
     ),
     server("tf.status", 1, STALE).about(Group::Server, "The cluster as this node sees it."),
-    data("tf.with", -3, TFWITH, with::with)
-        .about(Group::Server, "`TF.WITH W 3 R 1 -- SET k v`: one command with its own quorums."),
+    data("tf.switchover", -2, ADMIN, cluster::switchover).about(
+        Group::Server,
+        "`TF.SWITCHOVER prefix [node]`: the keyspace gets another leader, without loss; replies \
+         leader, epoch and pause in milliseconds for each partition.",
+    ),
+    data("tf.with", -3, TFWITH, with::with).about(
+        Group::Server,
+        "`TF.WITH ACKS sync -- SET k v`, `TF.WITH W 3 -- SET k v`: one command with its own acks \
+         or quorums.",
+    ),
     server("time", 1, FAST).about(Group::Server, "The node's clock."),
     data("ttl", 2, RF, key::ttl)
         .one_key()
@@ -394,6 +414,10 @@ static TABLE: [CommandInfo; 59] = [
         .about(Group::Generic, "Removes keys; replies how many there were."),
     data("wait", 3, NOSCRIPT, cluster::wait)
         .about(Group::Generic, "Waits until so many followers have the connection's last write."),
+    data("waitaof", 4, NOSCRIPT, cluster::waitaof).about(
+        Group::Generic,
+        "Waits until the leader and so many followers have the connection's last write on disk.",
+    ),
 ];
 
 #[cfg(test)]

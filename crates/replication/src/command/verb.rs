@@ -1,6 +1,7 @@
 //! Commands as values: what a client asks, after its arguments are understood.
 
 use super::Arguments;
+use crate::keyspace::{AckLevel, Acks};
 
 /// A command on data, with what `TF.WITH` says about how to carry it out.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,6 +19,10 @@ pub struct With {
     pub w: Option<u8>,
     /// Answers that this read waits for.
     pub r: Option<u8>,
+    /// Replicas of a group with a leader that this write waits for.
+    pub acks: Option<Acks>,
+    /// When each of them counts.
+    pub level: Option<AckLevel>,
 }
 
 /// What to do.
@@ -52,12 +57,36 @@ pub enum Action<'a> {
     Flush,
     /// Something with the lost-write report.
     Lost(Lost<'a>),
+    /// TF.SWITCHOVER: a keyspace's leaders change by order.
+    Switchover {
+        /// The keyspace's prefix.
+        prefix: &'a [u8],
+        /// Who is to lead; the leaders choose where nobody is named.
+        node: Option<&'a [u8]>,
+    },
     /// Waits until so many followers have the connection's last write.
     Wait {
         /// How many, the leader excluded.
         replicas: u64,
         /// How long, in milliseconds; 0 waits for ever.
         timeout_ms: u64,
+        /// WAITAOF: copies count on disk only, and so many of the leader's own are wanted.
+        local: Option<u64>,
+    },
+    /// What has become of a write whose outcome was open.
+    Outcome {
+        /// The word that names it.
+        token: &'a [u8],
+    },
+    /// The degrade ledger.
+    Degraded {
+        /// Of one keyspace; `None`: of all.
+        prefix: Option<&'a [u8]>,
+    },
+    /// What a keyspace guarantees.
+    Explain {
+        /// The keyspace.
+        prefix: &'a [u8],
     },
 }
 

@@ -1,8 +1,8 @@
 //! From what a configuration file says to a [`Cluster`] that cannot contradict itself.
 
 use super::{
-    Acks, Cluster, GroupOptions, Keyspace, LeaderFollower, Leaderless, Member, Model, MultiLeader,
-    SLOTS,
+    AckLevel, Acks, Cluster, GroupOptions, Keyspace, LeaderFollower, Leaderless, Member,
+    MissingAcks, Model, MultiLeader, SLOTS,
 };
 use crate::quorum::Quorum;
 use crate::{DatacenterId, KeyspaceId};
@@ -235,6 +235,17 @@ fn check_group(group: &GroupOptions, wrong: &mut impl FnMut(&'static str, String
         };
         let text = format!("{word} are more than the {replicas} replicas; 1 to {replicas}");
         wrong("acks", text);
+    }
+    if group.missing_acks == MissingAcks::Degrade && group.ack_level != AckLevel::Durable {
+        let level = group.ack_level;
+        let text = format!(
+            "degrade lowers the number of durable copies, and ack-level is \"{level}\"; with \
+             degrade it is \"durable\""
+        );
+        wrong("when-acks-are-missing", text);
+    }
+    if group.disk_stall_ms == 0 {
+        wrong("disk-stall-ms", "0 ms are up before any disk answers; at least 1".into());
     }
     if group.ack_timeout_ms == 0 {
         wrong("ack-timeout-ms", "after 0 ms every write would have failed; at least 1".into());

@@ -1,7 +1,8 @@
 //! What an option is where the configuration file says nothing.
 
 use super::{
-    Acks, Durability, Failover, GroupOptions, LeaderFollower, Leaderless, MissingAcks, Reads,
+    AckLevel, Acks, Durability, Failover, GroupOptions, LeaderFollower, Leaderless, MissingAcks,
+    Reads,
 };
 use crate::DatacenterId;
 
@@ -13,6 +14,9 @@ pub const PARTITIONS: u16 = 1;
 pub const PARTITIONS_LEADERLESS: u16 = 64;
 /// How long a write or a read waits for what it needs, in milliseconds.
 pub const TIMEOUT_MS: u64 = 1000;
+
+/// How long a leader waits for its disk, in milliseconds: as long as others wait for a leader.
+pub const DISK_STALL_MS: u64 = 600;
 
 /// N for so many nodes: three, or all of them where there are fewer.
 pub fn replicas(nodes: usize) -> u8 {
@@ -33,8 +37,12 @@ impl GroupOptions {
             failover: Failover::Safe,
             missing_acks: MissingAcks::Error,
             ack_timeout_ms: TIMEOUT_MS,
+            ack_level: AckLevel::Durable,
+            weaker_acks: false,
             reads: Reads::Leader,
+            leases: true,
             durability: Durability::Fsync,
+            disk_stall_ms: DISK_STALL_MS,
         }
     }
 }

@@ -116,10 +116,19 @@ pub struct GroupOptions {
     pub missing_acks: MissingAcks,
     /// After how long acks count as missing.
     pub ack_timeout_ms: u64,
+    /// When a copy is an ack.
+    pub ack_level: AckLevel,
+    /// Whether a single command may ask for less than `acks` and `ack_level`.
+    pub weaker_acks: bool,
     /// Who answers reads.
     pub reads: Reads,
+    /// Whether the leader answers reads alone while it holds a lease; else it asks for each of
+    /// them whether it still leads.
+    pub leases: bool,
     /// When a copy counts.
     pub durability: Durability,
+    /// After how long without an answer from its disk a leader hands over, in milliseconds.
+    pub disk_stall_ms: u64,
 }
 
 /// Acknowledgement modes.
@@ -153,6 +162,20 @@ pub enum MissingAcks {
     Error,
     /// The writer waits on.
     Block,
+    /// Acks are lowered to min(A, C), and the degrade ledger says from where to where.
+    Degrade,
+}
+
+/// When a copy of a write is an ack. It moves the reply to the writer, and nothing else: a write is
+/// committed and visible by durable copies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AckLevel {
+    /// When the replica has it in memory.
+    Received,
+    /// When the replica durably has it, as the keyspace's durability means it.
+    Durable,
+    /// When the replica shows it to readers; only committed writes are shown.
+    Applied,
 }
 
 /// Who answers reads.

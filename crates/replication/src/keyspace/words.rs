@@ -1,6 +1,6 @@
 //! Options in the configuration file's words.
 
-use super::{Acks, Conflicts, Durability, Failover, MissingAcks, Model, Reads};
+use super::{AckLevel, Acks, Conflicts, Durability, Failover, MissingAcks, Model, Reads};
 use core::fmt::{Display, Formatter, Result};
 
 impl Model {
@@ -40,6 +40,17 @@ impl Display for MissingAcks {
         f.write_str(match self {
             MissingAcks::Error => "error",
             MissingAcks::Block => "block",
+            MissingAcks::Degrade => "degrade",
+        })
+    }
+}
+
+impl Display for AckLevel {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            AckLevel::Received => "received",
+            AckLevel::Durable => "durable",
+            AckLevel::Applied => "applied",
         })
     }
 }

@@ -5,7 +5,7 @@
 //! it is said. Logs are compared by (last epoch, last index), the unsynced tail included, never
 //! by clock or priority. E votes win: quorum.rs says why that loses nothing that is committed.
 //!
-//! Left out: leadership transfer, leases.
+//! What a node has promised to a leader it keeps in every election (`lease.rs`).
 
 use super::log_record;
 use super::message::Body;
@@ -17,6 +17,8 @@ use crate::version::EntryId;
 use crate::{Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
 
 /// A node that would lead.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Candidate {
     votes: BTreeSet<NodeId>,
     /// From when on its own vote is on disk.
     vote_position: Position,
+    /// The epoch whose leader has handed over to it.
+    handed_over: Option<u64>,
 }
 
 impl Group {
@@ -39,12 +43,21 @@ impl Group {
     /// No leader for too long: asks the others whether they would vote for this node.
     pub(super) fn on_election_timeout(&mut self, turn: &mut Turn<'_>) {
         self.reset_election_timer(turn);
-        if !self.is_voter(turn) || matches!(self.role, Role::Leader(_)) {
+        if !self.is_voter(turn)
+            || matches!(self.role, Role::Leader(_))
+            || self.has_promised(turn, None)
+            || self.stalled_for_us(turn).is_some()
+        {
             return;
         }
         let votes = BTreeSet::from([turn.local.me]);
         self.leader = None;
-        self.role = Role::Candidate(Candidate { asking: true, votes, vote_position: Position(0) });
+        self.role = Role::Candidate(Candidate {
+            asking: true,
+            votes,
+            vote_position: Position(0),
+            handed_over: None,
+        });
         let last = self.log.last();
         let (group, epoch) = (self.id, self.epoch.saturating_add(1));
         for to in self.others(turn.local.me) {
@@ -63,7 +76,7 @@ impl Group {
     ) {
         let granted = epoch > self.epoch
             && self.is_voter(turn)
-            && !self.hears_leader(turn)
+            && !self.refuses_to_vote(turn, None)
             && last >= self.log.last();
         let body = Body::PreVoteAnswer { granted, current: self.epoch };
         let message = super::message::Message { group: self.id, epoch, body };
@@ -94,14 +107,18 @@ impl Group {
     }
 
     /// Enough would vote for this node: the real election, in a new epoch.
-    fn start_election(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn start_election(&mut self, turn: &mut Turn<'_>, handed_over: Option<u64>) {
         self.epoch = self.epoch.saturating_add(1);
         self.voted_for = Some(turn.local.me);
+        self.leader = None;
         self.forget_matched();
+        if handed_over.is_some() {
+            self.reset_election_timer(turn);
+        }
         let vote_position = self.write_vote(turn);
         let votes = BTreeSet::new();
-        self.role = Role::Candidate(Candidate { asking: false, votes, vote_position });
-        let body = Body::Vote { last: self.log.last() };
+        self.role = Role::Candidate(Candidate { asking: false, votes, vote_position, handed_over });
+        let body = Body::Vote { last: self.log.last(), handed_over };
         for to in self.others(turn.local.me) {
             let message = self.message(body.clone());
             turn.send_when_durable(vote_position, Durability::Fsync, to, message);
@@ -116,14 +133,30 @@ impl Group {
             || (self.leader.is_some() && since_us < self.timing.election_timeout_us)
     }
 
-    pub(super) fn on_vote(&mut self, turn: &mut Turn<'_>, from: NodeId, last: EntryId) {
+    /// Whether a candidate's question changes nothing here, not even the epoch: this node hears a
+    /// leader, or has promised. Not where the leader of this very epoch has sent the candidate.
+    pub(super) fn refuses_to_vote(&self, turn: &Turn<'_>, handed_over: Option<u64>) -> bool {
+        let sent = handed_over == Some(self.epoch);
+        (self.hears_leader(turn) && !sent) || self.has_promised(turn, handed_over)
+    }
+
+    pub(super) fn on_vote(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        last: EntryId,
+        handed_over: Option<u64>,
+    ) {
         // Whether the candidate's own disk counts, it knows itself: this node may not have heard
         // yet that it was admitted, and a group whose members wait for that has no leader to tell.
         if !self.is_voter(turn) {
             return;
         }
         let free = self.voted_for.is_none_or(|node| node == from);
-        let granted = free && self.leader.is_none() && last >= self.log.last();
+        let granted = free
+            && self.leader.is_none()
+            && last >= self.log.last()
+            && !self.has_promised(turn, handed_over);
         let mut position = self.epoch_position;
         if granted && self.voted_for.is_none() {
             self.voted_for = Some(from);
@@ -166,7 +199,15 @@ impl Group {
         if candidate.votes.len() < self.quorum.election {
             return;
         }
-        if candidate.asking { self.start_election(turn) } else { self.become_leader(turn) }
+        if candidate.asking {
+            return self.start_election(turn, None);
+        }
+        let why = match candidate.handed_over {
+            Some(epoch) => format!("the leader of epoch {epoch} has handed over to it"),
+            None => String::from("elected: no leader was heard"),
+        };
+        self.note_tenure(turn, Cow::Owned(why));
+        self.become_leader(turn);
     }
 
     /// Somebody is in a higher epoch: whatever this node was, it is a follower now.
@@ -184,6 +225,7 @@ impl Group {
         self.epoch = epoch;
         self.voted_for = None;
         self.forget_matched();
+        self.maybe_forget_promise(turn);
         self.write_vote(turn);
     }
 

@@ -1,6 +1,7 @@
 //! An entry of the replication log: numbered (epoch, index), encoded once, and kept, sent and
 //! logged as the same bytes.
 
+use super::degrade_ledger::Note;
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
@@ -55,6 +56,8 @@ pub enum Payload<'a> {
     Voter(NodeId, Incarnation),
     /// Everything that the vector covers has been taken in by other entries.
     Covers(VersionVector),
+    /// A line of the degrade ledger.
+    Degrade(Note),
 }
 
 /// One key's change: a whole record.
@@ -106,6 +109,10 @@ impl<'a> Entry<'a> {
                 w.u8(4);
                 w.vector(vector);
             }
+            Payload::Degrade(note) => {
+                w.u8(5);
+                note.encode(&mut w);
+            }
         }
         bytes
     }
@@ -138,6 +145,7 @@ impl<'a> Entry<'a> {
             2 => Payload::Clear,
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
+            5 => Payload::Degrade(Note::decode(&mut r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -1,6 +1,7 @@
 //! Commands at the leader: evaluated once, against its state, into an entry and a reply.
 
 use super::Group;
+use super::acks::need::Need;
 use super::entry::{Change, Payload};
 use crate::command::{Arguments, KeyCommand, Reply};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
@@ -21,7 +22,13 @@ const EXPIRED_KEYS_PER_TICK_MAX: usize = 64;
 
 impl Group {
     /// Carries out a command on one key. This node leads.
-    pub fn execute(&mut self, turn: &mut Turn<'_>, requester: Requester, command: &KeyCommand<'_>) {
+    pub fn execute(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        command: &KeyCommand<'_>,
+        need: Need,
+    ) {
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
         let mut record = self.state.store.get(command.key);
@@ -50,7 +57,7 @@ impl Group {
         let record = data::overwrite(write, record, name);
         let change = Change { key: Cow::Borrowed(command.key), record };
         let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(vec![change]));
-        self.hold_write(turn, requester, id, reply);
+        self.hold_write(turn, requester, id, reply, need);
     }
 
     /// The name that the next entry gives to what it writes.
@@ -60,7 +67,13 @@ impl Group {
     }
 
     /// MSET: all pairs in one entry. This node leads.
-    pub fn set_many(&mut self, turn: &mut Turn<'_>, requester: Requester, pairs: Arguments<'_>) {
+    pub fn set_many(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        pairs: Arguments<'_>,
+        need: Need,
+    ) {
         if !self.has_room() {
             return turn.refuse(requester, NO_ROOM);
         }
@@ -74,7 +87,7 @@ impl Group {
             changes.push(Change { key: Cow::Borrowed(key), record });
         }
         let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(changes));
-        self.hold_write(turn, requester, id, Reply::Ok);
+        self.hold_write(turn, requester, id, Reply::Ok, need);
     }
 
     /// FLUSHALL's part: one entry removes everything. This node leads.
@@ -84,7 +97,7 @@ impl Group {
         }
         let stamp = self.next_stamp(turn);
         let id = self.append_for_asker(turn, stamp, None, Payload::Clear);
-        self.hold_write(turn, requester, id, Reply::Ok);
+        self.hold_write(turn, requester, id, Reply::Ok, self.need());
     }
 
     /// Answers what looked at many keys: held until everything that it may have seen is visible.
@@ -122,7 +135,7 @@ impl Group {
 
     /// Removes some of the keys whose deadline has passed.
     pub fn expire_due(&mut self, turn: &mut Turn<'_>) {
-        if !self.is_serving() || self.merges() {
+        if !self.is_serving() || self.merges() || self.is_handing_over() {
             return;
         }
         let now_ms = self.time_ms(turn);

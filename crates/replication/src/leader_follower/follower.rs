@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Payload};
 use super::log_record;
-use super::message::Body;
+use super::message::{Body, Matched, Wants};
 use super::{Group, Role};
 use crate::mutant::Mutant;
 use crate::turn::Turn;
@@ -19,8 +19,10 @@ pub struct Follower {
     matched: u64,
     /// The leader's commit index.
     pub(super) commit: u64,
-    /// The last thing said: received, durable.
-    said: (u64, u64),
+    /// The last thing said.
+    said: Matched,
+    /// What the leader wants to be told at once, besides durable copies.
+    wants: Wants,
     /// Whether the leader waits for a word although nothing is new.
     owes_answer: bool,
     /// At the last heartbeat: up to where this log was matched, if that was too little.
@@ -49,6 +51,9 @@ impl Group {
         if !matches!(self.role, Role::Follower) {
             self.role = Role::Follower;
         }
+        if self.leader != Some(leader) {
+            self.note_elected(turn);
+        }
         self.leader = Some(leader);
         self.heard_leader_us = turn.now.monotonic_us;
         self.reset_election_timer(turn);
@@ -70,10 +75,13 @@ impl Group {
         }
         if epoch == self.epoch && !self.leads() {
             self.follow(turn, from);
+            if commit > 0 {
+                self.note_new_leader(turn, from, epoch);
+            }
             self.follower.commit = self.follower.commit.max(commit);
             self.follow_commit(turn);
             if self.follower.is_forgotten() {
-                self.say_epoch(turn, from, Body::Matched { received: 0, durable: 0 });
+                self.say_epoch(turn, from, Body::Matched(Matched::default()));
             }
         }
         if epoch < self.epoch {
@@ -82,7 +90,11 @@ impl Group {
             self.say_epoch(turn, from, Body::EpochOver);
             return None;
         }
-        (turn.local.synced >= self.epoch_position).then_some(self.epoch)
+        if turn.local.synced < self.epoch_position {
+            return None;
+        }
+        self.promise();
+        Some(self.epoch)
     }
 
     pub(super) fn on_append(
@@ -91,6 +103,7 @@ impl Group {
         from: NodeId,
         previous: EntryId,
         commit: u64,
+        wants: Wants,
         entries: &[u8],
     ) {
         if self.leads() {
@@ -98,6 +111,7 @@ impl Group {
         }
         let first_word = self.leader.is_none();
         self.follow(turn, from);
+        self.follower.wants = wants;
         if first_word && turn.local.mutants.is(Mutant::TruncateToCommit) {
             self.cut(turn, self.commit);
         }
@@ -228,6 +242,7 @@ impl Group {
                 self.on_voter_committed(turn, *node, *incarnation);
             }
             Payload::Covers(vector) => self.covered.merge(vector),
+            Payload::Degrade(note) => self.on_degrade_committed(turn, entry, *note),
             Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
         }
     }
@@ -238,7 +253,7 @@ impl Group {
         if self.follower.matched == 0 || turn.local.synced < self.epoch_position {
             return;
         }
-        let received = self.follower.matched;
+        let (received, synced) = (self.follower.matched, turn.local.synced);
         let durable = match turn.local.mutants.is(Mutant::AckBeforeDurable) {
             true => received,
             false => {
@@ -246,11 +261,16 @@ impl Group {
                 self.log.durable_index(kept).min(received)
             }
         };
-        let (_, said_durable) = self.follower.said;
-        if durable > said_durable || self.follower.owes_answer {
-            self.follower.said = (received, durable);
+        let applied = self.commit.min(received);
+        let synced = self.log.synced_index(synced).min(received);
+        let (said, wants) = (self.follower.said, self.follower.wants);
+        let is_wanted = (wants.received && received > said.received)
+            || (wants.applied && applied > said.applied)
+            || (wants.synced && synced > said.synced);
+        if durable > said.durable || is_wanted || self.follower.owes_answer {
+            self.follower.said = Matched { received, durable, applied, synced };
             self.follower.owes_answer = false;
-            self.say(turn, leader, Body::Matched { received, durable });
+            self.say(turn, leader, Body::Matched(self.follower.said));
         }
     }
 

@@ -1,9 +1,11 @@
 //! The leader orders the writes and sends its log to the followers.
 
+use super::acks::degrade::Degrading;
 use super::acks::held::Held;
 use super::entry::{Entry, Opener, Origin, Payload};
+use super::lease::Lease;
 use super::log_record;
-use super::message::Body;
+use super::message::{Body, Matched, Wants};
 use super::snapshot::Sending;
 use super::{Group, Role};
 use crate::mutant::Mutant;
@@ -32,10 +34,13 @@ pub struct Leader {
     /// Members whose new disk is about to be admitted, with the entry that does it.
     admitting: BTreeMap<NodeId, u64>,
     pub(super) held: Held,
-    /// Whether a read waits for a heartbeat round that has not been started.
-    pub(super) wants_round: bool,
+    pub(super) lease: Lease,
+    /// Whether everybody has been told that it serves.
+    is_announced: bool,
     /// Up to where writes are visible; 0 until the first entry of the epoch is committed.
     pub(super) visible: u64,
+    /// What becomes of acks that are missing, where they may be lowered.
+    pub(super) degrading: Degrading,
 }
 
 /// What a leader knows of one follower.
@@ -47,6 +52,12 @@ pub struct Progress {
     pub(super) received: u64,
     /// Durably held.
     pub(super) durable: u64,
+    /// Committed there, and shown to readers.
+    pub(super) applied: u64,
+    /// On disk there, whatever counts as durable.
+    pub(super) synced: u64,
+    /// What it was told last: the commit index, and what it is to speak about at once.
+    told: (u64, Wants),
     /// The next entry to send.
     next: u64,
     /// Where the logs agree is not known yet: one message at a time.
@@ -74,6 +85,8 @@ impl Progress {
     /// still counts.
     fn probe_anew(&mut self, last: u64) {
         self.received = 0;
+        self.applied = 0;
+        self.told = (0, Wants::default());
         if !self.probing && self.snapshot.is_none() {
             self.probing = true;
             self.probe_due = true;
@@ -147,8 +160,10 @@ impl Group {
             progress,
             admitting: BTreeMap::new(),
             held: Held::default(),
-            wants_round: false,
+            lease: Lease::default(),
+            is_announced: false,
             visible: 0,
+            degrading: Degrading::default(),
         }));
         self.leader = Some(turn.local.me);
         self.apply_tail();
@@ -255,6 +270,13 @@ impl Group {
         uncommitted < self.limits.uncommitted_entries_max as u64
     }
 
+    /// Whether this leader serves and has not said so yet.
+    pub fn take_announcement(&mut self) -> bool {
+        let serves = self.is_serving();
+        let Role::Leader(leader) = &mut self.role else { return false };
+        serves && !core::mem::replace(&mut leader.is_announced, serves)
+    }
+
     /// A tick: leads on only while enough replicas are heard, and sends again what was lost.
     pub(super) fn lead_on(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
@@ -279,6 +301,8 @@ impl Group {
                 progress.give_up_snapshot(last);
             }
             progress.probe_due = true;
+            // What was asked may have been lost on its way: it is asked again.
+            progress.told = (0, Wants::default());
             let owes_word = !progress.in_flight.is_empty() || progress.durable < progress.received;
             progress.quiet_ticks += u32::from(owes_word);
             if progress.quiet_ticks > QUIET_TICKS_MAX {
@@ -287,13 +311,15 @@ impl Group {
                 progress.probing = true;
             }
         }
+        self.mark_for_degrade(turn);
         self.admit_learners(turn);
+        self.mind_disk(turn);
     }
 
     /// A member whose disk does not count yet and who has caught up is admitted by an entry.
     fn admit_learners(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if self.commit < leader.first_index {
+        if self.commit < leader.first_index || self.handover.is_some() {
             return;
         }
         let commit = self.commit;
@@ -332,12 +358,12 @@ impl Group {
         turn: &mut Turn<'_>,
         from: NodeId,
         incarnation: Incarnation,
-        received: u64,
-        durable: u64,
+        matched: Matched,
     ) {
+        let Matched { received, durable, applied, synced } = matched;
         let (last, commit) = (self.log.last_index(), self.commit);
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
-        if received > last || durable > received {
+        if received > last || durable.max(applied).max(synced) > received {
             return;
         }
         if received == 0 {
@@ -345,6 +371,8 @@ impl Group {
         }
         progress.received = progress.received.max(received);
         progress.durable = progress.durable.max(durable);
+        progress.applied = progress.applied.max(applied);
+        progress.synced = progress.synced.max(synced);
         progress.is_catching_up &= received < commit;
         if core::mem::take(&mut progress.probing) {
             // Not from where the probe was: a late word may be about an earlier place, and what
@@ -397,14 +425,15 @@ impl Group {
         if turn.local.synced < self.epoch_position {
             return;
         }
+        let wants = self.wants();
         for node in self.others(turn.local.me) {
-            while self.send_append(turn, node) {}
+            while self.send_append(turn, node, wants) {}
         }
     }
 
     /// Sends one message; whether there may be another.
-    fn send_append(&mut self, turn: &mut Turn<'_>, node: NodeId) -> bool {
-        let last = self.log.last_index();
+    fn send_append(&mut self, turn: &mut Turn<'_>, node: NodeId, wants: Wants) -> bool {
+        let (last, commit) = (self.log.last_index(), self.commit_to_tell());
         let bytes_max = self.limits.append_bytes_max;
         let Role::Leader(leader) = &mut self.role else { return false };
         let Some(progress) = leader.progress.get_mut(&node) else { return false };
@@ -416,7 +445,11 @@ impl Group {
             true => progress.probe_due,
             false => progress.next <= last && progress.in_flight.len() < APPENDS_IN_FLIGHT_MAX,
         };
-        if !due {
+        // Somebody waits for more than durable copies: the follower is told so, and what is
+        // committed, although there is nothing to send.
+        let (told_commit, told_wants) = progress.told;
+        let asks = wants.exceeds(told_wants) || (wants.applied && commit > told_commit);
+        if !due && (progress.probing || !asks) {
             return false;
         }
         progress.probe_due = false;
@@ -424,9 +457,10 @@ impl Group {
             self.start_snapshot(turn, node);
             return false;
         };
+        progress.told = (commit, wants);
         let mut entries = Vec::new();
         let mut index = progress.next;
-        while let Some(kept) = self.log.get(index) {
+        while let Some(kept) = self.log.get(index).filter(|_| due) {
             crate::wire::Writer(&mut entries).bytes(&kept.body);
             index += 1;
             if entries.len() >= bytes_max {
@@ -434,13 +468,12 @@ impl Group {
             }
         }
         let probing = progress.probing;
-        if !probing {
+        if !probing && due {
             progress.next = index;
             progress.in_flight.push_back(index - 1);
         }
-        let body =
-            Body::Append { previous, commit: self.commit_to_tell(), entries: Cow::Owned(entries) };
+        let body = Body::Append { previous, commit, wants, entries: Cow::Owned(entries) };
         turn.send(node, self.message(body));
-        !probing
+        !probing && due
     }
 }

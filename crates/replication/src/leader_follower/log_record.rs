@@ -1,5 +1,6 @@
 //! What a leader-follower group writes into its node's log.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::lost_writes::Fate;
 use super::lost_writes::acknowledged::Range;
@@ -62,6 +63,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// The degrade ledger at the floor.
+        degraded: Ledger,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -77,6 +80,8 @@ pub enum Body<'a> {
         covered: VersionVector,
         /// Who wrote what, up to the floor.
         epochs: Epochs,
+        /// The degrade ledger at the floor.
+        degraded: Ledger,
     },
     /// The snapshot is complete.
     SnapshotEnd,
@@ -117,7 +122,16 @@ impl<'a> LogRecord<'a> {
                 encode_voters(&mut w, voters);
                 w.bool(*born);
             }
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
+            Body::Checkpoint {
+                epoch,
+                voted_for,
+                voters,
+                born,
+                floor,
+                covered,
+                epochs,
+                degraded,
+            } => {
                 w.u8(4);
                 w.u64(*epoch);
                 w.option_node(*voted_for);
@@ -126,6 +140,7 @@ impl<'a> LogRecord<'a> {
                 w.entry_id(*floor);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                degraded.encode(&mut w);
             }
             Body::Image(image) => {
                 w.u8(5);
@@ -135,12 +150,13 @@ impl<'a> LogRecord<'a> {
                 w.u8(6);
                 w.bytes(body);
             }
-            Body::SnapshotBegin { floor, voters, covered, epochs } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 w.u8(7);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
                 epochs.encode(&mut w);
+                degraded.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
             Body::CutFate { id, fate } => {
@@ -171,6 +187,7 @@ impl<'a> LogRecord<'a> {
                 floor: r.entry_id()?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -179,6 +196,7 @@ impl<'a> LogRecord<'a> {
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             },
             8 => Body::SnapshotEnd,
             9 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },

@@ -1,5 +1,6 @@
 //! What the members of a leader-follower group say to each other.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -57,6 +58,9 @@ pub enum Body<'a> {
     Vote {
         /// The newest entry of the candidate's log, the unsynced tail included.
         last: EntryId,
+        /// The epoch whose leader has handed over to the candidate, if one has: the promises that
+        /// were made to that leader do not bind.
+        handed_over: Option<u64>,
     },
     /// The answer to a vote, durable before it is said.
     VoteAnswer {
@@ -69,16 +73,13 @@ pub enum Body<'a> {
         previous: EntryId,
         /// Up to where the leader knows the log to be committed.
         commit: u64,
+        /// What it wants to be told at once.
+        wants: Wants,
         /// Length-prefixed encoded entries; may be none.
         entries: Cow<'a, [u8]>,
     },
     /// The follower's log is the leader's of this epoch up to here: never the end of its log.
-    Matched {
-        /// Held in memory or better.
-        received: u64,
-        /// Durably held, as the keyspace's durability means it.
-        durable: u64,
-    },
+    Matched(Matched),
     /// The follower's log has another entry, or none, where the append followed on.
     Mismatch {
         /// The append's.
@@ -97,6 +98,59 @@ pub enum Body<'a> {
     },
     /// The receiver's epoch is over.
     EpochOver,
+    /// From the leader of this epoch, which takes no more commands and has no lease: be elected.
+    TakeOver,
+}
+
+/// How far a follower has the leader's log of this epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Matched {
+    /// Held in memory or better.
+    pub received: u64,
+    /// Durably held, as the keyspace's durability means it.
+    pub durable: u64,
+    /// Committed, and shown to readers.
+    pub applied: u64,
+    /// On disk, whatever the keyspace's durability.
+    pub synced: u64,
+}
+
+/// What a leader waits for besides durable copies: a follower speaks up when that has moved, too.
+/// Where nobody waits for more, nothing is said more often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wants {
+    /// `Matched::received`.
+    pub received: bool,
+    /// `Matched::applied`.
+    pub applied: bool,
+    /// `Matched::synced`.
+    pub synced: bool,
+}
+
+impl Wants {
+    /// Whether anything is wanted.
+    pub fn any(self) -> bool {
+        self.received || self.applied || self.synced
+    }
+
+    /// Whether something is wanted that was not `before`.
+    pub fn exceeds(self, before: Wants) -> bool {
+        (self.received && !before.received)
+            || (self.applied && !before.applied)
+            || (self.synced && !before.synced)
+    }
+
+    fn to_byte(self) -> u8 {
+        u8::from(self.received) | u8::from(self.applied) << 1 | u8::from(self.synced) << 2
+    }
+
+    fn of_byte(byte: u8) -> Read<Wants> {
+        if byte > 7 {
+            return Err(Malformed);
+        }
+        let bit = |place: u8| byte >> place & 1 == 1;
+        Ok(Wants { received: bit(0), applied: bit(1), synced: bit(2) })
+    }
 }
 
 /// A piece of a snapshot: the records of a range of slots.
@@ -116,6 +170,8 @@ pub struct SnapshotPiece<'a> {
     pub covered: VersionVector,
     /// In the last piece: who wrote what, up to the floor.
     pub epochs: Epochs,
+    /// In the last piece: the degrade ledger at the floor.
+    pub degraded: Ledger,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -200,24 +256,29 @@ impl<'a> Message<'a> {
                 w.bool(*granted);
                 w.u64(*current);
             }
-            Body::Vote { last } => {
+            Body::Vote { last, handed_over } => {
                 w.u8(5);
                 w.entry_id(*last);
+                // No leader has epoch 0.
+                w.u64(handed_over.unwrap_or(0));
             }
             Body::VoteAnswer { granted } => {
                 w.u8(6);
                 w.bool(*granted);
             }
-            Body::Append { previous, commit, entries } => {
+            Body::Append { previous, commit, wants, entries } => {
                 w.u8(7);
                 w.entry_id(*previous);
                 w.u64(*commit);
+                w.u8(wants.to_byte());
                 w.bytes(entries);
             }
-            Body::Matched { received, durable } => {
+            Body::Matched(matched) => {
                 w.u8(8);
-                w.u64(*received);
-                w.u64(*durable);
+                w.u64(matched.received);
+                w.u64(matched.durable);
+                w.u64(matched.applied);
+                w.u64(matched.synced);
             }
             Body::Mismatch { previous, hint } => {
                 w.u8(9);
@@ -233,6 +294,7 @@ impl<'a> Message<'a> {
                 encode_voters(w, &piece.voters);
                 w.vector(&piece.covered);
                 piece.epochs.encode(w);
+                piece.degraded.encode(w);
             }
             Body::SnapshotWanted { snapshot, next_slot } => {
                 w.u8(11);
@@ -240,6 +302,7 @@ impl<'a> Message<'a> {
                 w.u32(*next_slot);
             }
             Body::EpochOver => w.u8(12),
+            Body::TakeOver => w.u8(13),
         }
     }
 
@@ -252,14 +315,23 @@ impl<'a> Message<'a> {
             2 => Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? },
             3 => Body::PreVote { last: r.entry_id()? },
             4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()? },
-            5 => Body::Vote { last: r.entry_id()? },
+            5 => {
+                let (last, handed_over) = (r.entry_id()?, r.u64()?);
+                Body::Vote { last, handed_over: Some(handed_over).filter(|epoch| *epoch > 0) }
+            }
             6 => Body::VoteAnswer { granted: r.bool()? },
             7 => Body::Append {
                 previous: r.entry_id()?,
                 commit: r.u64()?,
+                wants: Wants::of_byte(r.u8()?)?,
                 entries: Cow::Borrowed(r.bytes()?),
             },
-            8 => Body::Matched { received: r.u64()?, durable: r.u64()? },
+            8 => Body::Matched(Matched {
+                received: r.u64()?,
+                durable: r.u64()?,
+                applied: r.u64()?,
+                synced: r.u64()?,
+            }),
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
             10 => Body::Snapshot(SnapshotPiece {
                 snapshot: r.u64()?,
@@ -269,9 +341,11 @@ impl<'a> Message<'a> {
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
+                degraded: Ledger::decode(r)?,
             }),
             11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
             12 => Body::EpochOver,
+            13 => Body::TakeOver,
             _ => return Err(Malformed),
         };
         Ok(Message { group, epoch, body })

@@ -14,33 +14,40 @@
 //!   empty entry that opens the epoch is committed, the leader answers nobody.
 //! - A follower applies up to min(commit index, matched in this epoch, durable here).
 //! - A write is visible at the leader from min(A, C) copies on. A read is evaluated once; its
-//!   reply is held until what it saw is visible, and until a heartbeat round that was started
-//!   after it has confirmed that this node still leads.
+//!   reply is held until what it saw is visible, and until a lease, or a heartbeat round that was
+//!   started after it, has confirmed that this node still leads.
 //!
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
 //! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
-//! `election.rs` is failover; `voters.rs` says who counts; `snapshot.rs` brings a follower up that
-//! the log does not reach; `epochs.rs` remembers who wrote what; `lost_writes/` reports what a
-//! failover has cost; `recovery.rs` reads the node's log after a restart.
+//! `election.rs` is failover, `transfer.rs` a planned change of leader, `stall.rs` what a leader
+//! does that cannot go on; `lease.rs` lets it answer reads alone; `voters.rs` says who counts;
+//! `snapshot.rs` brings a follower up that the log does not reach; `epochs.rs` remembers who wrote
+//! what, `degrade_ledger.rs` where acks were lowered; `lost_writes/` reports what a failover has
+//! cost; `recovery.rs` reads the node's log after a restart.
 //!
-//! Left out: leases, leadership transfer, `degrade`, per-command ack levels. And in an `interval-1s`
+//! Left out: in an `interval-1s`
 //! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
 //! had not: there, `acks` promises survival of processes, not of the machines' power.
 
 pub mod acks;
+pub mod degrade_ledger;
 pub mod election;
 pub mod entry;
 pub mod epochs;
 pub mod execute;
 pub mod follower;
 pub mod leader;
+pub mod lease;
 pub mod log_record;
 pub mod lost_writes;
 pub mod message;
 pub mod recovery;
 pub mod replication_log;
 pub mod snapshot;
+pub mod stall;
 pub mod state;
+pub mod tenure;
+pub mod transfer;
 pub mod voters;
 
 use crate::keyspace::{Durability, GroupOptions};
@@ -97,6 +104,8 @@ pub struct Group {
     pub covered_by_log: VersionVector,
     /// Which leader wrote which part of the log.
     pub epochs: epochs::Epochs,
+    /// Where writes were acknowledged with fewer acks than declared, up to the commit index.
+    pub degraded: degrade_ledger::Ledger,
     /// Writes that were cut because a newer leader's log differs, kept aside.
     lost_writes: lost_writes::LostWrites,
     timing: Timing,
@@ -118,6 +127,10 @@ pub struct Group {
     installing: Option<snapshot::Installing>,
     recovering: Option<recovery::PendingSnapshot>,
     anchored: bool,
+    /// What it has promised as a follower, whoever it follows.
+    promise: lease::Promise,
+    handover: Option<transfer::Handover>,
+    tenure: tenure::Tenure,
 }
 
 /// What a node is in its group.
@@ -143,6 +156,7 @@ impl Group {
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
             epochs: epochs::Epochs::default(),
+            degraded: degrade_ledger::Ledger::default(),
             lost_writes: lost_writes::LostWrites::default(),
             timing: setup.timing,
             limits: setup.limits,
@@ -162,6 +176,9 @@ impl Group {
             installing: None,
             recovering: None,
             anchored: false,
+            promise: lease::Promise::default(),
+            handover: None,
+            tenure: tenure::Tenure::default(),
         }
     }
 
@@ -200,7 +217,9 @@ impl Group {
             return;
         }
         if epoch > self.epoch {
-            if matches!(message.body, Body::Vote { .. }) && self.hears_leader(turn) {
+            if let Body::Vote { handed_over, .. } = message.body
+                && self.refuses_to_vote(turn, handed_over)
+            {
                 return;
             }
             self.adopt_epoch(turn, epoch, "a peer is in a newer epoch");
@@ -216,17 +235,16 @@ impl Group {
         body: Body<'_>,
     ) {
         match body {
-            Body::Vote { last } => self.on_vote(turn, from, last),
+            Body::Vote { last, handed_over } => self.on_vote(turn, from, last, handed_over),
             Body::VoteAnswer { granted } => self.on_vote_answer(turn, from, incarnation, granted),
-            Body::Append { previous, commit, entries } => {
-                self.on_append(turn, from, previous, commit, &entries);
+            Body::Append { previous, commit, wants, entries } => {
+                self.on_append(turn, from, previous, commit, wants, &entries);
             }
-            Body::Matched { received, durable } => {
-                self.on_matched(turn, from, incarnation, received, durable);
-            }
+            Body::Matched(matched) => self.on_matched(turn, from, incarnation, matched),
             Body::Mismatch { previous, hint } => {
                 self.on_mismatch(turn, from, incarnation, previous, hint);
             }
+            Body::TakeOver => self.on_take_over(turn),
             Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
             Body::SnapshotWanted { snapshot, next_slot } => {
                 self.on_snapshot_wanted(turn, from, snapshot, next_slot);
@@ -264,10 +282,13 @@ impl Group {
             self.on_election_timeout(turn);
         }
         self.expire_held(turn);
+        self.expire_handover(turn);
     }
 
     /// Nothing more this turn: says once what has gathered.
     pub fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        self.date_promise(turn);
+        self.advance_handover(turn);
         match &self.role {
             Role::Leader(_) => self.send_appends(turn),
             Role::Candidate(_) => {}
@@ -290,7 +311,7 @@ impl Group {
             Role::Leader(_) => u64::MAX,
             _ => self.election_deadline_us,
         };
-        held.min(ticks).min(election)
+        held.min(ticks).min(election).min(self.handover_deadline_us())
     }
 
     /// Whether this node leads.
@@ -419,6 +440,7 @@ impl Group {
 
     /// This node leads no longer: whoever still waits is told that the outcome is open.
     fn step_down(&mut self, turn: &mut Turn<'_>, reason: Cow<'static, str>) {
+        let copies = self.copies(turn);
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };
         self.leader = None;
@@ -426,7 +448,9 @@ impl Group {
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);
-        self.revoke(turn, *leader, &reason);
+        let reason = self.reason_to_step_down(reason);
+        self.note_end_of_tenure(turn, reason.clone());
+        self.revoke(turn, *leader, &copies, &reason);
         turn.event(Event::SteppedDown { group: self.id, epoch: self.epoch, reason });
     }
 

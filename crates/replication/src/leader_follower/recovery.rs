@@ -6,7 +6,8 @@
 //! followed by the checkpoint they belong to.
 
 use super::Group;
-use super::entry::Entry;
+use super::degrade_ledger::Ledger;
+use super::entry::{Entry, Payload};
 use super::epochs::Epochs;
 use super::log_record::{Body, LogRecord};
 use super::message::{Image, VoterSet};
@@ -23,6 +24,7 @@ pub struct PendingSnapshot {
     voters: VoterSet,
     covered: VersionVector,
     epochs: Epochs,
+    degraded: Ledger,
     images: Vec<Image<'static>>,
 }
 
@@ -41,13 +43,23 @@ impl Group {
                 self.voted_for = voted_for;
             }
             Body::Voters { voters, born } => self.voters.restore(&voters, born),
-            Body::Checkpoint { epoch, voted_for, voters, born, floor, covered, epochs } => {
+            Body::Checkpoint {
+                epoch,
+                voted_for,
+                voters,
+                born,
+                floor,
+                covered,
+                epochs,
+                degraded,
+            } => {
                 self.epoch = epoch;
                 self.voted_for = voted_for;
                 self.voters.restore(&voters, born);
                 self.covered.merge(&covered);
                 self.anchor(floor, position);
                 self.epochs = epochs;
+                self.degraded = degraded;
                 self.note_openings();
             }
             Body::Image(image) => {
@@ -58,9 +70,9 @@ impl Group {
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
-            Body::SnapshotBegin { floor, voters, covered, epochs } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 let images = Vec::new();
-                let pending = PendingSnapshot { floor, voters, covered, epochs, images };
+                let pending = PendingSnapshot { floor, voters, covered, epochs, degraded, images };
                 self.recovering = Some(pending);
             }
             Body::SnapshotEnd => self.replay_snapshot(position)?,
@@ -137,6 +149,7 @@ impl Group {
         self.commit = pending.floor.index;
         self.covered = pending.covered;
         self.epochs = pending.epochs;
+        self.degraded = pending.degraded;
         self.voters.restore(&pending.voters, true);
         Ok(())
     }
@@ -157,9 +170,10 @@ impl Group {
                 self.covered.advance(origin.dot);
             }
             match entry.payload {
-                super::entry::Payload::Voter(node, disk) => self.voters.admit(node, disk),
-                super::entry::Payload::Covers(vector) => self.covered.merge(&vector),
-                _ => {}
+                Payload::Voter(node, disk) => self.voters.admit(node, disk),
+                Payload::Covers(vector) => self.covered.merge(&vector),
+                Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
+                Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
             }
         }
         self.state.commit(self.commit);

@@ -30,6 +30,7 @@ pub struct ReplicationLog {
     entries: VecDeque<Kept>,
     bytes: usize,
     durable: u64,
+    synced: u64,
 }
 
 impl Default for ReplicationLog {
@@ -41,7 +42,8 @@ impl Default for ReplicationLog {
 impl ReplicationLog {
     /// An empty log whose next entry follows `start`, which the node's log holds from a position.
     pub fn starting_after(start: EntryId, start_position: Position) -> ReplicationLog {
-        ReplicationLog { start, start_position, entries: VecDeque::new(), bytes: 0, durable: 0 }
+        let entries = VecDeque::new();
+        ReplicationLog { start, start_position, entries, bytes: 0, durable: 0, synced: 0 }
     }
 
     /// The entry before the first kept one.
@@ -109,6 +111,7 @@ impl ReplicationLog {
         let kept = self.entries.pop_back()?;
         self.bytes -= kept.body.len();
         self.durable = self.durable.min(self.last_index());
+        self.synced = self.synced.min(self.last_index());
         Some((id, kept))
     }
 
@@ -126,17 +129,26 @@ impl ReplicationLog {
     /// Booked on entries: the sync of an entry that was cut never counts for its successor,
     /// because the successor's record has a later position.
     pub fn durable_index(&mut self, durable: Position) -> u64 {
-        if self.start_position > durable {
+        self.durable = self.index_at(self.durable, durable);
+        self.durable
+    }
+
+    /// The same for what is on disk, whatever counts as kept in this keyspace.
+    pub fn synced_index(&mut self, synced: Position) -> u64 {
+        self.synced = self.index_at(self.synced, synced);
+        self.synced
+    }
+
+    /// The newest index whose record is at or before a position; `known` is one that is.
+    fn index_at(&self, known: u64, position: Position) -> u64 {
+        if self.start_position > position {
             return 0;
         }
-        self.durable = self.durable.max(self.start.index);
-        while let Some(kept) = self.get(self.durable + 1) {
-            if kept.position > durable {
-                break;
-            }
-            self.durable += 1;
+        let mut index = known.max(self.start.index);
+        while self.get(index + 1).is_some_and(|kept| kept.position <= position) {
+            index += 1;
         }
-        self.durable
+        index
     }
 
     /// The position of the first record of the node's log that is needed for entries above

@@ -9,6 +9,7 @@
 //! Left out: a snapshot starts anew when the leader changes; the matching part of the follower's
 //! log is not kept.
 
+use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::log_record;
 use super::message::{Body, Image, SnapshotPiece, VoterSet};
@@ -34,6 +35,7 @@ pub struct Sending {
     voters: VoterSet,
     covered: VersionVector,
     epochs: Epochs,
+    degraded: Ledger,
 }
 
 /// A snapshot that is arriving.
@@ -54,6 +56,7 @@ impl Group {
             voters: self.voters.list(),
             covered: self.covered.clone(),
             epochs: self.epochs.up_to(floor.index),
+            degraded: self.degraded.clone(),
         };
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&node)
@@ -83,6 +86,7 @@ impl Group {
             voters: sending.voters.clone(),
             covered: sending.covered.clone(),
             epochs: if done { sending.epochs.clone() } else { Epochs::default() },
+            degraded: if done { sending.degraded.clone() } else { Ledger::default() },
         };
         self.say_epoch(turn, node, Body::Snapshot(piece));
     }
@@ -183,6 +187,7 @@ impl Group {
             voters: last.voters.clone(),
             covered: last.covered.clone(),
             epochs: last.epochs.clone(),
+            degraded: last.degraded.clone(),
         };
         self.log_record(turn, begin, Durability::Fsync);
         self.state.reset();
@@ -200,6 +205,7 @@ impl Group {
         self.commit = last.floor.index;
         self.covered = last.covered.clone();
         self.epochs = last.epochs.clone();
+        self.degraded = last.degraded.clone();
         self.voters.restore(&last.voters, true);
         self.match_up_to(last.floor.index);
         self.decide_lost(turn);
@@ -223,6 +229,7 @@ impl Group {
             floor,
             covered: self.covered.clone(),
             epochs: self.epochs.up_to(floor.index),
+            degraded: self.degraded.clone(),
         };
         self.log_record(turn, body, Durability::Fsync);
         self.checkpoint_lost(turn);

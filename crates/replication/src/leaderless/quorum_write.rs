@@ -150,7 +150,9 @@ impl Leaderless {
             && let Phase::Writing(write) = &mut operation.phase
         {
             let reply = core::mem::replace(&mut write.reply, Reply::Ok);
-            let copies = LastWrite::Copies(u16::try_from(acks).unwrap_or(u16::MAX));
+            let acks = u16::try_from(acks).unwrap_or(u16::MAX);
+            let synced = self.options.durability == Durability::Fsync;
+            let copies = LastWrite::Copies { acks, synced };
             self.answer(turn, &mut operation, reply, Some(copies));
         }
         if !(operation.answered && all) {

@@ -6,6 +6,7 @@ use super::{Roles, multi_leader};
 use crate::command::glob;
 use crate::keyspace::{Model, Reads, SLOTS};
 use crate::leader_follower::Group;
+use crate::leader_follower::acks::copies::wait_counts;
 use crate::leader_follower::lost_writes::report::LostWrite;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
@@ -48,37 +49,37 @@ impl Roles {
             }
             return here;
         }
+        if let Work::Part(Part::Switchover { to }) = work {
+            self.switch_over(turn, requester, id, *to);
+            return true;
+        }
+        if group.is_handing_over() {
+            // Nothing has happened: it waits where it came from, for whoever leads next.
+            return false;
+        }
+        let need = match work.with().map_or_else(|| Ok(group.need()), |with| group.need_with(with))
+        {
+            Ok(need) => need,
+            Err(why) => {
+                turn.refuse(requester, why);
+                return true;
+            }
+        };
         match work {
             Work::Key(command, _) if group.merges() => {
-                multi_leader::execute(group, turn, requester, command);
+                multi_leader::execute(group, turn, requester, command, need);
             }
-            Work::SetMany(pairs) if group.merges() => {
-                multi_leader::set_many(group, turn, requester, *pairs);
+            Work::SetMany(pairs, _) if group.merges() => {
+                multi_leader::set_many(group, turn, requester, *pairs, need);
             }
             Work::Part(Part::Flush) if group.merges() => {
                 multi_leader::flush(group, turn, requester);
             }
-            Work::Key(command, _) => group.execute(turn, requester, command),
-            Work::SetMany(pairs) => group.set_many(turn, requester, *pairs),
-            Work::Part(Part::Flush) => group.flush(turn, requester),
-            Work::Part(Part::Replay(report)) => match LostWrite::decode(&mut Reader(report)) {
-                Ok(lost) if group.merges() => {
-                    multi_leader::replay_lost(group, turn, requester, &lost);
-                }
-                Ok(lost) => group.replay_lost(turn, requester, &lost),
-                Err(_) => turn.refuse(requester, "ERR a malformed report"),
-            },
-            Work::Part(Part::Wait { id, replicas, timeout_ms }) => match group.has(*id) {
-                true => group.hold_wait(turn, requester, id.index, *replicas, *timeout_ms),
-                false => turn.answer(requester, Reply::Integer(0), None),
-            },
+            Work::Key(command, _) => group.execute(turn, requester, command, need),
+            Work::SetMany(pairs, _) => group.set_many(turn, requester, *pairs, need),
             Work::Part(part) => {
-                // What this reply does not show any more must not come back under a later leader
-                // with a slower clock: a removal in the log keeps the group's time.
-                group.expire_due(turn);
-                let now_ms = group.time_ms(turn);
-                let reply = look(turn, &group.state.store, part, now_ms, after);
-                group.answer_range(turn, requester, reply);
+                let prefix = self.cluster.keyspace(id.keyspace).map(|keyspace| &*keyspace.prefix);
+                lead_part(group, turn, requester, part, prefix.unwrap_or_default(), after);
             }
         }
         true
@@ -105,7 +106,7 @@ impl Roles {
                 let reply = look(turn, store, part, now_ms, after);
                 turn.answer(requester, reply, None);
             }
-            Work::SetMany(_) => return false,
+            Work::SetMany(..) => return false,
         }
         true
     }
@@ -162,12 +163,6 @@ impl Roles {
         GoesOn { keyspace, cursor }
     }
 
-    /// Whether a keyspace is leaderless.
-    pub(super) fn is_leaderless(&self, id: GroupId) -> bool {
-        let keyspace = self.cluster.keyspace(id.keyspace);
-        keyspace.is_some_and(|keyspace| matches!(keyspace.model, Model::Leaderless(_)))
-    }
-
     /// Whether any member may answer a group's reads.
     pub(super) fn reads_anywhere(&self, id: GroupId) -> bool {
         let keyspace = self.cluster.keyspace(id.keyspace);
@@ -187,13 +182,42 @@ struct GoesOn {
     cursor: u64,
 }
 
-impl Group {
-    /// Whether the log has this entry, and not another one in its place after a failover. What the
-    /// log no longer reaches is known to be here only if this leader has written it.
-    fn has(&self, id: crate::version::EntryId) -> bool {
-        match self.id_at(id.index) {
-            Some(found) => found == id,
-            None => id.index <= self.log_start() && id.epoch == self.epoch(),
+/// A group's share of something larger, at the group's leader.
+fn lead_part(
+    group: &mut Group,
+    turn: &mut Turn<'_>,
+    requester: Requester,
+    part: &Part<'_>,
+    prefix: &[u8],
+    after: GoesOn,
+) {
+    match part {
+        Part::Flush => group.flush(turn, requester),
+        Part::Wait { id, replicas, timeout_ms, local } => match group.has(*id) {
+            true => {
+                let wanted = (*replicas, *local);
+                group.hold_wait(turn, requester, id.index, wanted, *timeout_ms);
+            }
+            // A failover has put another entry in its place: nobody has it.
+            false => turn.answer(requester, wait_counts(local.is_some(), false, 0), None),
+        },
+        Part::Outcome(id) => group.hold_outcome(turn, requester, *id),
+        Part::Degraded => group.hold_degraded(turn, requester, prefix),
+        Part::Replay(report) => match LostWrite::decode(&mut Reader(report)) {
+            Ok(lost) if group.merges() => {
+                multi_leader::replay_lost(group, turn, requester, &lost);
+            }
+            Ok(lost) => group.replay_lost(turn, requester, &lost),
+            Err(_) => turn.refuse(requester, "ERR a malformed report"),
+        },
+        Part::Switchover { .. } => turn.refuse(requester, "ERR nobody here can hand over"),
+        Part::Size | Part::Keys(_) | Part::Random | Part::Scan { .. } => {
+            // What this reply does not show any more must not come back under a later leader
+            // with a slower clock: a removal in the log keeps the group's time.
+            group.expire_due(turn);
+            let now_ms = group.time_ms(turn);
+            let reply = look(turn, &group.state.store, part, now_ms, after);
+            group.answer_range(turn, requester, reply);
         }
     }
 }
@@ -222,9 +246,12 @@ fn look(
         Part::Scan { slot, hash, count, pattern } => {
             scan(store, (*slot, *hash), *count, *pattern, now_ms, after)
         }
-        Part::Flush | Part::Wait { .. } | Part::Replay(_) => {
-            Reply::error("ERR not a look at the records")
-        }
+        Part::Flush
+        | Part::Wait { .. }
+        | Part::Outcome(_)
+        | Part::Degraded
+        | Part::Replay(_)
+        | Part::Switchover { .. } => Reply::error("ERR not a look at the records of one group"),
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Kind {
     AllOk,
     /// A lost write that is done again: see `lost_writes/`, under this number.
     Replay(u64),
+    /// An array, a part at each place, in which nodes are numbers.
+    Switchover,
 }
 
 struct Gather {
@@ -87,7 +89,11 @@ impl Roles {
                     self.on_replayed(turn, token, reply, last_write);
                     continue;
                 }
-                let reply = gather.finish(turn);
+                let names = gather.kind == Kind::Switchover;
+                let mut reply = gather.finish(turn);
+                if names {
+                    reply = self.told_by_name(reply);
+                }
                 turn.answer(requester, reply, last_write);
             }
         }
@@ -108,7 +114,7 @@ impl Gather {
             return Reply::error(text);
         }
         match self.kind {
-            Kind::Each => Reply::Array(parts),
+            Kind::Each | Kind::Switchover => Reply::Array(parts),
             Kind::AllOk | Kind::Replay(_) => Reply::Ok,
             Kind::Sum => {
                 let number = |part: &Reply<'_>| match part {

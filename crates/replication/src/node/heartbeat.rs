@@ -27,13 +27,13 @@ pub struct Peer {
 
 impl Roles {
     pub(super) fn send_heartbeats(&mut self, turn: &mut Turn<'_>) {
-        turn.local.round += 1;
+        turn.local.rounds.start(turn.now.monotonic_us);
         self.beat(turn, |_, _| true);
     }
 
     /// A round for reads that wait: only members of groups that this node leads are asked.
     pub(super) fn start_round(&mut self, turn: &mut Turn<'_>) {
-        turn.local.round += 1;
+        turn.local.rounds.start(turn.now.monotonic_us);
         let me = turn.local.me;
         self.beat(turn, |roles, node| {
             roles
@@ -57,7 +57,7 @@ impl Roles {
             .collect();
         let message = Message::Heartbeat {
             session: self.session,
-            round: turn.local.round,
+            round: turn.local.rounds.newest(),
             keyspaces: self.keyspaces_digest,
             led,
         };

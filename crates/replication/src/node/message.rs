@@ -127,9 +127,10 @@ fn encode_last_write(last_write: Option<LastWrite>, w: &mut Writer<'_>) {
             w.group(group);
             w.entry_id(id);
         }
-        Some(LastWrite::Copies(copies)) => {
+        Some(LastWrite::Copies { acks, synced }) => {
             w.u8(2);
-            w.u16(copies);
+            w.u16(acks);
+            w.bool(synced);
         }
     }
 }
@@ -263,7 +264,7 @@ impl<'a> Message<'a> {
                 last_write: match r.u8()? {
                     0 => None,
                     1 => Some(LastWrite::Entry { group: r.group()?, id: r.entry_id()? }),
-                    2 => Some(LastWrite::Copies(r.u16()?)),
+                    2 => Some(LastWrite::Copies { acks: r.u16()?, synced: r.bool()? }),
                     _ => return Err(Malformed),
                 },
             },

@@ -17,10 +17,12 @@ pub mod message;
 mod multi_leader;
 pub mod open;
 pub mod part;
+mod questions;
 pub mod requests;
 pub mod setup;
 pub mod slots;
 pub mod status;
+mod switchover;
 
 pub use setup::{Limits, OpenError, Setup, Timing};
 
@@ -71,6 +73,7 @@ impl Node {
     pub fn step(&mut self, now: Time, input: Input<'_>, effects: &mut dyn Effects) {
         let mut turn = Turn { now, effects, local: &mut self.local };
         let (turn, roles) = (&mut turn, &mut self.roles);
+        roles.mind_clock(turn);
         match input {
             Input::Requests(requests) => {
                 for (request, arguments) in requests.iter() {
@@ -88,8 +91,7 @@ impl Node {
             }
             Input::PeerLost(node) => roles.on_peer_lost(turn, node),
             Input::Durable { written, synced } => {
-                turn.local.written = turn.local.written.max(written);
-                turn.local.synced = turn.local.synced.max(synced);
+                turn.local.kept(written, synced);
                 turn.send_owed();
                 roles.on_durable(turn);
             }
@@ -174,6 +176,17 @@ impl Roles {
         }
     }
 
+    /// Whoever did not run for as long as an election takes may lead no longer without knowing it.
+    fn mind_clock(&mut self, turn: &mut Turn<'_>) {
+        let before_us = core::mem::replace(&mut turn.local.last_input_us, turn.now.monotonic_us);
+        let gap_us = turn.now.monotonic_us.saturating_sub(before_us);
+        if gap_us > self.timing.election_timeout_us {
+            for group in self.groups.values_mut() {
+                group.on_stood_still(turn, gap_us);
+            }
+        }
+    }
+
     fn on_durable(&mut self, turn: &mut Turn<'_>) {
         for group in self.groups.values_mut() {
             group.on_durable(turn);
@@ -206,15 +219,23 @@ impl Roles {
     }
 
     fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        // First the reads that were evaluated before this input's clock was read, and only those.
+        for group in self.groups.values_mut() {
+            group.let_lease_reads_go(turn);
+        }
         self.deliver_waiting(turn);
         self.step_checkpoint(turn);
-        let mut wants_round = false;
+        let (mut wants_round, mut announces) = (false, false);
         for group in self.groups.values_mut() {
-            wants_round |= group.take_wants_round();
+            wants_round |= group.take_wants_round(turn);
+            announces |= group.take_announcement();
             group.on_turn_end(turn);
         }
         self.exchange(turn);
-        if wants_round {
+        if announces {
+            // Commands wait for a leader at all nodes: they should hear of it now.
+            self.send_heartbeats(turn);
+        } else if wants_round {
             self.start_round(turn);
         }
     }

@@ -14,7 +14,7 @@ use crate::leaderless::{self, Leaderless};
 use crate::multi_leader::MultiLeader;
 use crate::turn::{Local, Turn};
 use crate::wire::Reader;
-use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas};
+use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas, token};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -48,6 +48,7 @@ impl Node {
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
         local.appended_bytes = log_bytes.get();
+        local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);
@@ -59,6 +60,10 @@ impl Node {
                 // hold before it answers a read.
                 leaderless.set_ready(&mut turn, false);
             }
+        }
+        turn.local.last_input_us = now.monotonic_us;
+        for group in roles.groups.values_mut() {
+            group.promise_at_start(&turn);
         }
         roles.heartbeat_due_us = now.monotonic_us;
         Ok(Node { local, roles })

@@ -5,7 +5,7 @@
 use super::message::encode_arguments;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
-use crate::{Arguments, Span};
+use crate::{Arguments, NodeId, Span};
 use alloc::vec::Vec;
 
 /// The name that opens the encoded arguments; only peers may send it.
@@ -41,15 +41,26 @@ pub enum Part<'a> {
         replicas: u64,
         /// How long, in milliseconds.
         timeout_ms: u64,
+        /// WAITAOF: how many copies of the leader's own.
+        local: Option<u64>,
+    },
+    /// What has become of an entry.
+    Outcome(EntryId),
+    /// The group's degrade ledger.
+    Degraded,
+    /// The leader hands over.
+    Switchover {
+        /// To whom; the leader chooses where nobody is named.
+        to: Option<NodeId>,
     },
     /// Do a lost write again: its report, encoded.
     Replay(&'a [u8]),
 }
 
 impl<'a> Part<'a> {
-    /// Whether it changes anything.
+    /// Whether it changes anything: then it is never sent twice.
     pub fn is_write(&self) -> bool {
-        matches!(self, Part::Flush | Part::Replay(_))
+        matches!(self, Part::Flush | Part::Replay(_) | Part::Switchover { .. })
     }
 
     /// The part as a forwarded command.
@@ -72,14 +83,24 @@ impl<'a> Part<'a> {
                 w.bool(pattern.is_some());
                 w.bytes(pattern.unwrap_or(&[]));
             }
-            Part::Wait { id, replicas, timeout_ms } => {
+            Part::Wait { id, replicas, timeout_ms, local } => {
                 w.u8(5);
                 w.entry_id(*id);
                 w.u64(*replicas);
                 w.u64(*timeout_ms);
+                w.option_u64(*local);
+            }
+            Part::Outcome(id) => {
+                w.u8(6);
+                w.entry_id(*id);
+            }
+            Part::Degraded => w.u8(7),
+            Part::Switchover { to } => {
+                w.u8(8);
+                w.option_node(*to);
             }
             Part::Replay(report) => {
-                w.u8(6);
+                w.u8(9);
                 w.bytes(report);
             }
         }
@@ -103,8 +124,16 @@ impl<'a> Part<'a> {
                 let pattern = r.bytes()?;
                 Part::Scan { slot, hash, count, pattern: some.then_some(pattern) }
             }
-            5 => Part::Wait { id: r.entry_id()?, replicas: r.u64()?, timeout_ms: r.u64()? },
-            6 => Part::Replay(r.bytes()?),
+            5 => Part::Wait {
+                id: r.entry_id()?,
+                replicas: r.u64()?,
+                timeout_ms: r.u64()?,
+                local: r.option_u64()?,
+            },
+            6 => Part::Outcome(r.entry_id()?),
+            7 => Part::Degraded,
+            8 => Part::Switchover { to: r.option_node()? },
+            9 => Part::Replay(r.bytes()?),
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

@@ -9,6 +9,7 @@ use crate::command::{self, Action, Command, KeyCommand};
 use crate::connection::Wait;
 use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, Model};
+use crate::leader_follower::acks::copies::wait_counts;
 use crate::multi_leader;
 use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::{Arguments, GroupId, Reply, RequestId};
@@ -25,17 +26,27 @@ pub enum Work<'a> {
     /// A command on one key.
     Key(KeyCommand<'a>, With),
     /// MSET within one partition: key, value, key, value, ...
-    SetMany(Arguments<'a>),
+    SetMany(Arguments<'a>, With),
     /// The group's share of something larger.
     Part(Part<'a>),
 }
 
 impl Work<'_> {
+    /// What its client says about how to carry it out, where he says something.
+    pub fn with(&self) -> Option<With> {
+        match self {
+            Work::Key(_, with) | Work::SetMany(_, with) => {
+                Some(*with).filter(|with| *with != With::default())
+            }
+            Work::Part(_) => None,
+        }
+    }
+
     /// Whether it can change something: then its outcome is open when an answer fails to come.
     pub fn is_write(&self) -> bool {
         match self {
             Work::Key(command, _) => command.verb.is_write(),
-            Work::SetMany(_) => true,
+            Work::SetMany(..) => true,
             Work::Part(part) => part.is_write(),
         }
     }
@@ -79,7 +90,9 @@ impl Roles {
             Action::Each { verb, keys } => {
                 self.start_each(turn, requester, *verb, *keys, command.with);
             }
-            Action::SetMany { pairs } => self.start_set_many(turn, requester, *pairs, arguments),
+            Action::SetMany { pairs } => {
+                self.start_set_many(turn, requester, (*pairs, command.with), arguments);
+            }
             Action::Scan(scan) => self.start_scan(turn, requester, *scan),
             Action::Keys { pattern } => {
                 self.start_everywhere(turn, requester, Kind::Keys, &Part::Keys(pattern));
@@ -90,13 +103,19 @@ impl Roles {
             }
             Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
             Action::Lost(lost) => self.start_lost(turn, requester, *lost),
-            Action::Wait { replicas, timeout_ms } => {
+            Action::Outcome { token } => self.start_outcome(turn, requester, token),
+            Action::Degraded { prefix } => self.start_degraded(turn, requester, *prefix),
+            Action::Explain { prefix } => self.explain(turn, requester, prefix),
+            Action::Switchover { prefix, node } => {
+                self.start_switchover(turn, requester, prefix, *node);
+            }
+            Action::Wait { replicas, timeout_ms, local } => {
                 let timeout_ms = match *timeout_ms {
                     0 => WAIT_MS_MAX,
                     ms => ms.min(WAIT_MS_MAX),
                 };
                 let connection = turn.local.connections.entry(request.client).or_default();
-                let wait = connection.wait(request, *replicas, timeout_ms);
+                let wait = connection.wait(request, *replicas, timeout_ms, *local);
                 turn.local.ready_waits.extend(wait);
             }
         }
@@ -145,7 +164,7 @@ impl Roles {
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
-        pairs: Arguments<'_>,
+        (pairs, with): (Arguments<'_>, With),
         arguments: Arguments<'_>,
     ) {
         let mut groups = pairs.iter().step_by(2).map(|key| self.group_of(key));
@@ -176,7 +195,7 @@ impl Roles {
             );
         }
         let encode = || encode_arguments(&arguments);
-        self.deliver(turn, requester, group, &Work::SetMany(pairs), &encode);
+        self.deliver(turn, requester, group, &Work::SetMany(pairs, with), &encode);
     }
 
     /// Something that every group of the cluster has a share in.
@@ -204,17 +223,22 @@ impl Roles {
     }
 
     fn start_wait(&mut self, turn: &mut Turn<'_>, wait: Wait) {
-        let Wait { request, replicas, timeout_ms, .. } = wait;
+        let Wait { request, replicas, timeout_ms, local, .. } = wait;
         let requester = Requester::Client(request);
         let connection = turn.local.connections.get(&request.client);
+        let on_disk = local.is_some();
         match connection.and_then(|connection| connection.last_write) {
-            None => turn.answer(requester, Reply::Integer(0), None),
-            Some(LastWrite::Copies(copies)) => {
-                let others = i64::from(copies.saturating_sub(1));
-                turn.answer(requester, Reply::Integer(others), None);
+            None => turn.answer(requester, wait_counts(on_disk, false, 0), None),
+            // Where copies are not on disk when they count, nobody knows when they will be.
+            Some(LastWrite::Copies { synced: false, .. }) if on_disk => {
+                turn.answer(requester, wait_counts(true, false, 0), None);
+            }
+            Some(LastWrite::Copies { acks, .. }) => {
+                let reply = wait_counts(on_disk, acks > 0, u64::from(acks.saturating_sub(1)));
+                turn.answer(requester, reply, None);
             }
             Some(LastWrite::Entry { group, id }) => {
-                let part = Part::Wait { id, replicas, timeout_ms };
+                let part = Part::Wait { id, replicas, timeout_ms, local };
                 self.deliver(turn, requester, group, &Work::Part(part.clone()), &|| part.encode());
             }
         }
@@ -261,6 +285,13 @@ fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
         Model::MultiLeader(_) => (Needs::Register, "multi-leader"),
         Model::Leaderless(_) => (Needs::Nothing, "leaderless"),
     };
+    if (with.acks.is_some() || with.level.is_some()) && model == "leaderless" {
+        let prefix = keyspace.prefix.escape_ascii();
+        return Some(Reply::error(format!(
+            "ERR ACKS and LEVEL are options of keyspaces with a leader; \"{prefix}\" is {model}: W \
+             and R are its options"
+        )));
+    }
     if quorum && model != "leaderless" {
         let text = format!(
             "ERR W and R are options of leaderless keyspaces; \"{}\" is {model}",
@@ -289,10 +320,16 @@ fn with_words<'a>(with: With, words: &[&'a [u8]]) -> Vec<alloc::borrow::Cow<'a, 
     let mut all: Vec<alloc::borrow::Cow<'a, [u8]>> = Vec::new();
     if with != With::default() {
         all.push(b"TF.WITH"[..].into());
-        for (name, value) in [(&b"W"[..], with.w), (&b"R"[..], with.r)] {
+        let options = [
+            (&b"W"[..], with.w.map(|w| format!("{w}"))),
+            (&b"R"[..], with.r.map(|r| format!("{r}"))),
+            (&b"ACKS"[..], with.acks.map(|acks| format!("{acks}"))),
+            (&b"LEVEL"[..], with.level.map(|level| format!("{level}"))),
+        ];
+        for (name, value) in options {
             if let Some(value) = value {
                 all.push(name.into());
-                all.push(format!("{value}").into_bytes().into());
+                all.push(value.into_bytes().into());
             }
         }
         all.push(b"--"[..].into());

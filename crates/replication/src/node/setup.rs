@@ -31,6 +31,12 @@ pub struct Timing {
     /// A follower that has heard no leader for a time between this and twice this starts an
     /// election; a leader that has not heard C replicas for so long steps down.
     pub election_timeout_us: u64,
+    /// How long a follower that has confirmed a heartbeat votes for nobody; less than the election
+    /// timeout, so that no election waits for it. The same on all nodes.
+    pub lease_us: u64,
+    /// How much faster one node's monotonic clock may run than another's, in millionths: by so
+    /// much less does a leader count on its lease.
+    pub clock_drift_ppm: u64,
     /// How long a command waits for its group to have a leader.
     pub leader_wait_us: u64,
     /// How long a forwarded command waits for its answer, beyond the keyspace's own timeout.
@@ -50,9 +56,27 @@ impl Default for Timing {
         Timing {
             heartbeat_interval_us: 100_000,
             election_timeout_us: 600_000,
+            lease_us: 400_000,
+            // Quartz is off by less than 100, and ntpd slews by 500 at most; but chrony slews by
+            // up to 83,333 either way, which is 182,000 between two nodes. The lease that remains
+            // is still more than three heartbeats long.
+            clock_drift_ppm: 200_000,
             leader_wait_us: 5_000_000,
             forward_timeout_us: 5_000_000,
         }
+    }
+}
+
+impl Timing {
+    /// What contradicts itself, if anything.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        if self.lease_us >= self.election_timeout_us {
+            return Some("the lease has to be shorter than the election timeout");
+        }
+        if self.heartbeat_interval_us >= self.election_timeout_us {
+            return Some("heartbeats have to come more often than the election timeout");
+        }
+        None
     }
 }
 

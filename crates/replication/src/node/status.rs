@@ -2,7 +2,9 @@
 
 use super::Node;
 use crate::keyspace::{Cluster, Model};
+use crate::leader_follower::degrade_ledger::Interval;
 use crate::{GroupId, NodeId, Time};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// One group, as a node sees it.
@@ -39,6 +41,14 @@ pub struct MemberStatus {
     pub lost_writes: crate::leader_follower::lost_writes::Counts,
     /// At a leader: entries that an earlier leader was heard to have, and was not heard since.
     pub unheard_entries: u64,
+    /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
+    /// than declared.
+    pub degraded: Option<Interval>,
+    /// Since when the group has the leader that it has, or none, in milliseconds since 1970 by this
+    /// node's clock; 0 if there never was one.
+    pub since_ms: u64,
+    /// Why that changed.
+    pub why: Cow<'static, str>,
 }
 
 impl Node {
@@ -80,6 +90,9 @@ impl Node {
                 lag: group.lag(now.monotonic_us),
                 lost_writes: group.reported_counts(),
                 unheard_entries: group.unheard().map_or(0, |unheard| unheard.entries()),
+                degraded: group.open_interval(),
+                since_ms: group.tenure().since_ms,
+                why: group.tenure().why.clone(),
             }),
             None => self.replica_status(id),
         };
@@ -96,6 +109,11 @@ impl Node {
     pub fn keys_here(&self, now: Time, keyspace: crate::KeyspaceId) -> u64 {
         let groups = self.status(now, keyspace).into_iter().filter_map(|group| group.here);
         groups.map(|here| here.keys).sum()
+    }
+
+    /// Groups of which this node is a member and knows that their acks are lowered.
+    pub fn degraded_groups(&self) -> usize {
+        self.groups().filter(|group| group.open_interval().is_some()).count()
     }
 
     /// Whether every group with a leader has one that this node knows to be up.

@@ -3,6 +3,7 @@
 
 use super::Verdict;
 use crate::history::{Action, History, Operation};
+use replication::keyspace::AckLevel;
 use replication::version::EntryId;
 use replication::{GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +26,10 @@ pub struct Report {
 }
 
 /// The truth, as the harness has seen it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Truth {
+    /// When a copy counts in the keyspace, where the command does not say so itself.
+    pub level: AckLevel,
     /// All entries that a leader has appended for a client.
     pub entries: BTreeMap<Name, Request>,
     /// Those of them that are in the log in the end.
@@ -67,7 +70,10 @@ pub fn check(history: &History, truth: &Truth, reports: &[Report]) -> Verdict {
         if truth.survivors.contains(name) || reported.contains_key(name) {
             continue;
         }
-        let done = operation_of(history, request).is_some_and(Operation::is_done);
+        let operation = operation_of(history, request).filter(|operation| operation.is_done());
+        let level = operation.map(|o| o.asked.map_or(truth.level, |(_, level)| level));
+        // An OK for what copies have only received promises nothing that a crash could break.
+        let done = level.is_some_and(|level| level >= AckLevel::Durable);
         if done && !truth.befell(name, &truth.wipes) {
             return Err(format!(
                 "lost writes: {name:?} of {request:?} was acknowledged and is lost, and nobody \
@@ -143,7 +149,10 @@ mod tests {
             entries: BTreeMap::from([(name(1, 2), (0, 0)), (name(1, 3), (1, 0))]),
             answered: BTreeSet::from([(0, 0)]),
             leaders: BTreeMap::from([((group, 1), (NodeId(0), 10)), ((group, 2), (NodeId(1), 20))]),
-            ..Truth::default()
+            survivors: BTreeSet::new(),
+            crashes: Vec::new(),
+            wipes: Vec::new(),
+            level: AckLevel::Durable,
         };
         (history, truth)
     }

@@ -7,7 +7,8 @@ use crate::observe::{Written, tokens};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks the final value of a key that only saw APPENDs and GETs: what was refused is not in it,
-/// nothing is in it twice, and, where acknowledged writes survive (A + E > N), all of them are.
+/// nothing is in it twice, and, where acknowledged writes survive (A + E > N, or as the operation
+/// says for itself), all of them are.
 pub fn check<'a>(
     key: &str,
     operations: impl Iterator<Item = &'a Operation>,
@@ -24,7 +25,8 @@ pub fn check<'a>(
         let Action::Append(value) = &operation.action else { continue };
         written.insert(value.as_str());
         let survives = survivors.contains(value.as_str());
-        if acknowledged_survives && operation.is_done() && !survives {
+        let must_survive = operation.must_survive.unwrap_or(acknowledged_survives);
+        if must_survive && operation.is_done() && !survives {
             return Err(format!(
                 "{key}: lost write: {value} was acknowledged at {} us and is not in {end:?}",
                 operation.returned_us

@@ -4,11 +4,13 @@
 //! What is left out: session guarantees over several keys, and conflicts told to clients; the
 //! features that they belong to do not exist yet.
 
+pub mod acks;
 pub mod counters;
 pub mod fading;
 pub mod leadership;
 pub mod lost_write_report;
 pub mod lost_writes;
+pub mod outcomes;
 pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;

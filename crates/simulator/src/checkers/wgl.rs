@@ -177,6 +177,9 @@ pub mod tests {
             invoked_us: invoked,
             returned_us: returned,
             outcome,
+            asked: None,
+            must_survive: None,
+            copies: None,
         }
     }
 

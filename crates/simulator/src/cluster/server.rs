@@ -48,6 +48,9 @@ pub(super) struct Process {
     pub turn_at: Option<u64>,
     /// When the node is ticked next.
     pub tick_at: Option<u64>,
+    /// When the clock was read for inputs that have waited since: the process stood still after
+    /// it had looked at it.
+    pub clock_read_at: Option<u64>,
     /// Until when the last turn lasts.
     pub busy_until: u64,
     /// Replies that wait for those before them.
@@ -117,6 +120,7 @@ impl Cluster {
                 return;
             }
         };
+        self.observations.copies.restarted(id, &records);
         self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);
@@ -129,6 +133,7 @@ impl Cluster {
                     node,
                     inbox: Vec::new(),
                     turn_at: None,
+                    clock_read_at: None,
                     tick_at: None,
                     busy_until: now_us,
                     replies: BTreeMap::new(),

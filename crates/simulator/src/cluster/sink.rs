@@ -54,7 +54,9 @@ impl<'a> Sink<'a> {
 impl Effects for Sink<'_> {
     fn append(&mut self, record: &[u8], durability: Durability) -> Position {
         self.observations.logged(self.now_us, self.me, record);
-        self.disk.append(record, durability)
+        let position = self.disk.append(record, durability);
+        self.observations.copies.logged(self.me, position, record);
+        position
     }
 
     fn truncate(&mut self, before: Position) {

@@ -9,6 +9,9 @@
 use super::{Cluster, Happening, Outside};
 use replication::NodeId;
 
+/// So many pauses in a hundred come between a look at the clock and the inputs of that turn.
+const STALE_CLOCK_PERCENT: u64 = 50;
+
 impl Cluster {
     /// The node's process ends after so many more steps outwards.
     pub fn end_after(&mut self, id: NodeId, steps: u32, power: bool) {
@@ -71,6 +74,11 @@ impl Cluster {
         let process_number = server.process_number;
         let Some(process) = &mut server.process else { return };
         let until_us = process.busy_until.max(now_us + duration_us);
+        if self.random.chance(STALE_CLOCK_PERCENT) {
+            // Just after it had looked at its clock, and before it read its sockets.
+            let read_at = process.busy_until.max(now_us);
+            process.clock_read_at = process.clock_read_at.or(Some(read_at));
+        }
         process.busy_until = until_us;
         self.trace.line(now_us, || format!("{name} stands still for {duration_us} us"));
         self.observations.count("pause");

@@ -5,6 +5,7 @@ use super::sink::{Output, Sink};
 use super::{Cluster, Happening, Outside, Timer, describe};
 use crate::disk::DiskFailure;
 use crate::observe::{Commit, Observations};
+use crate::promises;
 use replication::frame;
 use replication::{ClientId, Event, Input, NodeId, Position, Reply, RequestId, Requests, Span};
 use std::rc::Rc;
@@ -69,6 +70,8 @@ impl Cluster {
         if let Some(after_us) = next {
             self.schedule(now_us + after_us, Happening::Disk { node: id, process });
         }
+        let kept = if promises::counts_synced(&self.plan.cluster) { synced } else { written };
+        self.observations.copies.kept(id, kept);
         self.deliver(id, Arrival::Durable { written, synced });
     }
 
@@ -115,6 +118,8 @@ impl Cluster {
         }
         process.turn_at = None;
         let mut at_us = start_us;
+        // The driver reads its clock before it reads its sockets; the turn's end has a fresh one.
+        let clock_read_at = process.clock_read_at.take();
         let mut refused = Vec::new();
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, start_us, id);
         let most = self.random.range(1, TURN_ARRIVALS_MAX + 1) as usize;
@@ -127,7 +132,8 @@ impl Cluster {
             at_us += if place == stall_at { stall_us } else { 0 };
             let whole = arrival.each_input(self.cluster_digest, &mut |input| {
                 self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
-                process.node.step(server.clock.time(at_us), input, &mut sink);
+                let time = server.clock.time(clock_read_at.unwrap_or(at_us));
+                process.node.step(time, input, &mut sink);
                 at_us += self.random.range(INPUT_US.0, INPUT_US.1);
             });
             refused.extend(whole.err());
@@ -294,6 +300,7 @@ impl Process {
     /// the event tells only of the newest.
     fn note_commits(&mut self, id: NodeId, observations: &mut Observations) {
         for group in self.node.groups() {
+            observations.copies.applied(id, group.id, group.commit());
             let seen = self.commits_seen.entry(group.id).or_default();
             if group.commit() <= *seen {
                 continue;

@@ -61,6 +61,8 @@ pub struct Families {
     pub lying_disks: bool,
     /// A bit of what was synced is flipped.
     pub flipped_bits: bool,
+    /// An administrator orders another leader.
+    pub switchovers: bool,
     /// Monotonic clocks run faster or slower than the bound allows: no lease is worth anything.
     pub drift_beyond: bool,
 }
@@ -95,6 +97,7 @@ impl Families {
             full_disks: random.chance(15),
             lying_disks: leads && random.chance(20),
             flipped_bits: random.chance(15),
+            switchovers: leads && random.chance(40),
             drift_beyond: false,
         }
     }
@@ -106,7 +109,7 @@ impl Families {
         found.map(|(_, on)| *on = true).is_some()
     }
 
-    fn list(&mut self) -> [(&'static str, &mut bool); 26] {
+    fn list(&mut self) -> [(&'static str, &mut bool); 27] {
         [
             ("crashes", &mut self.crashes),
             ("crash-of-all", &mut self.crash_of_all),
@@ -133,6 +136,7 @@ impl Families {
             ("wipes", &mut self.wipes),
             ("lying-disks", &mut self.lying_disks),
             ("flipped-bits", &mut self.flipped_bits),
+            ("switchovers", &mut self.switchovers),
             ("drift-beyond", &mut self.drift_beyond),
         ]
     }

@@ -3,6 +3,7 @@
 //! `network.rs`, `crash.rs`, `clock.rs` and `disk.rs` are the faults of one kind each; faults that
 //! silently destroy what was acknowledged are in `disk.rs`, with the atlas that bounds them.
 
+mod administrator;
 mod clock;
 mod crash;
 mod disk;
@@ -74,6 +75,7 @@ enum Fault {
     Wipe,
     Lie,
     FlipBit,
+    Switchover,
 }
 
 /// The faults of a run.
@@ -126,6 +128,8 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.lying_disks, Fault::Lie),
         (families.lying_disks, Fault::Lie),
         (families.flipped_bits, Fault::FlipBit),
+        (families.switchovers, Fault::Switchover),
+        (families.switchovers, Fault::Switchover),
     ];
     table.into_iter().filter(|(on, _)| *on).map(|(_, fault)| fault).collect()
 }
@@ -255,6 +259,7 @@ impl Faults {
             Fault::Wipe => self.wipe(node, cluster),
             Fault::Lie => self.lie(node, cluster),
             Fault::FlipBit => self.flip_bit(node, cluster),
+            Fault::Switchover => administrator::switch_over(node, cluster),
         }
     }
 }

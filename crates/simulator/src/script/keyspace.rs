@@ -1,10 +1,11 @@
 //! What a script's `keyspace` and `timing` lines stand for.
 
+use crate::leases::DRIFT_APART_PPM;
 use crate::options::group;
 use replication::DatacenterId;
 use replication::keyspace::{
-    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks, Model,
-    MultiLeader, Reads,
+    AckLevel, Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks,
+    Model, MultiLeader, Reads,
 };
 use replication::node::Timing;
 
@@ -13,12 +14,15 @@ pub fn timing_of(said: &[(String, u64)]) -> Result<Timing, String> {
     let mut timing = Timing {
         heartbeat_interval_us: 30_000,
         election_timeout_us: 200_000,
+        lease_us: 150_000,
+        clock_drift_ppm: DRIFT_APART_PPM,
         leader_wait_us: 2_000_000,
         forward_timeout_us: 2_000_000,
     };
     for (name, duration_us) in said {
         match name.as_str() {
             "heartbeat" => timing.heartbeat_interval_us = *duration_us,
+            "lease" => timing.lease_us = *duration_us,
             "election" => timing.election_timeout_us = *duration_us,
             _ => return Err(format!("there is no timing called {name}")),
         }
@@ -37,7 +41,10 @@ pub fn model_of(
     let mut failover = Failover::Safe;
     let mut reads = Reads::Leader;
     let mut missing_acks = MissingAcks::Error;
+    let mut ack_level = AckLevel::Durable;
+    let mut weaker_acks = false;
     let mut durability = Durability::Fsync;
+    let mut leases = true;
     let (mut n, mut w, mut r) = (3u8, 2u8, 2u8);
     for (option, value) in options {
         let wrong = || format!("{option}={value}");
@@ -54,8 +61,16 @@ pub fn model_of(
             ("reads", "follower") => reads = Reads::Follower,
             ("when-acks-are-missing", "error") => missing_acks = MissingAcks::Error,
             ("when-acks-are-missing", "block") => missing_acks = MissingAcks::Block,
+            ("when-acks-are-missing", "degrade") => missing_acks = MissingAcks::Degrade,
+            ("ack-level", "received") => ack_level = AckLevel::Received,
+            ("ack-level", "durable") => ack_level = AckLevel::Durable,
+            ("ack-level", "applied") => ack_level = AckLevel::Applied,
+            ("weaker-acks", "true") => weaker_acks = true,
+            ("weaker-acks", "false") => weaker_acks = false,
             ("durability", "fsync") => durability = Durability::Fsync,
             ("durability", "interval-1s") => durability = Durability::Interval,
+            ("leases", "true") => leases = true,
+            ("leases", "false") => leases = false,
             ("n", _) => n = number()?,
             ("w", _) => w = number()?,
             ("r", _) => r = number()?,
@@ -65,7 +80,10 @@ pub fn model_of(
     let mut group = group(nodes as u8, acks, failover);
     group.reads = reads;
     group.missing_acks = missing_acks;
+    group.ack_level = ack_level;
+    group.weaker_acks = weaker_acks;
     group.durability = durability;
+    group.leases = leases;
     match name {
         "leader-follower" => Ok(Model::LeaderFollower(LeaderFollower {
             home: DatacenterId(0),

@@ -20,10 +20,13 @@
 //! start all
 //! wipe eu-2                           a crashed node gets an empty disk
 //! clock us-1 +500ms
+//! drift us-1 -200000ppm               its monotonic clock goes too slow, here by a fifth
 //! run 2s
 //! expect no event Truncated           none since the last `expect event`
 //! expect c1: OK                       where several clients wait
 //! expect has old, first               the reply has this in it
+//! expect c1: ERR ... is weaker ...    what stands for `...` does not matter
+//! client c1 @eu-2: TF.OUTCOME $token  the token of the newest error that had one
 //! expect equal                        all replicas hold the same, soon
 //! ```
 

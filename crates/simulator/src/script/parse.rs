@@ -31,6 +31,8 @@ pub enum Step {
     Partition(Vec<String>, Vec<String>),
     /// Nothing gets from the first to the second.
     Cut(String, String),
+    /// A node's monotonic clock runs so many millionths too fast from now on.
+    Drift(String, i64),
     /// All links work.
     Heal,
     /// A node's wall clock jumps, in milliseconds.
@@ -127,6 +129,11 @@ fn step(line: &str) -> Result<Step, String> {
             Step::Cut(from.trim().to_string(), to.trim().to_string())
         }
         "heal" => Step::Heal,
+        "drift" => {
+            let (node, by) = rest.split_once(' ').ok_or("drift NODE -1000ppm")?;
+            let by = by.trim().strip_suffix("ppm").and_then(|number| number.parse().ok());
+            Step::Drift(node.to_string(), by.ok_or("drift NODE -1000ppm")?)
+        }
         "clock" => {
             let (node, by) = rest.split_once(' ').ok_or("clock NODE +500ms")?;
             let by = by.trim();
@@ -166,8 +173,9 @@ fn expected(text: &str) -> Expected {
     }
 }
 
+/// Words; `""` is an empty one.
 fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(String::from).collect()
+    text.split_whitespace().map(|word| word.replace("\"\"", "")).collect()
 }
 
 fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {

@@ -54,6 +54,8 @@ struct Stage {
     names: BTreeMap<String, NodeId>,
     clients: BTreeMap<String, Client>,
     last_client: String,
+    /// The token of the newest error that had one: `$token` in a command.
+    token: String,
     /// Up to where events have been expected.
     seen: usize,
 }
@@ -111,6 +113,14 @@ impl Stage {
             Step::Cut(from, to) => {
                 let (from, to) = (self.one(from)?, self.one(to)?);
                 self.cluster()?.network.set_cut(from, to, true);
+            }
+            Step::Drift(name, by_ppm) => {
+                let node = self.one(name)?;
+                let cluster = self.cluster()?;
+                let now_us = cluster.now_us;
+                if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
+                    server.clock.set_drift(now_us, *by_ppm);
+                }
             }
             Step::Heal => self.cluster()?.network.heal(),
             Step::Clock(name, by_ms) => {
@@ -202,11 +212,13 @@ impl Stage {
 
     fn call(&mut self, name: &str, node: &str, words: &[String]) -> Result<(), String> {
         let node = self.one(node)?;
+        let words: Vec<String> =
+            words.iter().map(|word| word.replace("$token", &self.token)).collect();
         let cluster = self.cluster.as_mut().ok_or("the keyspace comes first")?;
         let client = self.clients.entry(name.to_string()).or_default();
         let connection = *client.connections.entry(node).or_insert_with(|| cluster.connect(node));
         cluster.trace.line(cluster.now_us, || format!("{name} @{node}: {}", words.join(" ")));
-        let sequence = cluster.request(connection, words.to_vec());
+        let sequence = cluster.request(connection, words);
         client.waiting.push_back((connection, sequence));
         self.last_client = name.to_string();
         Ok(())
@@ -231,6 +243,9 @@ impl Stage {
 
     /// An answer to one command, or to all of a connection that broke.
     fn answer(&mut self, connection: ClientId, sequence: Option<u64>, text: &str) {
+        if let Some(token) = text.split(' ').find_map(|word| word.strip_prefix("token=")) {
+            self.token = token.to_string();
+        }
         for client in self.clients.values_mut() {
             for (on, number) in &client.waiting {
                 if *on == connection && sequence.is_none_or(|wanted| wanted == *number) {
@@ -267,7 +282,7 @@ impl Stage {
                 };
                 client.waiting.pop_front();
                 let has = wanted.strip_prefix("has ").is_some_and(|part| answer.contains(part));
-                if has || answer == *wanted || answer.split(' ').next() == Some(wanted) {
+                if has || is_like(&answer, wanted) {
                     return Ok(Ok(()));
                 }
                 Err(format!("{name} was answered {answer}, expected {wanted}"))
@@ -300,6 +315,23 @@ impl Stage {
             }
         }
     }
+}
+
+/// Whether an answer is what a script expects: the same, or of several words the first; or with
+/// `...` for what does not matter.
+fn is_like(answer: &str, wanted: &str) -> bool {
+    if answer == wanted || answer.split(' ').next() == Some(wanted) {
+        return true;
+    }
+    let mut parts = wanted.split("...");
+    let Some(mut rest) = parts.next().and_then(|start| answer.strip_prefix(start)) else {
+        return false;
+    };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    wanted.ends_with("...")
 }
 
 /// An event's name: the first word of how it prints.

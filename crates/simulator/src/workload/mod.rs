@@ -11,6 +11,9 @@ pub use survey::Survey;
 use crate::cluster::{Cluster, Timer};
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
+use crate::outcomes::{self, Question};
+use crate::promises;
+use replication::token::Token;
 use replication::{ClientId, DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
 
@@ -36,6 +39,8 @@ struct Client {
     waiting: BTreeMap<u64, Waiting>,
     /// A SCAN that has begun.
     scan: Option<Survey>,
+    /// The tokens that it holds: places in `held`.
+    tokens: Vec<usize>,
     /// Only the timer with this number counts.
     timer: u64,
     values: u64,
@@ -50,6 +55,8 @@ enum Waiting {
     Operations(Vec<usize>),
     /// A look at all keys.
     Survey(Survey),
+    /// What has become of a write: a place in `held`.
+    Question(usize),
 }
 
 /// All clients of a run and what they have seen.
@@ -64,6 +71,9 @@ pub struct Workload {
     pipelines: bool,
     flushes: bool,
     kinds: Vec<(Kind, u64)>,
+    options: Options,
+    /// Writes whose outcome was open: the word, what it stands for, and the operation.
+    pub held: Vec<(String, Token, usize)>,
 }
 
 impl Workload {
@@ -78,6 +88,8 @@ impl Workload {
             pipelines: options.pipelines,
             flushes: options.flushes,
             kinds: Kind::of_seed(options),
+            options: options.clone(),
+            held: Vec::new(),
         };
         for _ in 0..options.clients {
             workload.add_client(cluster, options.model == ModelName::MultiLeader);
@@ -95,6 +107,7 @@ impl Workload {
             node,
             waiting: BTreeMap::new(),
             scan: None,
+            tokens: Vec::new(),
             timer: 0,
             values: 0,
             stays_in,
@@ -158,12 +171,17 @@ impl Workload {
         match waiting {
             Waiting::Operations(places) => {
                 for place in places {
-                    if let Some(operation) = self.history.operations.get_mut(place) {
-                        operation.complete(reply, now_us);
-                        note(number, operation, cluster);
+                    let Some(operation) = self.history.operations.get_mut(place) else { continue };
+                    operation.complete(reply, now_us);
+                    operation.copies = outcomes::copies_now(operation, cluster);
+                    note(number, operation, cluster);
+                    if let Some((word, token)) = outcomes::token_in(operation, cluster) {
+                        client.tokens.push(self.held.len());
+                        self.held.push((word, token, place));
                     }
                 }
             }
+            Waiting::Question(held) => self.answered(held, reply, cluster),
             Waiting::Survey(mut survey) => {
                 let before = survey.clone();
                 let text = || format!("client {number}: {reply:?}");
@@ -179,7 +197,7 @@ impl Workload {
                 }
             }
         }
-        let idle = client.waiting.is_empty();
+        let idle = self.clients.get(number).is_some_and(|client| client.waiting.is_empty());
         if reply.is_error() && idle && cluster.random.chance(50) {
             cluster.hang_up(connection);
             self.move_on(number, cluster);
@@ -202,6 +220,7 @@ impl Workload {
         let Some(client) = self.clients.get_mut(number) else { return };
         for waiting in std::mem::take(&mut client.waiting).into_values() {
             match waiting {
+                Waiting::Question(_) => {}
                 Waiting::Survey(survey) => client.scan = survey.goes_on().then_some(survey),
                 Waiting::Operations(places) => {
                     for place in places {
@@ -250,7 +269,9 @@ impl Workload {
     fn call(&mut self, number: usize, cluster: &mut Cluster) {
         let Some(client) = self.clients.get(number) else { return };
         let survey = if client.scan.is_some() { SCAN_ON_PERCENT } else { SURVEY_PERCENT };
-        if self.flushes && cluster.random.chance(FLUSH_PERCENT) {
+        if self.ask(number, cluster) {
+            self.left -= 1;
+        } else if self.flushes && cluster.random.chance(FLUSH_PERCENT) {
             self.left -= 1;
             let keys = Kind::keys(&self.kinds);
             self.invoke(number, &keys, Action::Clear, cluster);
@@ -293,7 +314,8 @@ impl Workload {
 
     /// Gives a command; it is one operation on each of the keys.
     fn invoke(&mut self, number: usize, keys: &[String], action: Action, cluster: &mut Cluster) {
-        let words = action.arguments_of(keys);
+        let asked = promises::ask(&self.options, &action, &mut cluster.random);
+        let words = promises::with(asked, action.arguments_of(keys));
         let Some((connection, sequence)) = self.send(number, words, cluster) else { return };
         let Some(client) = self.clients.get_mut(number) else { return };
         let first = self.history.operations.len();
@@ -312,7 +334,35 @@ impl Workload {
                 invoked_us: cluster.now_us,
                 returned_us: u64::MAX,
                 outcome: Outcome::Pending,
+                asked,
+                must_survive: promises::must_survive(&self.options, asked)
+                    .filter(|_| action.is_write()),
+                copies: None,
             });
+        }
+    }
+
+    /// Sometimes a client asks what has become of a write instead of giving its next command.
+    fn ask(&mut self, number: usize, cluster: &mut Cluster) -> bool {
+        let Some(client) = self.clients.get(number) else { return false };
+        if client.tokens.is_empty() || !cluster.random.chance(outcomes::ASK_PERCENT) {
+            return false;
+        }
+        let place = cluster.random.range(0, client.tokens.len() as u64) as usize;
+        let held = client.tokens.get(place).copied().unwrap_or(0);
+        let Some((word, ..)) = self.held.get(held) else { return false };
+        let words = vec![String::from("TF.OUTCOME"), word.clone()];
+        let Some((_, sequence)) = self.send(number, words, cluster) else { return false };
+        let Some(client) = self.clients.get_mut(number) else { return false };
+        client.waiting.insert(sequence, Waiting::Question(held));
+        true
+    }
+
+    /// A question about a write was answered.
+    pub fn answered(&mut self, held: usize, reply: &Reply<'_>, cluster: &mut Cluster) {
+        if let Some((_, token, operation)) = self.held.get(held) {
+            let question = Question::answered(*token, *operation, reply, cluster);
+            self.history.questions.push(question);
         }
     }
 

@@ -2,6 +2,7 @@
 //! moments, which is played here by hand. Where chance decides about a moment, it is tried at
 //! many; with the bug the checkers must see it at one of them, and without it at none.
 
+mod leases;
 mod lost_writes;
 
 use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
@@ -9,10 +10,11 @@ use replication::leader_follower::Group;
 use replication::mutant::{Mutant, Mutants};
 use replication::node::{Limits, Timing};
 use replication::{ClientId, DatacenterId, NodeId};
-use simulator::checkers::{leadership, zones};
+use simulator::checkers::leadership;
 use simulator::cluster::{Cluster, Outside, Plan, Server};
 use simulator::disk::Pace;
 use simulator::history::{Action, Operation, Outcome};
+use simulator::leases::DRIFT_APART_PPM;
 use simulator::network::Weather;
 use simulator::options::{cluster_of, group};
 use simulator::trace::Trace;
@@ -29,6 +31,11 @@ struct World {
 
 impl World {
     fn new(mutant: Option<Mutant>, seed: u64, delay_us: u64) -> World {
+        World::with_lease(mutant, seed, delay_us, 120 * MS)
+    }
+
+    /// What is not about leases has short ones: else a node that has just started does not vote.
+    fn with_lease(mutant: Option<Mutant>, seed: u64, delay_us: u64, lease_us: u64) -> World {
         let model = Model::LeaderFollower(LeaderFollower {
             home: DatacenterId(0),
             partitions: 1,
@@ -41,6 +48,8 @@ impl World {
             election_timeout_us: 150 * MS,
             leader_wait_us: 900 * MS,
             forward_timeout_us: 900 * MS,
+            lease_us,
+            clock_drift_ppm: DRIFT_APART_PPM,
         };
         let weather = Weather { delay_min_us: delay_us, delay_mean_us: 0, ..Weather::calm() };
         let mutants = mutant.map_or(Mutants::default(), Mutants::plant);
@@ -114,6 +123,9 @@ impl World {
             invoked_us: self.cluster.now_us,
             returned_us: u64::MAX,
             outcome: Outcome::Pending,
+            asked: None,
+            must_survive: None,
+            copies: None,
         });
         connection
     }
@@ -141,32 +153,11 @@ impl World {
     }
 }
 
-/// A leader stands still after its followers have confirmed it for the last time. Meanwhile they
-/// elect another one, which takes a write. When the first one goes on, nothing tells it.
-fn a_leader_wakes_up(mutant: Option<Mutant>, after_us: u64) -> Result<(), String> {
-    let mut world = World::new(mutant, 1, 3 * MS);
-    assert!(world.run_until(|world| world.leader_above(0).is_some()));
-    let old = world.leader_above(0).unwrap_or(NodeId(0));
-    let epoch = world.epoch(old);
-    assert!(world.write(old, "~old;"));
-    world.run(100 * MS + after_us);
-    let sleeps_us = 1_500 * MS;
-    let wakes_us = world.cluster.now_us + sleeps_us;
-    world.cluster.pause(old, sleeps_us);
-    world.run(10 * MS);
-    world.cut(old, true, true);
-    assert!(world.run_until(|world| world.leader_above(epoch).is_some()));
-    let new = world.leader_above(epoch).unwrap_or(NodeId(0));
-    assert!(world.write(new, "~new;"));
-    world.call(old, Action::Get);
-    world.run(wakes_us.saturating_sub(world.cluster.now_us) + 1_000 * MS);
-    zones::check(KEY, world.operations.iter())
-}
-
 /// Raft's figure 8 with three nodes: an entry of an older epoch reaches a second replica, and then
-/// a leader with a younger entry in its place comes back. What the checker says.
-fn figure_8(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
-    let mut world = World::new(mutant, seed, 3 * MS);
+/// a leader with a younger entry in its place comes back. What the checker says; `None` where the
+/// votes were split, and nobody came to lead in between.
+fn figure_8(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>> {
+    let mut world = World::with_lease(mutant, seed, 3 * MS, MS);
     assert!(world.run_until(|world| world.leader_above(0).is_some()));
     let first = world.leader_above(0).unwrap_or(NodeId(0));
     let epoch = world.epoch(first);
@@ -187,7 +178,9 @@ fn figure_8(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     let third = *others.iter().find(|node| **node != second).unwrap_or(&first);
     assert!(world.run_until(|world| risen(world, &third)));
     world.cut(second, true, false);
-    assert!(world.run_until(|world| world.last_index(second) >= place));
+    if !world.run_until(|world| world.last_index(second) >= place) {
+        return None;
+    }
     world.cut(second, true, true);
     // The first one is back and leads; only the old entry reaches the third.
     world.cut(first, false, false);
@@ -207,14 +200,14 @@ fn figure_8(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     world.run(500 * MS);
     assert!(world.group(first).is_some_and(|group| group.commit() > place));
     let seen = &world.cluster.observations;
-    leadership::one_leader_per_epoch(&seen.leaderships)?;
-    leadership::committed_prefix(&seen.commits)
+    let one = leadership::one_leader_per_epoch(&seen.leaderships);
+    Some(one.and_then(|()| leadership::committed_prefix(&seen.commits)))
 }
 
 /// Over a slow network two nodes ask for votes in one epoch. The third votes for the first of them,
 /// loses power, is back at once, and is asked by the second. Whether two have begun to lead.
 fn two_candidates(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
-    let mut world = World::new(mutant, seed, 30 * MS);
+    let mut world = World::with_lease(mutant, seed, 30 * MS, MS);
     let nodes = world.cluster.nodes();
     let stands = |world: &World, node: NodeId| {
         let server = world.cluster.server(node).and_then(Server::node);
@@ -249,21 +242,14 @@ fn a_vote_that_is_forgotten_is_given_twice() {
 }
 
 #[test]
-fn a_leader_that_wakes_up_and_answers_without_asking_is_seen() {
-    let tries = || (0..30).map(|number| number * MS);
-    for after_us in tries() {
-        assert_eq!(a_leader_wakes_up(None, after_us), Ok(()), "after {after_us} us");
-    }
-    let mutant = Some(Mutant::ReadWithoutRound);
-    let found = tries().filter_map(|after_us| a_leader_wakes_up(mutant, after_us).err()).next();
-    assert!(found.is_some_and(|text| text.contains("not linearizable")));
-}
-
-#[test]
 fn copies_of_an_older_epochs_entry_are_no_commit() {
-    for seed in 1..=10 {
-        assert_eq!(figure_8(None, seed), Ok(()), "seed {seed}");
-        let found = figure_8(Some(Mutant::CountOlderEpochs), seed);
+    let mut staged = 0;
+    for seed in 1..=20 {
+        let Some(sound) = figure_8(None, seed) else { continue };
+        assert_eq!(sound, Ok(()), "seed {seed}");
+        let Some(found) = figure_8(Some(Mutant::CountOlderEpochs), seed) else { continue };
         assert!(found.is_err_and(|text| text.contains("is committed twice")), "seed {seed}");
+        staged += 1;
     }
+    assert!(staged >= 10, "{staged}");
 }

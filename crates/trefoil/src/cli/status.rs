@@ -84,6 +84,14 @@ pub struct GroupStatus {
     keys: Option<u64>,
     role: Option<String>,
     lag: BTreeMap<String, Lag>,
+    degraded: Option<Degraded>,
+}
+
+/// Acks that are lowered.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct Degraded {
+    writes: u64,
 }
 
 /// How far a follower is behind.
@@ -218,7 +226,13 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
             number(group.last),
             number(group.commit),
             number(group.keys),
-            group.role.clone().unwrap_or_default(),
+            match (&group.role, &group.degraded) {
+                (Some(role), Some(Degraded { writes: 0 })) => format!("{role}, DEGRADED"),
+                (Some(role), Some(Degraded { writes })) => {
+                    format!("{role}, DEGRADED ({writes} writes)")
+                }
+                (role, _) => role.clone().unwrap_or_default(),
+            },
             behind.collect::<Vec<_>>().join(", "),
         ]);
         row
@@ -238,13 +252,13 @@ mod tests {
                        {"name":"eu-2","datacenter":"eu","up":false,"heard_ms_ago":912}],
             "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
                 {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
-                 "last":45,"keys":9,"role":"leader","lag":{"eu-2":{"entries":3,"ms":9}}}]},
+                 "last":45,"keys":9,"role":"leader","degraded":{"writes":4},"lag":{"eu-2":{"entries":3,"ms":9}}}]},
               {"prefix":"session:","model":"leaderless","groups":[
                 {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;
         let shown = show(&serde_json::from_str(text).unwrap());
         let words = ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"];
-        for word in words.iter().chain(&["all 2", "replica of 1"]) {
+        for word in words.iter().chain(&["all 2", "replica of 1", "DEGRADED (4 writes)"]) {
             assert!(shown.contains(word), "`{word}` is not in:\n{shown}");
         }
     }

@@ -77,6 +77,10 @@ pub struct KeyspaceTable {
     pub home: Option<Spanned<String>>,
     /// A of a group: a name or a number.
     pub acks: Option<Spanned<toml::Value>>,
+    /// When a copy is an ack.
+    pub ack_level: Option<Spanned<String>>,
+    /// Whether single commands may ask for less.
+    pub weaker_acks: Option<Spanned<bool>>,
     /// After how long acks count as missing.
     pub ack_timeout_ms: Option<Spanned<i64>>,
     /// What becomes of a write whose acks do not come.
@@ -85,6 +89,10 @@ pub struct KeyspaceTable {
     pub failover: Option<Spanned<String>>,
     /// Who answers reads.
     pub reads: Option<Spanned<String>>,
+    /// Whether leaders answer reads under a lease.
+    pub leases: Option<Spanned<bool>>,
+    /// After how long without its disk's word a leader hands over.
+    pub disk_stall_ms: Option<Spanned<i64>>,
     /// The datacenters of a multi-leader keyspace.
     pub datacenters: Option<Spanned<Vec<Spanned<String>>>>,
     /// What becomes of concurrent writes.

@@ -6,8 +6,8 @@ use super::file::{File, KeyspaceTable};
 use replication::DatacenterId;
 use replication::keyspace::check::Contradiction;
 use replication::keyspace::{
-    Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, LeaderFollower, Leaderless,
-    Member, MissingAcks, Model, MultiLeader, Reads, SLOTS, defaults,
+    AckLevel, Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, LeaderFollower,
+    Leaderless, Member, MissingAcks, Model, MultiLeader, Reads, SLOTS, defaults,
 };
 use std::ops::Range;
 use toml::Spanned;
@@ -19,8 +19,18 @@ const REPLICAS_MAX: i64 = 99;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 512;
 
-const GROUP: [&str; 6] =
-    ["replicas", "acks", "ack-timeout-ms", "when-acks-are-missing", "failover", "reads"];
+const GROUP: [&str; 10] = [
+    "replicas",
+    "acks",
+    "ack-level",
+    "weaker-acks",
+    "ack-timeout-ms",
+    "when-acks-are-missing",
+    "failover",
+    "reads",
+    "leases",
+    "disk-stall-ms",
+];
 
 /// Reads all keyspaces.
 pub fn check(
@@ -82,16 +92,20 @@ fn locate(file: &File, wrong: Contradiction) -> Problem {
 }
 
 /// The options that not every model has, with their places.
-fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 14] {
+fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 16] {
     [
         ("partitions", table.partitions.as_ref().map(Spanned::span)),
         ("replicas", table.replicas.as_ref().map(Spanned::span)),
         ("home", table.home.as_ref().map(Spanned::span)),
         ("acks", table.acks.as_ref().map(Spanned::span)),
+        ("ack-level", table.ack_level.as_ref().map(Spanned::span)),
+        ("weaker-acks", table.weaker_acks.as_ref().map(Spanned::span)),
         ("ack-timeout-ms", table.ack_timeout_ms.as_ref().map(Spanned::span)),
         ("when-acks-are-missing", table.when_acks_are_missing.as_ref().map(Spanned::span)),
         ("failover", table.failover.as_ref().map(Spanned::span)),
         ("reads", table.reads.as_ref().map(Spanned::span)),
+        ("leases", table.leases.as_ref().map(Spanned::span)),
+        ("disk-stall-ms", table.disk_stall_ms.as_ref().map(Spanned::span)),
         ("datacenters", table.datacenters.as_ref().map(Spanned::span)),
         ("conflicts", table.conflicts.as_ref().map(Spanned::span)),
         ("n", table.n.as_ref().map(Spanned::span)),
@@ -185,20 +199,43 @@ impl Reader<'_> {
         let failover = Failover::default_for(acks);
         let known = [("safe", Failover::Safe), ("available", Failover::Available)];
         let failover = self.choice("failover", table.failover.as_ref(), failover, &known, &[]);
-        let known = [("error", MissingAcks::Error), ("block", MissingAcks::Block)];
+        let known = [
+            ("error", MissingAcks::Error),
+            ("block", MissingAcks::Block),
+            ("degrade", MissingAcks::Degrade),
+        ];
         let missing_acks = self.choice(
             "when-acks-are-missing",
             table.when_acks_are_missing.as_ref(),
             default.missing_acks,
             &known,
-            &["degrade"],
+            &[],
         );
         let known = [("leader", Reads::Leader), ("follower", Reads::Follower)];
         let reads = self.choice("reads", table.reads.as_ref(), default.reads, &known, &["nearest"]);
         let timeout = table.ack_timeout_ms.as_ref();
         let ack_timeout_ms = self.milliseconds("ack-timeout-ms", timeout, default.ack_timeout_ms);
-        let durability = self.durability();
-        GroupOptions { replicas, acks, failover, missing_acks, ack_timeout_ms, reads, durability }
+        let known = [
+            ("received", AckLevel::Received),
+            ("durable", AckLevel::Durable),
+            ("applied", AckLevel::Applied),
+        ];
+        let level = table.ack_level.as_ref();
+        let stall = table.disk_stall_ms.as_ref();
+        let disk_stall_ms = self.milliseconds("disk-stall-ms", stall, default.disk_stall_ms);
+        GroupOptions {
+            replicas,
+            acks,
+            failover,
+            missing_acks,
+            ack_timeout_ms,
+            ack_level: self.choice("ack-level", level, default.ack_level, &known, &[]),
+            weaker_acks: table.weaker_acks.as_ref().is_some_and(|weaker| *weaker.get_ref()),
+            reads,
+            leases: table.leases.as_ref().map_or(default.leases, |leases| *leases.get_ref()),
+            durability: self.durability(),
+            disk_stall_ms,
+        }
     }
 
     fn acks(&mut self) -> Acks {

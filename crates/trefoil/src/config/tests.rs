@@ -3,7 +3,7 @@
 
 use super::{Config, only_keyspaces};
 use replication::NodeId;
-use replication::keyspace::{Acks, Durability, Failover, Model, Reads};
+use replication::keyspace::{AckLevel, Acks, Durability, Failover, MissingAcks, Model, Reads};
 
 const NODES: &str = r#"
 [cluster]
@@ -87,6 +87,7 @@ fn defaults_follow_from_the_other_options() {
     let Model::Leaderless(c) = model(&config, "c:") else { panic!("model") };
     assert_eq!((c.n, c.w, c.r, c.partitions), (3, 3, 2, 64));
     assert_eq!(c.durability, Durability::Interval);
+    assert_eq!((b.group.ack_level, b.group.weaker_acks), (AckLevel::Durable, false));
     let Model::MultiLeader(d) = model(&config, "d:") else { panic!("model") };
     assert_eq!((d.datacenters.len(), d.group.replicas), (2, 1));
 }
@@ -109,6 +110,30 @@ fn cluster_clients_see_the_empty_prefix_or_the_one_that_is_named() {
 }
 
 #[test]
+fn how_writers_are_acknowledged() {
+    let config = parse(concat!(
+        "[[keyspace]]\nprefix = \"a:\"\nmodel = \"leader-follower\"\nacks = \"sync\"\n",
+        "when-acks-are-missing = \"degrade\"\nweaker-acks = true\n",
+        "[[keyspace]]\nprefix = \"b:\"\nmodel = \"multi-leader\"\nack-level = \"applied\"\n",
+    ))
+    .unwrap();
+    let Model::LeaderFollower(a) = model(&config, "a:") else { panic!("model") };
+    assert_eq!((a.group.missing_acks, a.group.weaker_acks), (MissingAcks::Degrade, true));
+    let Model::MultiLeader(b) = model(&config, "b:") else { panic!("model") };
+    assert_eq!(b.group.ack_level, AckLevel::Applied);
+    let keyspace = |model: &str, lines: &str| {
+        format!("[[keyspace]]\nprefix = \"\"\nmodel = \"{model}\"\n{lines}\n")
+    };
+    let lf = "leader-follower";
+    let level = keyspace(lf, "ack-level = \"disk\"");
+    refused(&level, &["test.toml:4:", "\"received\" or \"durable\" or \"applied\""]);
+    refused(&keyspace(lf, "weaker-acks = \"yes\""), &["test.toml:4:", "boolean"]);
+    refused(&keyspace("leaderless", "ack-level = \"durable\""), &["test.toml:4:", "not an option"]);
+    let both = keyspace(lf, "ack-level = \"received\"\nwhen-acks-are-missing = \"degrade\"");
+    refused(&both, &["test.toml:5:", "degrade lowers the number of durable copies"]);
+}
+
+#[test]
 fn an_unknown_option_is_named_with_its_line_and_the_options_that_exist() {
     let text = "[[keyspace]]\nprefix = \"a:\"\nmodel = \"leaderless\"\nreplica = 3\n";
     refused(text, &["test.toml:4: unknown option `replica`", "`replicas`", "`durability`"]);
@@ -124,7 +149,6 @@ fn what_is_not_built_yet_is_not_called_unknown() {
     }
     for (model, option) in [
         ("leader-follower", "reads = \"nearest\""),
-        ("leader-follower", "when-acks-are-missing = \"degrade\""),
         ("multi-leader", "conflicts = \"siblings\""),
         ("multi-leader", "conflicts = \"merge\""),
     ] {

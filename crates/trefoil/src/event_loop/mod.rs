@@ -5,10 +5,12 @@
 //! Reading: a short read ends a socket's turn, for epoll reports what comes later; a full one puts
 //! it on the loop's own ready list, so that a busy client never keeps the others waiting.
 
+mod clock;
 mod read_clients;
 mod read_peers;
 mod sink;
 
+pub use clock::Clock;
 pub use sink::{Counts, Sink};
 
 use crate::disk::DiskError;
@@ -20,7 +22,7 @@ use mio::{Events, Interest, Poll, Token};
 use replication::{ClientId, Input, Node, NodeId, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Listens for clients.
 pub const CLIENT_LISTENER: Token = Token(0);
@@ -51,31 +53,6 @@ pub enum LoopError {
     Disk(DiskError),
     /// Waiting for events is not possible.
     Poll(io::Error),
-}
-
-/// This process's clocks.
-#[derive(Clone, Copy)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    /// Starts to count.
-    pub fn new() -> Clock {
-        Clock { start: Instant::now() }
-    }
-
-    /// The moment as the core sees it.
-    pub fn time(&self, now: Instant) -> Time {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let monotonic_us = now.saturating_duration_since(self.start).as_micros() as u64;
-        Time { monotonic_us, wall_ms: wall.as_millis() as u64 }
-    }
-
-    /// The core's deadline as a moment; `None` if it never comes.
-    fn moment(&self, deadline_us: u64) -> Option<Instant> {
-        self.start.checked_add(Duration::from_micros(deadline_us))
-    }
 }
 
 /// All that the loop works with.
@@ -152,7 +129,7 @@ impl EventLoop {
             lingering: VecDeque::new(),
             accept_more: false,
             now,
-            time: clock.time(now),
+            time: clock.time(),
         })
     }
 
@@ -179,7 +156,7 @@ impl EventLoop {
 
     fn read_clock(&mut self) {
         self.now = Instant::now();
-        self.time = self.clock.time(self.now);
+        self.time = self.clock.time();
     }
 
     /// How long nothing needs to be done.

@@ -39,6 +39,12 @@ pub struct Counts {
     pub leaderships: u64,
     /// Writes reported as lost.
     pub lost_writes: u64,
+    /// Writes acknowledged with fewer acks than declared.
+    pub degraded_writes: u64,
+    /// Reads answered under a lease, without asking a follower.
+    pub lease_reads: u64,
+    /// How often reads had to ask again because a lease was over.
+    pub leases_lost: u64,
 }
 
 impl Effects for Sink {
@@ -72,6 +78,15 @@ impl Effects for Sink {
                 ));
             }
             Event::EpochRefused { .. } => self.counts.epochs_refused += 1,
+            Event::HandedOver { group, epoch, to, pause_ms } => {
+                let group = self.group(*group);
+                let to = self.cluster.member(*to).map_or("?", |member| &member.name);
+                operator_log::line(format_args!(
+                    "{to} leads {group} in epoch {epoch}; no commands were taken for {pause_ms} ms"
+                ));
+            }
+            Event::LeaseReads { reads, .. } => self.counts.lease_reads += reads,
+            Event::LeaseLost { .. } => self.counts.leases_lost += 1,
             Event::Committed { .. } => self.counts.committed += 1,
             Event::Truncated { group, last_kept, cut } => {
                 let group = self.group(*group);
@@ -91,6 +106,23 @@ impl Effects for Sink {
                     counts.acknowledged,
                     counts.not_acknowledged,
                     counts.maybe
+                ));
+            }
+            Event::AcknowledgedBelow { .. } => self.counts.degraded_writes += 1,
+            Event::DegradeOpened { group, first } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "DEGRADED: acks of {group} are missing; writes from epoch {} index {} on may \
+                     be acknowledged with fewer than declared",
+                    first.epoch, first.index
+                ));
+            }
+            Event::DegradeClosed { group, last, writes } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "acks of {group} are as declared again; {writes} writes up to epoch {} index \
+                     {} may have had fewer",
+                    last.epoch, last.index
                 ));
             }
             Event::SnapshotInstalled { group, up_to } => {

@@ -124,6 +124,10 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     field(text, "role", "master");
     field(text, "connected_slaves", 0);
     field(text, "leaderships_won", session.sink.counts.leaderships);
+    field(text, "degraded_groups", session.node.degraded_groups());
+    field(text, "degraded_writes", session.sink.counts.degraded_writes);
+    field(text, "lease_reads", session.sink.counts.lease_reads);
+    field(text, "leases_lost", session.sink.counts.leases_lost);
     lost_writes(session, text);
     for (number, member) in state.cluster.members.iter().enumerate() {
         let node = replication::NodeId(number as u16);

@@ -87,9 +87,9 @@ fn options(model: &Model) -> String {
     let group = &options.group;
     let Quorum { replicas, acks, election, commit } = Quorum::of(group);
     format!(
-        ",\"options\":{{\"acks\":\"{}\",\"failover\":\"{}\",\"reads\":\"{}\"}},\"quorum\":\
+        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\"reads\":\"{}\"}},\"quorum\":\
          {{\"replicas\":{replicas},\"acks\":{acks},\"election\":{election},\"commit\":{commit}}}",
-        group.acks, group.failover, group.reads,
+        group.acks, group.ack_level, group.failover, group.reads,
     )
 }
 
@@ -117,10 +117,21 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let lag = |(node, entries): &(NodeId, u64)| {
             format!("{}:{{\"entries\":{entries}}}", name_of(session, *node))
         };
+        let degraded = here.degraded.map_or("null".into(), |interval| {
+            format!(
+                "{{\"since_ms\":{},\"first\":\"{}-{}\",\"writes\":{},\"fewest_copies\":{}}}",
+                interval.opened_ms,
+                interval.degraded.first.epoch,
+                interval.degraded.first.index,
+                interval.degraded.writes,
+                interval.degraded.fewest,
+            )
+        });
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"lost_writes\":{{\"acknowledged\":{},\
-             \"not_acknowledged\":{},\"maybe\":{},\"unheard\":{}}}",
+             \"not_acknowledged\":{},\"maybe\":{},\"unheard\":{}}},\
+             \"degraded\":{degraded},\"since\":{},\"why\":{}",
             here.epoch,
             here.last_index,
             here.commit,
@@ -129,6 +140,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.lost_writes.not_acknowledged,
             here.lost_writes.maybe,
             here.unheard_entries,
+            here.since_ms,
+            quoted(&here.why),
         );
     }
     text

@@ -59,13 +59,53 @@ pub(in crate::command) fn scan<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<
     Ok(command(Action::Scan(scan)))
 }
 
+pub(in crate::command) fn switchover<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<'a> {
+    if arguments.len() > 3 {
+        return syntax();
+    }
+    let (prefix, node) = (argument(arguments, 1), arguments.get(2));
+    Ok(command(Action::Switchover { prefix, node }))
+}
+
 pub(in crate::command) fn wait(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
     let replicas = u64::try_from(integer(argument(arguments, 1))?).unwrap_or(0);
     let Some(timeout) = number::integer(argument(arguments, 2)) else {
         return Err(error::fixed("ERR timeout is not an integer or out of range"));
     };
     match u64::try_from(timeout) {
-        Ok(timeout_ms) => Ok(command(Action::Wait { replicas, timeout_ms })),
+        Ok(timeout_ms) => Ok(command(Action::Wait { replicas, timeout_ms, local: None })),
         Err(_) => Err(error::fixed("ERR timeout is negative")),
     }
+}
+
+pub(in crate::command) fn waitaof(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    let local = match integer(argument(arguments, 1))? {
+        local @ (0 | 1) => local.unsigned_abs(),
+        _ => return Err(error::fixed("ERR value is out of range, value must between 0 and 1")),
+    };
+    let Ok(replicas) = u64::try_from(integer(argument(arguments, 2))?) else {
+        return Err(error::fixed("ERR value is out of range, must be positive"));
+    };
+    let Some(timeout) = number::integer(argument(arguments, 3)) else {
+        return Err(error::fixed("ERR timeout is not an integer or out of range"));
+    };
+    match u64::try_from(timeout) {
+        Ok(timeout_ms) => Ok(command(Action::Wait { replicas, timeout_ms, local: Some(local) })),
+        Err(_) => Err(error::fixed("ERR timeout is negative")),
+    }
+}
+
+pub(in crate::command) fn outcome(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    Ok(command(Action::Outcome { token: argument(arguments, 1) }))
+}
+
+pub(in crate::command) fn degraded(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    if !argument(arguments, 1).eq_ignore_ascii_case(b"list") || arguments.len() > 3 {
+        return Err(error::fixed("ERR TF.DEGRADED: the form is TF.DEGRADED LIST [prefix]"));
+    }
+    Ok(command(Action::Degraded { prefix: arguments.get(2) }))
+}
+
+pub(in crate::command) fn explain(_: Info, arguments: Arguments<'_>) -> Parsed<'_> {
+    Ok(command(Action::Explain { prefix: argument(arguments, 1) }))
 }

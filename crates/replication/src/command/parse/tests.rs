@@ -4,6 +4,7 @@
 use super::*;
 use crate::command::verb::{Deadline, ExpireCondition, Needs, Scan};
 use crate::command::{Scope, Span, all};
+use crate::keyspace::{AckLevel, Acks};
 use alloc::string::String;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -69,8 +70,30 @@ fn what_the_cluster_is_asked() {
         assert_eq!(parsed.unwrap().action, Action::Scan(scan));
     });
     with_line("WAIT -1 100", |parsed| {
-        assert_eq!(parsed.unwrap().action, Action::Wait { replicas: 0, timeout_ms: 100 });
+        assert_eq!(
+            parsed.unwrap().action,
+            Action::Wait { replicas: 0, timeout_ms: 100, local: None }
+        );
     });
+    with_line("WAITAOF 1 2 100", |parsed| {
+        assert_eq!(
+            parsed.unwrap().action,
+            Action::Wait { replicas: 2, timeout_ms: 100, local: Some(1) }
+        );
+    });
+    assert!(error_of("WAITAOF 2 0 0").ends_with("must between 0 and 1"));
+    assert!(error_of("WAITAOF 0 -1 0").contains("must be positive"));
+    assert_eq!(error_of("WAITAOF 0 0 -1"), "ERR timeout is negative");
+    assert_eq!(error_of("WAITAOF x 0 0"), "ERR value is not an integer or out of range");
+    with_line("TF.OUTCOME 1ab", |parsed| {
+        assert_eq!(parsed.unwrap().action, Action::Outcome { token: b"1ab" });
+    });
+    with_line("tf.degraded list user:", |parsed| {
+        assert_eq!(parsed.unwrap().action, Action::Degraded { prefix: Some(b"user:") });
+    });
+    for line in ["TF.DEGRADED SHOW", "TF.DEGRADED LIST a b"] {
+        assert!(error_of(line).contains("TF.DEGRADED LIST [prefix]"), "{line}");
+    }
     for line in ["FLUSHALL", "flushdb ASYNC", "flushall sync"] {
         with_line(line, |parsed| assert_eq!(parsed.unwrap().action, Action::Flush));
     }
@@ -97,11 +120,27 @@ fn deadlines_in_milliseconds() {
 fn options_of_one_command() {
     with_line("TF.WITH w 3 R 1 -- SET k v", |parsed| {
         let command = parsed.unwrap();
-        assert_eq!(command.with, With { w: Some(3), r: Some(1) });
+        assert_eq!(command.with, With { w: Some(3), r: Some(1), ..With::default() });
         assert!(matches!(command.action, Action::Key(KeyCommand { key: b"k", .. })));
+    });
+    with_line("tf.with acks SYNC level received -- mset k v", |parsed| {
+        let command = parsed.unwrap();
+        let (acks, level) = (Some(Acks::Sync), Some(AckLevel::Received));
+        assert_eq!(command.with, With { acks, level, ..With::default() });
+    });
+    with_line("tf.with acks 2 -- del a b", |parsed| {
+        assert_eq!(parsed.unwrap().with.acks, Some(Acks::Exactly(2)));
     });
     with_line("tf.with -- GET k", |parsed| assert_eq!(parsed.unwrap().with, With::default()));
     for line in [
+        "TF.WITH ACKS all -- SET k v",
+        "TF.WITH ACKS 0 -- SET k v",
+        "TF.WITH LEVEL high -- SET k v",
+        "TF.WITH ACKS 2 ACKS 3 -- SET k v",
+        "TF.WITH ACKS sync -- GET k",
+        "TF.WITH LEVEL applied -- MGET k l",
+        "TF.WITH ACKS sync -- DBSIZE",
+        "TF.WITH W 2 -- MSET k v",
         "TF.WITH N 3 -- GET k",
         "TF.WITH W 0 -- GET k",
         "TF.WITH W 256 -- GET k",

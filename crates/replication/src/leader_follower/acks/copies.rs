@@ -2,13 +2,35 @@
 
 use super::super::entry::Entry;
 use super::super::{Group, Role};
-use super::held::Read;
+use super::held::{Answer, Read, Special, Wait};
+use super::need::Need;
 use crate::Event;
 use crate::command::Reply;
+use crate::keyspace::AckLevel;
 use crate::mutant::Mutant;
 use crate::quorum::reached_by;
 use crate::turn::Turn;
+use alloc::vec;
 use alloc::vec::Vec;
+
+/// When a replica counts as having an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Have {
+    Received,
+    Durable,
+    Applied,
+    Synced,
+}
+
+impl Have {
+    fn of(level: AckLevel) -> Have {
+        match level {
+            AckLevel::Received => Have::Received,
+            AckLevel::Durable => Have::Durable,
+            AckLevel::Applied => Have::Applied,
+        }
+    }
+}
 
 impl Group {
     /// Copies may have been added: commits, shows and acknowledges what has enough of them.
@@ -28,21 +50,44 @@ impl Group {
         reached_by(&mut indexes, self.quorum.commit)
     }
 
-    /// For each voter, up to where it durably has this leader's log.
-    pub(super) fn copies(&mut self, turn: &Turn<'_>) -> Vec<u64> {
-        let own = match turn.local.mutants.is(Mutant::OwnCopyCountsEarly) {
-            true => self.log.last_index(),
-            false => self.log.durable_index(turn.local.durable(self.options.durability)),
+    /// For each voter, up to where it durably has this leader's log; this one first.
+    pub(in super::super) fn copies(&mut self, turn: &Turn<'_>) -> Vec<u64> {
+        self.copies_of(turn, Have::Durable)
+    }
+
+    /// For each voter, up to where it has this leader's log; this one first.
+    fn copies_of(&mut self, turn: &Turn<'_>, have: Have) -> Vec<u64> {
+        let early = turn.local.mutants.is(Mutant::OwnCopyCountsEarly);
+        let own = match have {
+            Have::Received => self.log.last_index(),
+            Have::Durable if early => self.log.last_index(),
+            Have::Durable => self.log.durable_index(turn.local.durable(self.options.durability)),
+            Have::Applied => self.commit,
+            Have::Synced => self.log.synced_index(turn.local.synced),
         };
         let Role::Leader(leader) = &self.role else { return Vec::new() };
         let mut indexes = Vec::with_capacity(self.members.len());
         indexes.push(own);
         for (node, progress) in &leader.progress {
             if self.counts(turn, *node, progress.incarnation) {
-                indexes.push(progress.durable);
+                indexes.push(match have {
+                    Have::Received => progress.received.max(progress.durable),
+                    Have::Durable => progress.durable,
+                    Have::Applied if turn.local.mutants.is(Mutant::ReceivedIsApplied) => {
+                        progress.received
+                    }
+                    Have::Applied => progress.applied,
+                    Have::Synced => progress.synced,
+                });
             }
         }
         indexes
+    }
+
+    /// How many acks an entry has, as a need counts them.
+    pub(super) fn acks_of(&mut self, turn: &Turn<'_>, index: u64, need: Need) -> usize {
+        let copies = self.copies_of(turn, Have::of(need.level));
+        copies.iter().filter(|copy| **copy >= index).count()
     }
 
     fn commit_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
@@ -77,6 +122,8 @@ impl Group {
         if !self.is_serving() {
             return;
         }
+        self.close_inherited(turn);
+        let need = self.need();
         let mut copies = self.copies(turn);
         // What can be lost (A < C) is acknowledged only with this node's own durable copy: when it
         // is lost, the one who knows what was acknowledged also has what it was.
@@ -84,33 +131,95 @@ impl Group {
             true => u64::MAX,
             false => copies.first().copied().unwrap_or(0).max(self.commit),
         };
-        let acknowledged = reached_by(&mut copies, self.quorum.acks).min(own);
         let visible = self.commit.max(reached_by(&mut copies, self.quorum.visible()));
-        let round = self.confirmed_round(turn);
+        let acknowledged = match need.level {
+            AckLevel::Durable => reached_by(&mut copies, need.copies).min(own),
+            level => reached_by(&mut self.copies_of(turn, Have::of(level)), need.copies),
+        };
         if let Role::Leader(leader) = &mut self.role {
             leader.visible = visible;
         }
         while let Some(write) = self.pop_held_write(|write| write.id.index <= acknowledged) {
-            self.acknowledge(turn, write);
+            self.acknowledge(turn, write, need);
         }
+        self.release_degraded(turn, &copies);
+        self.release_special(turn, own);
+        self.release_reads(turn, visible);
+        self.release_waits(turn);
+    }
+
+    /// Those who have said themselves what they wait for. This node durably has its log up to `own`.
+    fn release_special(&mut self, turn: &mut Turn<'_>, own: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let held = &mut leader.held;
-        let ready = |read: &mut Read| read.index <= visible && read.round <= round;
-        while let Some(read) = held.reads.pop_front_if(ready) {
-            turn.answer(read.requester, read.reply, None);
+        if leader.held.special.is_empty() {
+            return;
         }
-        held.waits.retain(|wait| {
-            let count = copies.iter().filter(|index| **index >= wait.index).count();
-            let enough = count >= wait.copies;
-            if enough {
-                turn.answer(wait.requester, Reply::Integer(count as i64 - 1), None);
+        let held = core::mem::take(&mut leader.held.special);
+        let mut waiting = Vec::with_capacity(held.len());
+        for special in held {
+            let Special { write, need } = special;
+            let is_here = need.level != AckLevel::Durable || write.id.index <= own;
+            match is_here && self.acks_of(turn, write.id.index, need) >= need.copies {
+                true => self.acknowledge(turn, write, need),
+                false => waiting.push(Special { write, need }),
             }
-            !enough
-        });
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.special = waiting;
+        }
+    }
+
+    fn release_reads(&mut self, turn: &mut Turn<'_>, visible: u64) {
+        let round = self.confirmed_round(turn);
+        let ready = |read: &mut Read| read.index <= visible && read.round <= round;
+        loop {
+            let Role::Leader(leader) = &mut self.role else { return };
+            let Some(read) = leader.held.reads.pop_front_if(ready) else { return };
+            self.answer_read(turn, read);
+        }
+    }
+
+    /// Answers what nothing holds up any more.
+    pub(in super::super) fn answer_read(&mut self, turn: &mut Turn<'_>, read: Read) {
+        let reply = match read.answer {
+            Answer::Ready(reply) => reply,
+            Answer::Outcome(id) => self.outcome_of(turn, id),
+            Answer::Degraded(prefix) => self.degraded_reply(&prefix),
+        };
+        turn.answer(read.requester, reply, None);
+    }
+
+    fn release_waits(&mut self, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.held.waits.is_empty() {
+            return;
+        }
+        let held = core::mem::take(&mut leader.held.waits);
+        let mut waiting = Vec::with_capacity(held.len());
+        for wait in held {
+            match self.wait_reply(turn, &wait) {
+                (true, reply) => turn.answer(wait.requester, reply, None),
+                (false, _) => waiting.push(wait),
+            }
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.waits = waiting;
+        }
+    }
+
+    /// Whether a WAIT or WAITAOF has what it waits for, and what it would be told now.
+    pub(super) fn wait_reply(&mut self, turn: &Turn<'_>, wait: &Wait) -> (bool, Reply<'static>) {
+        let have = if wait.local.is_some() { Have::Synced } else { Have::Durable };
+        let copies = self.copies_of(turn, have);
+        let has_it = |index: &&u64| **index >= wait.index;
+        let own = copies.first().filter(has_it).is_some();
+        let followers = copies.iter().skip(1).filter(has_it).count() as u64;
+        let enough = followers >= wait.followers && wait.local.is_none_or(|n| u64::from(own) >= n);
+        (enough, wait_counts(wait.local.is_some(), own, followers))
     }
 
     /// The newest heartbeat round that C replicas, this one included, have confirmed.
-    fn confirmed_round(&self, turn: &Turn<'_>) -> u64 {
+    pub(in super::super) fn confirmed_round(&self, turn: &Turn<'_>) -> u64 {
         let Role::Leader(leader) = &self.role else { return 0 };
         let mut rounds: Vec<u64> = leader
             .progress
@@ -120,5 +229,14 @@ impl Group {
             .collect();
         rounds.push(u64::MAX);
         reached_by(&mut rounds, self.quorum.commit)
+    }
+}
+
+/// What WAIT answers, or WAITAOF (`on_disk`): of the leader itself, and of how many followers.
+pub fn wait_counts(on_disk: bool, own: bool, followers: u64) -> Reply<'static> {
+    let followers = Reply::Integer(followers as i64);
+    match on_disk {
+        true => Reply::Array(vec![Reply::Integer(i64::from(own)), followers]),
+        false => followers,
     }
 }

@@ -2,8 +2,9 @@
 //! and the leader is confirmed, a WAIT's for followers.
 
 use super::super::{Group, Role};
+use super::need::Need;
 use crate::command::Reply;
-use crate::keyspace::MissingAcks;
+use crate::keyspace::{AckLevel, MissingAcks};
 use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
@@ -15,12 +16,17 @@ use alloc::vec::Vec;
 /// Replies that wait, each kind in the order of what it waits for.
 #[derive(Default)]
 pub struct Held {
+    /// Writes that wait for what their keyspace declares: acknowledged in the order of the log.
     pub(super) writes: VecDeque<Write>,
-    pub(super) reads: VecDeque<Read>,
+    /// Writes that wait for something else: they may overtake each other.
+    pub(super) special: Vec<Special>,
+    pub(in super::super) reads: VecDeque<Read>,
+    /// Reads of this turn: its end decides what they wait for.
+    pub(in super::super) evaluated: Vec<Read>,
     pub(super) waits: Vec<Wait>,
 }
 
-/// A write's reply: waits for A copies of its entry.
+/// A write's reply: waits for copies of its entry.
 pub struct Write {
     pub(super) requester: Requester,
     pub(super) id: EntryId,
@@ -28,42 +34,58 @@ pub struct Write {
     pub(super) deadline_us: u64,
 }
 
+/// A write that has its own need.
+pub(super) struct Special {
+    pub(super) write: Write,
+    pub(super) need: Need,
+}
+
 /// A read's reply: waits until what it saw is visible and this node is confirmed as leader.
-pub(super) struct Read {
-    pub(super) requester: Requester,
-    pub(super) index: u64,
-    pub(super) round: u64,
-    pub(super) reply: Reply<'static>,
+pub(in super::super) struct Read {
+    pub(in super::super) requester: Requester,
+    pub(in super::super) index: u64,
+    pub(in super::super) round: u64,
+    pub(in super::super) answer: Answer,
     pub(super) deadline_us: u64,
 }
 
-/// A WAIT: waits until so many replicas have an entry.
+/// What a read answers.
+pub(in super::super) enum Answer {
+    /// What it saw when it was evaluated.
+    Ready(Reply<'static>),
+    /// What has become of an entry: only a confirmed leader knows.
+    Outcome(EntryId),
+    /// The degrade ledger; the bytes are the keyspace's prefix.
+    Degraded(Vec<u8>),
+}
+
+/// A WAIT or WAITAOF: waits until so many followers have an entry.
 pub(super) struct Wait {
     pub(super) requester: Requester,
     pub(super) index: u64,
-    pub(super) copies: usize,
+    pub(super) followers: u64,
+    /// WAITAOF: copies count when they are on disk, and so many of this leader's own are wanted.
+    pub(super) local: Option<u64>,
     pub(super) deadline_us: u64,
 }
 
 impl Held {
+    /// Whether no write or read waits; a WAIT is told what there is when the leader goes.
+    pub fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.reads.is_empty() && self.evaluated.is_empty()
+    }
+
     /// The earliest deadline of a reply that waits.
     pub fn next_deadline(&self) -> u64 {
         let write = self.writes.front().map_or(u64::MAX, |write| write.deadline_us);
         let read = self.reads.front().map_or(u64::MAX, |read| read.deadline_us);
         let wait = self.waits.iter().map(|wait| wait.deadline_us).min().unwrap_or(u64::MAX);
-        write.min(read).min(wait)
+        let special = self.special.iter().map(|special| special.write.deadline_us).min();
+        write.min(read).min(wait).min(special.unwrap_or(u64::MAX))
     }
 }
 
 impl Group {
-    /// Whether a read waits for a heartbeat round that has not been started; asked once a turn.
-    pub fn take_wants_round(&mut self) -> bool {
-        match &mut self.role {
-            Role::Leader(leader) => core::mem::take(&mut leader.wants_round),
-            _ => false,
-        }
-    }
-
     /// A member's answer to a heartbeat round.
     pub fn on_heartbeat_answer(
         &mut self,
@@ -81,29 +103,40 @@ impl Group {
         }
         if let Some(progress) = self.progress_of(turn, from, incarnation) {
             progress.confirmed_round = progress.confirmed_round.max(round);
+            self.renew_lease(turn);
             self.release(turn);
         }
     }
 
-    fn ack_deadline_us(&self, turn: &Turn<'_>) -> u64 {
+    pub(super) fn ack_deadline_us(&self, turn: &Turn<'_>) -> u64 {
         let timeout_us = self.options.ack_timeout_ms.saturating_mul(1000);
         turn.now.monotonic_us.saturating_add(timeout_us)
     }
 
-    /// Holds a write's reply until A replicas have its entry.
+    /// Holds a write's reply until its entry has what it needs.
     pub fn hold_write(
         &mut self,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         requester: Requester,
         id: EntryId,
         reply: Reply<'static>,
+        need: Need,
     ) {
         let deadline_us = match self.options.missing_acks {
-            MissingAcks::Error => self.ack_deadline_us(turn),
+            MissingAcks::Error | MissingAcks::Degrade => self.ack_deadline_us(turn),
             MissingAcks::Block => u64::MAX,
         };
+        let write = Write { requester, id, reply, deadline_us };
+        let is_usual = need == self.need();
         if let Role::Leader(leader) = &mut self.role {
-            leader.held.writes.push_back(Write { requester, id, reply, deadline_us });
+            match is_usual {
+                true => leader.held.writes.push_back(write),
+                false => leader.held.special.push(Special { write, need }),
+            }
+        }
+        if need == (Need { copies: 1, level: AckLevel::Received }) {
+            // It has all that it needs, and no word of a disk or a follower need come.
+            self.release(turn);
         }
     }
 
@@ -114,8 +147,8 @@ impl Group {
         self.quorum.commit == 1 && self.is_serving() && index <= leader.visible
     }
 
-    /// Holds a read's reply until what it saw up to `index` is visible, and until a heartbeat
-    /// round that starts after now has confirmed this leader.
+    /// Holds a read's reply until what it saw up to `index` is visible, and until the turn's end
+    /// finds a lease, or a heartbeat round that starts after now has confirmed this leader.
     pub fn hold_read(
         &mut self,
         turn: &mut Turn<'_>,
@@ -123,31 +156,44 @@ impl Group {
         index: u64,
         reply: Reply<'static>,
     ) {
-        let alone = self.quorum.commit == 1;
-        let skip = alone || turn.local.mutants.is(Mutant::ReadWithoutRound);
-        let round = if skip { 0 } else { turn.local.round + 1 };
+        self.hold_answer(turn, requester, index, Answer::Ready(reply));
+    }
+
+    /// Holds a question about this group until it is sure that this node still leads.
+    pub(super) fn hold_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        index: u64,
+        answer: Answer,
+    ) {
+        let mutants = turn.local.mutants;
+        let early = mutants.is(Mutant::LeaseCheckedEarly) && self.holds_lease(turn);
+        let skip = self.quorum.commit == 1 || mutants.is(Mutant::ReadWithoutRound) || early;
         let deadline_us = self.ack_deadline_us(turn);
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.wants_round |= round > 0;
-        leader.held.reads.push_back(Read { requester, index, round, reply, deadline_us });
-        if round == 0 {
+        let read = Read { requester, index, round: 0, answer, deadline_us };
+        if skip {
+            leader.held.reads.push_back(read);
             self.release(turn);
+        } else {
+            leader.held.evaluated.push(read);
         }
     }
 
-    /// Answers as soon as `replicas` followers have an entry, or with how many do at a deadline.
+    /// Answers a WAIT as soon as `followers` have an entry durably, or with how many do at a
+    /// deadline. With `local`, a WAITAOF: on disk, here and there.
     pub fn hold_wait(
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
         index: u64,
-        replicas: u64,
+        (followers, local): (u64, Option<u64>),
         timeout_ms: u64,
     ) {
         let deadline_us = turn.now.monotonic_us.saturating_add(timeout_ms.saturating_mul(1000));
-        let copies = usize::try_from(replicas).unwrap_or(usize::MAX).saturating_add(1);
         if let Role::Leader(leader) = &mut self.role {
-            leader.held.waits.push(Wait { requester, index, copies, deadline_us });
+            leader.held.waits.push(Wait { requester, index, followers, local, deadline_us });
         }
         self.release(turn);
     }
@@ -164,12 +210,11 @@ impl Group {
     /// Answers those whose deadline has come: missing acks are never silent.
     pub(in super::super) fn expire_held(&mut self, turn: &mut Turn<'_>) {
         let (now_us, serving) = (turn.now.monotonic_us, self.is_serving());
-        let copies = self.copies(turn);
-        let have = |index: u64| copies.iter().filter(|copy| **copy >= index).count();
-        while let Some(write) = self.pop_held_write(|write| write.deadline_us <= now_us) {
-            let acked = have(write.id.index);
-            self.leave_open(turn, write, Some(acked), "its acks have not come in time");
+        match &self.role {
+            Role::Leader(leader) if leader.next_deadline() <= now_us => {}
+            _ => return,
         }
+        self.expire_writes(turn);
         let Role::Leader(leader) = &mut self.role else { return };
         while let Some(read) = leader.held.reads.pop_front_if(|r| r.deadline_us <= now_us) {
             let text = match serving {
@@ -178,14 +223,42 @@ impl Group {
             };
             turn.refuse(read.requester, Cow::Borrowed(text));
         }
-        leader.held.waits.retain(|wait| {
-            let expired = wait.deadline_us <= now_us;
-            if expired {
-                let others = (have(wait.index) as i64 - 1).max(0);
-                turn.answer(wait.requester, Reply::Integer(others), None);
+        let (expired, waits): (Vec<Wait>, Vec<Wait>) =
+            leader.held.waits.drain(..).partition(|wait| wait.deadline_us <= now_us);
+        leader.held.waits = waits;
+        for wait in expired {
+            let (_, reply) = self.wait_reply(turn, &wait);
+            turn.answer(wait.requester, reply, None);
+        }
+    }
+
+    fn expire_writes(&mut self, turn: &mut Turn<'_>) {
+        let now_us = turn.now.monotonic_us;
+        let need = self.need();
+        let why = "its acks have not come in time";
+        while let Some(write) = self.pop_held_write(|write| write.deadline_us <= now_us) {
+            if let Some(deadline_us) = self.degrade_at_deadline(turn, write.id) {
+                self.push_back_held(Write { deadline_us, ..write });
+                break;
             }
-            !expired
-        });
+            let acked = self.acks_of(turn, write.id.index, need);
+            self.leave_open(turn, write, need, acked, why);
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (expired, special): (Vec<Special>, Vec<Special>) =
+            leader.held.special.drain(..).partition(|s| s.write.deadline_us <= now_us);
+        leader.held.special = special;
+        for Special { write, need } in expired {
+            let acked = self.acks_of(turn, write.id.index, need);
+            self.leave_open(turn, write, need, acked, why);
+        }
+    }
+
+    /// Puts the oldest write back where it was.
+    fn push_back_held(&mut self, write: Write) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.writes.push_front(write);
+        }
     }
 
     /// The oldest write that waits, if it is one that may go.

@@ -7,7 +7,8 @@
 //! whole truth, and after a crash it is a part of it: what is in a range was acknowledged, of
 //! everything else nobody knows.
 
-use super::report::{Level, Status};
+use super::report::{Status, decode_level, encode_level};
+use crate::keyspace::AckLevel;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
 use alloc::collections::VecDeque;
@@ -24,7 +25,7 @@ pub struct Range {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
     /// What of their copies.
-    pub level: Level,
+    pub level: AckLevel,
 }
 
 impl Range {
@@ -37,7 +38,7 @@ impl Range {
         for number in [self.epoch, self.first, self.last, self.at_ms] {
             w.u64(number);
         }
-        w.u8(self.level as u8);
+        encode_level(self.level, w);
     }
 
     /// Reads what [`Range::encode`] has written.
@@ -47,7 +48,7 @@ impl Range {
             first: r.u64()?,
             last: r.u64()?,
             at_ms: r.u64()?,
-            level: Level::decode(r)?,
+            level: decode_level(r)?,
         })
     }
 }
@@ -66,7 +67,7 @@ pub struct Acknowledged {
 
 impl Acknowledged {
     /// A writer is told OK although its entry is not committed.
-    pub fn note(&mut self, id: EntryId, at_ms: u64, level: Level) {
+    pub fn note(&mut self, id: EntryId, at_ms: u64, level: AckLevel) {
         let grows = self.ranges.len() > self.logged;
         if let Some(newest) = self.ranges.back_mut().filter(|_| grows)
             && (newest.epoch, newest.last + 1) == (id.epoch, id.index)
@@ -134,7 +135,7 @@ mod tests {
     }
 
     fn at(at_ms: u64) -> Status {
-        Status::Acknowledged { at_ms, level: Level::Durable }
+        Status::Acknowledged { at_ms, level: AckLevel::Durable }
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
         let mut acknowledged = Acknowledged::default();
         acknowledged.finish_recovery(2, 0);
         for (index, at_ms) in [(4, 100), (5, 100), (7, 100), (8, 200)] {
-            acknowledged.note(id(3, index), at_ms, Level::Durable);
+            acknowledged.note(id(3, index), at_ms, AckLevel::Durable);
         }
         assert_eq!(acknowledged.ranges().count(), 3);
         let status = |index| acknowledged.status(id(3, index));
@@ -156,18 +157,18 @@ mod tests {
     #[test]
     fn after_a_crash_only_what_was_written_down_is_known() {
         let mut before = Acknowledged::default();
-        before.note(id(1, 1), 100, Level::Durable);
+        before.note(id(1, 1), 100, AckLevel::Durable);
         let mut after = Acknowledged::default();
         while let Some(range) = before.next_to_log() {
             after.replay(range);
             after.replay(range);
         }
-        before.note(id(1, 2), 100, Level::Durable);
+        before.note(id(1, 2), 100, AckLevel::Durable);
         assert_eq!(before.next_to_log().map(|range| range.first), Some(2), "not the same again");
         after.finish_recovery(1, 0);
         assert_eq!(after.status(id(1, 1)), at(100));
         assert_eq!(after.status(id(1, 2)), Status::Maybe);
-        after.note(id(2, 3), 300, Level::Durable);
+        after.note(id(2, 3), 300, AckLevel::Durable);
         assert_eq!(after.status(id(2, 4)), Status::NotAcknowledged);
         after.finish_recovery(2, 1);
         assert_eq!(after.ranges().count(), 1);

@@ -43,7 +43,9 @@ impl Before<'_> {
                 });
                 Some(What::Changes(lost.collect()))
             }
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) => None,
+            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
+                None
+            }
         }
     }
 
@@ -66,7 +68,8 @@ impl Before<'_> {
                     self.changed.insert(change.key.to_vec(), record);
                 }
             }
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) => {}
+            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
+            }
         }
     }
 }

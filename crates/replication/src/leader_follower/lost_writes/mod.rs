@@ -31,7 +31,7 @@ pub mod report;
 use super::Group;
 use super::entry::Entry;
 use super::log_record;
-use crate::keyspace::Durability;
+use crate::keyspace::{AckLevel, Durability};
 use crate::mutant::Mutant;
 use crate::turn::{Asker, Turn};
 use crate::version::EntryId;
@@ -42,7 +42,7 @@ use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use before::Before;
-use report::{Level, LostWrite, Status, What};
+use report::{LostWrite, Status, What};
 
 /// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -339,7 +339,7 @@ impl Group {
     }
 
     /// A writer is told OK. Only where the entry is not committed there is something to remember.
-    pub(super) fn note_acknowledged(&mut self, turn: &Turn<'_>, id: EntryId, level: Level) {
+    pub(super) fn note_acknowledged(&mut self, turn: &Turn<'_>, id: EntryId, level: AckLevel) {
         if id.index > self.commit {
             self.lost_writes.acknowledged.note(id, turn.now.wall_ms, level);
         }

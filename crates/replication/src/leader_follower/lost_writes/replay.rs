@@ -43,7 +43,7 @@ impl Group {
         });
         let payload = Payload::Changes(again.collect());
         let id = self.append_for_asker(turn, name.stamp, None, payload);
-        self.hold_write(turn, requester, id, Reply::Ok);
+        self.hold_write(turn, requester, id, Reply::Ok, self.need());
     }
 
     /// Why a lost write cannot be done again, and the entry that says so: a key is not what it was

@@ -1,5 +1,6 @@
 //! A write that was cut: who asked for it, what it wrote over, and what its client was told.
 
+use crate::keyspace::AckLevel;
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::EntryId;
@@ -39,23 +40,12 @@ pub enum Status {
         /// When, in milliseconds since 1970 by the leader's clock.
         at_ms: u64,
         /// What of the copies.
-        level: Level,
+        level: AckLevel,
     },
     /// Nothing, or that its outcome is open.
     NotAcknowledged,
     /// Nobody knows: the leader crashed in between, or its disk is gone.
     Maybe,
-}
-
-/// What the copies that an acknowledgement stands for have done with the write.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// They hold it in memory or better.
-    Received,
-    /// They hold it durably.
-    Durable,
-    /// They show it to readers.
-    Applied,
 }
 
 /// What a lost write wrote.
@@ -162,7 +152,7 @@ impl Status {
             Status::Acknowledged { at_ms, level } => {
                 w.u8(0);
                 w.u64(at_ms);
-                w.u8(level as u8);
+                encode_level(level, w);
             }
             Status::NotAcknowledged => w.u8(1),
             Status::Maybe => w.u8(2),
@@ -171,7 +161,7 @@ impl Status {
 
     fn decode(r: &mut Reader<'_>) -> Read<Status> {
         Ok(match r.u8()? {
-            0 => Status::Acknowledged { at_ms: r.u64()?, level: Level::decode(r)? },
+            0 => Status::Acknowledged { at_ms: r.u64()?, level: decode_level(r)? },
             1 => Status::NotAcknowledged,
             2 => Status::Maybe,
             _ => return Err(Malformed),
@@ -188,23 +178,21 @@ impl Status {
     }
 }
 
-impl Level {
-    /// Reads a level.
-    pub fn decode(r: &mut Reader<'_>) -> Read<Level> {
-        match r.u8()? {
-            0 => Ok(Level::Received),
-            1 => Ok(Level::Durable),
-            2 => Ok(Level::Applied),
-            _ => Err(Malformed),
-        }
-    }
+/// Writes a level.
+pub(super) fn encode_level(level: AckLevel, w: &mut Writer<'_>) {
+    w.u8(match level {
+        AckLevel::Received => 0,
+        AckLevel::Durable => 1,
+        AckLevel::Applied => 2,
+    });
+}
 
-    /// As it is called in replies.
-    pub fn word(self) -> &'static str {
-        match self {
-            Level::Received => "received",
-            Level::Durable => "durable",
-            Level::Applied => "applied",
-        }
+/// Reads what [`encode_level`] has written.
+pub(super) fn decode_level(r: &mut Reader<'_>) -> Read<AckLevel> {
+    match r.u8()? {
+        0 => Ok(AckLevel::Received),
+        1 => Ok(AckLevel::Durable),
+        2 => Ok(AckLevel::Applied),
+        _ => Err(Malformed),
     }
 }

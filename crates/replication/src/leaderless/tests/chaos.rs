@@ -106,7 +106,7 @@ fn run(seed: u64, mutants: Mutants) -> Result<usize, String> {
     world.pass(1500);
     world.settle();
     for (key, name) in KEYS.iter().enumerate() {
-        let request = world.with(0, name, Verb::Get, With { w: None, r: Some(3) });
+        let request = world.with(0, name, Verb::Get, With { r: Some(3), ..With::default() });
         world.settle();
         let (begun, ended) = (1501, Some(1502));
         asked.push(Asked { request, key, what: What::Get, begun, ended });

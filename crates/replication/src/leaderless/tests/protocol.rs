@@ -21,7 +21,7 @@ fn a_write_is_answered_when_w_replicas_have_it_on_disk() {
 #[test]
 fn an_ack_that_comes_twice_counts_once() {
     let mut world = World::new();
-    let all = With { w: Some(3), r: None };
+    let all = With { w: Some(3), ..With::default() };
     let request = world.with(0, "k", set(b"v"), all);
     world.cut = BTreeSet::from([(0, 2)]);
     world.sync(0);
@@ -63,18 +63,18 @@ fn the_four_rows_with_a_replica_that_missed_the_write() {
     for (w, r, fresh) in [(2, 2, true), (1, 3, true), (1, 1, false)] {
         let mut world = World::new();
         world.isolate(2);
-        let request = world.with(0, "k", set(b"v"), With { w: Some(w), r: None });
+        let request = world.with(0, "k", set(b"v"), With { w: Some(w), ..With::default() });
         world.settle();
         assert_eq!(world.reply(request), Some(Reply::Ok));
         world.cut.clear();
-        let read = world.with(2, "k", Verb::Get, With { w: None, r: Some(r) });
+        let read = world.with(2, "k", Verb::Get, With { r: Some(r), ..With::default() });
         world.settle();
         let expected = if fresh { bulk("v") } else { Reply::Nil };
         assert_eq!(world.reply(read), Some(expected), "W={w} R={r}");
     }
     let mut world = World::new();
     world.isolate(2);
-    let request = world.with(0, "k", set(b"v"), With { w: Some(3), r: None });
+    let request = world.with(0, "k", set(b"v"), With { w: Some(3), ..With::default() });
     world.settle();
     world.pass(1000);
     assert!(world.error(request).starts_with("PARTIAL acked=2 need=3"));

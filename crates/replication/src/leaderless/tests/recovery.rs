@@ -205,8 +205,10 @@ fn what_claims_or_compares_is_refused_by_name() {
         let request = world.ask(0, "k", verb);
         assert!(world.error(request).starts_with(&format!("NEEDCOORD {name} ")));
     }
-    for (with, letter) in [(With { w: Some(4), r: None }, 'W'), (With { w: None, r: Some(0) }, 'R')]
-    {
+    for (with, letter) in [
+        (With { w: Some(4), ..With::default() }, 'W'),
+        (With { r: Some(0), ..With::default() }, 'R'),
+    ] {
         let request = world.with(0, "k", Verb::Get, with);
         assert!(world.error(request).starts_with(&format!("ERR {letter} must be between 1 and 3")));
     }

@@ -333,6 +333,8 @@ impl Roles {
         };
         match options.missing_acks {
             MissingAcks::Block if work.is_write() => u64::MAX,
+            // Its acks' deadline, then that of the line in the degrade ledger.
+            MissingAcks::Degrade if work.is_write() => options.ack_timeout_ms.saturating_mul(2_000),
             _ => options.ack_timeout_ms.saturating_mul(1000),
         }
     }
@@ -426,7 +428,10 @@ impl Roles {
     fn give_up(&mut self, turn: &mut Turn<'_>, sent: &Sent, why: &str) {
         let name = self.cluster.member(sent.to).map_or("?", |member| &member.name);
         let text = match sent.command.is_write {
-            true => format!("UNKNOWN {why} ({name}): the write may or may not survive"),
+            true => format!(
+                "UNKNOWN {why} ({name}): the write may or may not survive; there is no token, as \
+                 this node does not know which entry it is"
+            ),
             false => format!("TRYAGAIN {why} ({name})"),
         };
         turn.refuse(sent.command.requester, text);

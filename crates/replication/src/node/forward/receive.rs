@@ -67,7 +67,7 @@ impl Roles {
         };
         match work {
             Work::Key(command, _) => holds(command.key),
-            Work::SetMany(pairs) => pairs.iter().step_by(2).all(holds),
+            Work::SetMany(pairs, _) => pairs.iter().step_by(2).all(holds),
             Work::Part(Part::Scan { slot, .. }) => {
                 let keyspace = self.cluster.keyspace(group.keyspace);
                 keyspace.is_some_and(|keyspace| {
@@ -97,7 +97,7 @@ pub(super) fn with_work<T>(encoded: &[u8], act: impl FnOnce(&Work<'_>) -> T) -> 
     let command = command::parse(arguments).ok()?;
     match command.action {
         Action::Key(key_command) => Some(act(&Work::Key(key_command, command.with))),
-        Action::SetMany { pairs } => Some(act(&Work::SetMany(pairs))),
+        Action::SetMany { pairs } => Some(act(&Work::SetMany(pairs, command.with))),
         _ => None,
     }
 }

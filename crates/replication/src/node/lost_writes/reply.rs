@@ -35,7 +35,7 @@ pub(super) fn list(
 pub(super) fn report(cluster: &Cluster, id: &LostId, found: &Found) -> Reply<'static> {
     let write = &found.write;
     let (at_ms, level) = match write.status {
-        Status::Acknowledged { at_ms, level } => (number(at_ms), text(level.word())),
+        Status::Acknowledged { at_ms, level } => (number(at_ms), text(format!("{level}"))),
         Status::NotAcknowledged | Status::Maybe => (Reply::Nil, Reply::Nil),
     };
     let (what, changes) = match &write.what {

@@ -8,6 +8,7 @@ mod exchange;
 use crate::command::{Arguments, KeyCommand, Reply};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::leader_follower::Group;
+use crate::leader_follower::acks::need::Need;
 use crate::leader_follower::entry::{Change, Origin, Payload};
 use crate::leader_follower::execute::NO_ROOM;
 use crate::leader_follower::lost_writes::replay::FLUSH_IS_NOT_REPLAYED;
@@ -29,6 +30,7 @@ pub(in crate::node) fn execute(
     turn: &mut Turn<'_>,
     requester: Requester,
     command: &KeyCommand<'_>,
+    need: Need,
 ) {
     if let Some(error) = leader::coordination_error(&command.verb) {
         return turn.refuse(requester, error);
@@ -50,7 +52,7 @@ pub(in crate::node) fn execute(
     let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);
     let change = Change { key: Cow::Borrowed(command.key), record: Some(record) };
     let id = append(group, turn, proposal, vec![change]);
-    group.hold_write(turn, requester, id, reply);
+    group.hold_write(turn, requester, id, reply, need);
 }
 
 /// Answers a read from what this follower knows to be committed; it may be stale.
@@ -71,6 +73,7 @@ pub(in crate::node) fn set_many(
     turn: &mut Turn<'_>,
     requester: Requester,
     pairs: Arguments<'_>,
+    need: Need,
 ) {
     if let Some(error) = write_error(group, turn) {
         return turn.refuse(requester, error);
@@ -93,7 +96,7 @@ pub(in crate::node) fn set_many(
     });
     let changes = changes.collect();
     let id = append(group, turn, proposal, changes);
-    group.hold_write(turn, requester, id, Reply::Ok);
+    group.hold_write(turn, requester, id, Reply::Ok, need);
 }
 
 /// FLUSHALL's part: a tombstone for every key, in entries of a bounded size; answered after the
@@ -124,7 +127,7 @@ pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: 
         newest = Some(append(group, turn, proposal, changes));
     }
     match newest {
-        Some(id) => group.hold_write(turn, requester, id, Reply::Ok),
+        Some(id) => group.hold_write(turn, requester, id, Reply::Ok, group.need()),
         None => group.answer_range(turn, requester, Reply::Ok),
     }
 }
@@ -154,7 +157,7 @@ pub(in crate::node) fn replay_lost(
         Some(Change { key: Cow::Borrowed(&*change.key), record: Some(record) })
     });
     let id = append(group, turn, proposal, again.collect());
-    group.hold_write(turn, requester, id, Reply::Ok);
+    group.hold_write(turn, requester, id, Reply::Ok, group.need());
 }
 
 /// A lost record under a new name. An increment keeps its base's: it belongs to that.

@@ -52,9 +52,11 @@ impl Keyspace {
     /// What its checkers hold it to.
     pub fn promises(&self) -> Promises {
         let leader_reads = self.options.reads == "leader";
+        // An OK at this level is outside of the guarantee.
+        let is_weak = self.options.ack_level == "received";
         Promises {
-            acknowledged_survives: self.quorum.acknowledged_survives(),
-            linearizable: leader_reads && self.quorum.commit <= self.quorum.acks,
+            acknowledged_survives: !is_weak && self.quorum.acknowledged_survives(),
+            linearizable: !is_weak && leader_reads && self.quorum.commit <= self.quorum.acks,
             flushes: false,
         }
     }
@@ -71,6 +73,9 @@ impl Keyspace {
 pub struct KeyspaceOptions {
     /// `acks`.
     pub acks: String,
+    /// `ack-level`; empty where a node does not say.
+    #[serde(default)]
+    pub ack_level: String,
     /// `failover`.
     pub failover: String,
     /// `reads`.

@@ -16,12 +16,14 @@ pub struct Report {
     pub values: BTreeMap<String, String>,
     /// How many entries concern the workload's keys, by what was said of them.
     pub by_status: BTreeMap<String, usize>,
-    /// Nodes that did not tell.
-    pub silent: Vec<String>,
+    /// How many entries at most a leader took with it that has not been heard since.
+    pub unheard: u64,
+    /// Nodes that did not tell, or did not tell all.
+    pub silent: BTreeSet<String>,
 }
 
-/// Asks every node.
-pub fn ask_all(workload: &Workload) -> Report {
+/// Asks every node about a keyspace.
+pub fn ask_all(workload: &Workload, prefix: &str) -> Report {
     let mut report = Report::default();
     let mut seen = BTreeSet::new();
     for target in &workload.targets {
@@ -32,13 +34,13 @@ pub fn ask_all(workload: &Workload) -> Report {
             Ok(Some(entries)) => {
                 report.exists = true;
                 for entry in entries {
-                    // One node may tell another's report, too.
+                    // Each node tells all nodes' reports.
                     if seen.insert(entry.clone()) {
-                        report.add(&entry, &workload.key_prefix);
+                        report.add(&entry, prefix, &workload.key_prefix);
                     }
                 }
             }
-            Err(error) => report.silent.push(format!("{}: {error}", target.name)),
+            Err(error) => drop(report.silent.insert(format!("{}: {error}", target.name))),
         }
     }
     report
@@ -47,16 +49,23 @@ pub fn ask_all(workload: &Workload) -> Report {
 type Entry = BTreeMap<String, String>;
 
 impl Report {
-    fn add(&mut self, entry: &Entry, key_prefix: &str) {
-        let field = |names: &[&str]| names.iter().find_map(|name| entry.get(*name));
-        if !field(&["key"]).is_some_and(|key| key.starts_with(key_prefix)) {
+    fn add(&mut self, entry: &Entry, prefix: &str, key_prefix: &str) {
+        let field = |name: &str| entry.get(name).map_or("", String::as_str);
+        match field("kind") {
+            "unheard" if field("keyspace") == prefix => {
+                self.unheard += field("at_most").parse().unwrap_or(0);
+            }
+            "unreachable" => drop(self.silent.insert(field("node").to_owned())),
+            "more" => drop(self.silent.insert(format!("{} more lost writes", field("count")))),
+            _ => {}
+        }
+        if !field("key").starts_with(key_prefix) {
             return;
         }
-        let status = field(&["status"]).cloned().unwrap_or_default();
+        let status = field("status").to_owned();
         *self.by_status.entry(status.clone()).or_default() += 1;
         // A change is a whole record: of a list, its last value is what was appended.
-        let written =
-            field(&["new", "value", "new-value"]).and_then(|v| tokens(v.as_bytes()).pop());
+        let written = tokens(field("new").as_bytes()).pop();
         if let Some(value) = written {
             self.values.insert(value, status);
         }
@@ -121,9 +130,22 @@ mod tests {
         let fields = ["id", "1", "key", "user:run:list:1", "new", "~a;~b;", "status", "maybe"];
         let reply = Reply::Array(fields.into_iter().map(bulk).collect());
         let mut report = Report::default();
-        report.add(&entry(&reply), "user:run:");
-        report.add(&entry(&reply), "user:another:");
+        report.add(&entry(&reply), "user:", "user:run:");
+        report.add(&entry(&reply), "user:", "user:another:");
         assert_eq!(report.values.get("~b;").map(String::as_str), Some("maybe"));
         assert_eq!((report.values.len(), report.by_status.get("maybe")), (1, Some(&1)));
+        let unheard = ["kind", "unheard", "keyspace", "user:", "at_most", "7"];
+        report.add(
+            &entry(&Reply::Array(unheard.into_iter().map(bulk).collect())),
+            "user:",
+            "user:run:",
+        );
+        let silent = ["kind", "unreachable", "node", "n2"];
+        report.add(
+            &entry(&Reply::Array(silent.into_iter().map(bulk).collect())),
+            "user:",
+            "user:run:",
+        );
+        assert_eq!((report.unheard, report.silent.contains("n2")), (7, true));
     }
 }

@@ -100,7 +100,7 @@ fn check(workload: &Workload, keyspace: &Keyspace, options: &Options) -> miette:
     workload::sort(&mut operations);
     let deadline = Instant::now() + REPORT_TIMEOUT;
     let (report, mut findings) = loop {
-        let report = lost::ask_all(workload);
+        let report = lost::ask_all(workload, &keyspace.prefix);
         let prefix = &workload.key_prefix;
         let findings = verdict::judge(keyspace, prefix, &operations, &end, &report, &leaderships);
         let late = report.exists && findings.unreported > 0 && Instant::now() < deadline;

@@ -130,6 +130,10 @@ impl Outcomes<'_> {
             (true, _) => format!("{reported}: {}", tally(&report.by_status)),
         };
         lines.push(("reported as lost", told));
+        if report.unheard > 0 {
+            let text = format!("and at most {} of leaders that are not back", report.unheard);
+            lines.push(("", text));
+        }
         lines.extend(report.silent.iter().map(|silent| ("", format!("no report of {silent}"))));
         lines
     }

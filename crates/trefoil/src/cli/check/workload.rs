@@ -171,6 +171,9 @@ impl<'a> Session<'a> {
             invoked_us: workload.clock.now_us(),
             returned_us: u64::MAX,
             outcome: Outcome::Pending,
+            asked: None,
+            must_survive: None,
+            copies: None,
         };
         match connection.call(&words) {
             Ok(reply) => {

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::keyspace::check::tests::{multi_leader, six_nodes};
+use crate::keyspace::{
+    AckLevel, Durability, Failover, GroupOptions, Leaderless, MissingAcks, Reads,
+};
 use crate::keyspace::{Acks, LeaderFollower};
 use alloc::vec;
 
@@ -10,7 +13,17 @@ fn explained(model: Model) -> String {
     let cluster = six_nodes(vec![("p:", model)]);
     let keyspace = cluster.keyspace_of(b"p:1").cloned();
     let lines = keyspace.map(|keyspace| explain(&cluster, &keyspace)).unwrap_or_default();
-    assert!(lines.iter().all(|line| !line.contains("  ") && line.ends_with('.')), "{lines:?}");
+    for line in &lines {
+        let (text, holders) = match line.strip_suffix(']').and_then(|line| line.rsplit_once(" [")) {
+            Some((text, holders)) => (text, holders),
+            None => (line.as_str(), "no checker"),
+        };
+        assert!(!text.contains("  ") && text.ends_with('.'), "{line:?}");
+        for holder in holders.split(", ") {
+            let none = ["no checker", "arithmetic"].contains(&holder);
+            assert!(none || CHECKERS.contains(&holder), "{holder:?} is no checker: {line:?}");
+        }
+    }
     lines.join("\n")
 }
 
@@ -40,7 +53,7 @@ fn majority_of_three() {
         &[
             "leader-follower: keys that start with \"p:\", in 1 partition.",
             "In eu: N = 3 replicas",
-            "A = 2 (acks = majority)",
+            "A = 2 (acks = majority, ack-level = durable)",
             "E = 2 (failover = safe: the larger of N - A + 1 and 2)",
             "C = 2 (N - E + 1)",
             "writes go on with 1 other node down, reads with 1.",
@@ -62,7 +75,7 @@ fn async_can_lose_and_says_so() {
     says(
         &text,
         &[
-            "A = 1 (acks = async)",
+            "A = 1 (acks = async, ack-level = durable)",
             "E = 2 (failover = available: a majority of 3)",
             "writes go on with 1 other node down",
             "A failover CAN LOSE acknowledged writes: A + E = 3 is not more than N = 3.",
@@ -95,7 +108,7 @@ fn sync_stops_writing_with_any_node_down() {
     says(
         &text,
         &[
-            "A = 3 (acks = sync)",
+            "A = 3 (acks = sync, ack-level = durable)",
             "writes go on with 0 other nodes down, reads with 1.",
             "with 1 node down, the old leader included; then writes go on with 0 down in all.",
             "with 2 of their disks destroyed there is still one",
@@ -190,4 +203,39 @@ fn the_empty_prefix_is_explained_too() {
     let lines: Vec<String> =
         cluster.keyspaces.iter().flat_map(|keyspace| explain(&cluster, keyspace)).collect();
     says(&lines.join("\n"), &["leader-follower: keys of no other keyspace, in 1 partition."]);
+}
+
+#[test]
+fn degrade_says_where_it_acts_and_where_it_cannot() {
+    let degrade = |group: &mut GroupOptions| group.missing_acks = MissingAcks::Degrade;
+    let text = leader_follower(Acks::Sync, degrade);
+    says(
+        &text,
+        &[
+            "acknowledged as soon as it is committed (C = 2 copies)",
+            "writes go on with 1 node down and an OK still survives every failover",
+            "TF.DEGRADED LIST",
+        ],
+    );
+    let text = leader_follower(Acks::Majority, degrade);
+    says(&text, &["degrade CAN DO NOTHING here", "the C = 2 copies", "A = 2 is not more"]);
+}
+
+#[test]
+fn an_ok_that_is_worth_less_says_so() {
+    let text = leader_follower(Acks::Majority, |group| group.ack_level = AckLevel::Received);
+    says(
+        &text,
+        &[
+            "2 of 3 replicas have the write in memory",
+            "CAN LOSE acknowledged writes, whatever A + E is",
+            "OUTSIDE OF THE GUARANTEE",
+            "there need be no durable copy",
+        ],
+    );
+    assert!(!text.contains("linearizable"));
+    let text = leader_follower(Acks::Majority, |group| group.weaker_acks = true);
+    says(&text, &["weaker-acks = true", "fewer than 2 acks", "OUTSIDE OF THE GUARANTEE"]);
+    let text = leader_follower(Acks::Async, |group| group.ack_level = AckLevel::Applied);
+    says(&text, &["No failover loses an acknowledged write: only what is committed is applied."]);
 }

@@ -1,0 +1,43 @@
+//! A statement, and who holds the models to it.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The checkers that claims name: files of `crates/simulator/src/checkers`, without their ending.
+/// A test there compares the two.
+pub const CHECKERS: [&str; 9] = [
+    "acks",
+    "counters",
+    "leadership",
+    "lost_writes",
+    "outcomes",
+    "quorum_reads",
+    "superseded",
+    "wgl",
+    "zones",
+];
+
+/// It follows from the numbers before it.
+pub(super) const ARITHMETIC: &[&str] = &["arithmetic"];
+/// No checker looks at it.
+pub(super) const UNCHECKED: &[&str] = &["no checker"];
+
+/// Statements in order.
+#[derive(Default)]
+pub(super) struct Claims {
+    pub(super) lines: Vec<String>,
+}
+
+impl Claims {
+    /// What is no claim: a headline, what an option is called, what is refused.
+    pub(super) fn plain(&mut self, text: impl Into<String>) {
+        self.lines.push(text.into());
+    }
+
+    /// A claim, and who holds it.
+    pub(super) fn add(&mut self, holders: &[&str], text: impl Into<String>) {
+        let text: String = text.into();
+        self.lines.push(format!("{text} [{}]", holders.join(", ")));
+    }
+}

@@ -1,0 +1,327 @@
+//! What a leader-follower group guarantees: of the home, or of each datacenter.
+
+use super::claim::{ARITHMETIC, Claims, UNCHECKED};
+use super::{nodes, votes};
+use crate::keyspace::{AckLevel, Durability, Failover, GroupOptions, MissingAcks, Reads};
+use crate::node::Timing;
+use crate::quorum::Quorum;
+use alloc::format;
+use alloc::string::{String, ToString};
+
+/// Which checkers see a group's promises: they judge a keyspace as its clients see it.
+pub(super) struct Holders {
+    /// That acks are copies.
+    pub(super) acks: &'static [&'static str],
+    /// That what was acknowledged survives.
+    pub(super) survival: &'static [&'static str],
+    /// That reads see it.
+    pub(super) reads: &'static [&'static str],
+}
+
+/// Of a leader-follower keyspace.
+pub(super) const LEADER_FOLLOWER: Holders =
+    Holders { acks: &["acks"], survival: &["lost_writes"], reads: &["zones", "wgl"] };
+
+/// Of a multi-leader keyspace, within a datacenter.
+pub(super) const MULTI_LEADER: Holders =
+    Holders { acks: UNCHECKED, survival: &["superseded", "counters"], reads: &["quorum_reads"] };
+
+/// One group.
+pub(super) fn explain_group(
+    options: &GroupOptions,
+    place: &str,
+    holders: &Holders,
+    claims: &mut Claims,
+) {
+    let quorum = Quorum::of(options);
+    let Quorum { replicas: n, acks: a, election: e, commit: c } = quorum;
+    claims.plain(format!(
+        "In {place}: N = {n} replicas; one of them leads and orders the writes, the others copy \
+         its log."
+    ));
+    explain_acks(options, &quorum, holders, claims);
+    let majority = n / 2 + 1;
+    let election = match options.failover {
+        Failover::Safe => format!("failover = safe: the larger of N - A + 1 and {majority}"),
+        Failover::Available => format!("failover = available: a majority of {n}"),
+    };
+    claims.add(
+        &["leadership"],
+        format!("E = {e} ({election}): a new leader needs {e} {}.", votes(e)),
+    );
+    claims.add(
+        &["leadership"],
+        format!(
+            "C = {c} (N - E + 1): a write that {c} of {n} replicas durably have is committed; no \
+             failover loses it, because C + E > N."
+        ),
+    );
+    claims.add(
+        holders.reads,
+        format!(
+            "A write is visible from min(A, C) = {} durable copies on, whatever its writer waits \
+             for.",
+            a.min(c)
+        ),
+    );
+    explain_nodes_down(options, &quorum, claims);
+    explain_failover(options, &quorum, holders.survival, claims);
+    let copies = if options.ack_level == AckLevel::Received { 0 } else { a };
+    explain_durability(options.durability, copies, holders.acks, claims);
+    explain_missing_acks(options, &quorum, holders.acks, claims);
+    explain_reads(options, &quorum, holders.reads, claims);
+    explain_leases(options, &quorum, holders.reads, claims);
+    explain_stalls(options, claims);
+}
+
+/// What a writer waits for.
+fn explain_acks(options: &GroupOptions, quorum: &Quorum, holders: &Holders, claims: &mut Claims) {
+    let (n, a, acks, level) = (quorum.replicas, quorum.acks, options.acks, options.ack_level);
+    let when = match level {
+        AckLevel::Received => "have the write in memory",
+        AckLevel::Durable => "durably have the write",
+        AckLevel::Applied => "show the write to readers, which they do when it is committed",
+    };
+    claims.add(
+        holders.acks,
+        format!(
+            "A = {a} (acks = {acks}, ack-level = {level}): a writer is told OK when {a} of {n} \
+             replicas {when}, the leader included."
+        ),
+    );
+    claims.add(
+        holders.acks,
+        match options.weaker_acks {
+            false => "weaker-acks = false: by TF.WITH a command may ask for more acks or a higher \
+                      level, never for less."
+                .to_string(),
+            true => format!(
+                "weaker-acks = true: by TF.WITH a command may ask for fewer than {a} acks, or for a \
+                 lower level. Its OK is then OUTSIDE OF THE GUARANTEE: a failover CAN LOSE the \
+                 write unless E = {} votes cannot miss the replicas that durably had it.",
+                quorum.election
+            ),
+        },
+    );
+}
+
+fn explain_nodes_down(options: &GroupOptions, quorum: &Quorum, claims: &mut Claims) {
+    let (writes, failover) = (quorum.writes_tolerate(), quorum.failover_tolerates());
+    let reads = match options.reads {
+        // A leader shows that it leads by a round that C replicas answer, itself included.
+        Reads::Leader => quorum.replicas - quorum.commit,
+        Reads::Follower => quorum.replicas - 1,
+    };
+    claims.add(
+        ARITHMETIC,
+        format!(
+            "While the leader is up, writes go on with {writes} other {} down, reads with {reads}.",
+            nodes(writes)
+        ),
+    );
+    let text = match failover {
+        0 => "If the leader is down, nobody can take over until it is back.".to_string(),
+        _ => format!(
+            "If the leader is down, another one takes over by itself with {failover} {} down, the \
+             old leader included; then writes go on with {} down in all.",
+            nodes(failover),
+            failover.min(writes)
+        ),
+    };
+    claims.add(ARITHMETIC, text);
+}
+
+fn explain_failover(
+    options: &GroupOptions,
+    quorum: &Quorum,
+    holders: &[&str],
+    claims: &mut Claims,
+) {
+    let Quorum { replicas: n, acks: a, election: e, commit: c } = *quorum;
+    match options.ack_level {
+        AckLevel::Received => claims.add(
+            holders,
+            format!(
+                "A crash or a failover CAN LOSE acknowledged writes, whatever A + E is: an OK at \
+                 ack-level = received is OUTSIDE OF THE GUARANTEE, as no replica needs to have the \
+                 write durably. Lost are the newest ones, those that fewer than C = {c} replicas \
+                 durably had."
+            ),
+        ),
+        AckLevel::Applied => claims.add(
+            holders,
+            "No failover loses an acknowledged write: only what is committed is applied."
+                .to_string(),
+        ),
+        AckLevel::Durable if quorum.acknowledged_survives() => claims.add(
+            holders,
+            format!("No failover loses an acknowledged write: A + E = {} > N = {n}.", a + e),
+        ),
+        AckLevel::Durable => claims.add(
+            holders,
+            format!(
+                "A failover CAN LOSE acknowledged writes: A + E = {} is not more than N = {n}. \
+                 Lost are the newest ones, those that fewer than C = {c} replicas had when the \
+                 leader failed; what an old leader must cut when it returns is kept aside.",
+                a + e
+            ),
+        ),
+    }
+}
+
+/// What becomes of copies when power fails or disks are lost; `copies` had counted.
+pub(super) fn explain_durability(
+    durability: Durability,
+    copies: usize,
+    holders: &[&str],
+    claims: &mut Claims,
+) {
+    match durability {
+        Durability::Fsync => claims.add(
+            holders,
+            "durability = fsync: a copy counts when it is on disk. Neither a crash of processes \
+             nor a power cut takes a copy that counted, be it on all nodes at once.",
+        ),
+        Durability::Interval => claims.add(
+            UNCHECKED,
+            "durability = interval-1s: a copy counts when the operating system has it, and is on \
+             disk within a second. A crash of processes takes nothing; a power cut CAN LOSE writes \
+             acknowledged in the last second, even if it hits one node only. WAITAOF waits until a \
+             write is on disk.",
+        ),
+    }
+    match copies {
+        0 => claims.add(
+            holders,
+            "At the moment of OK there need be no durable copy: if the processes that have the \
+             write in memory crash, it is lost.",
+        ),
+        1 => claims.add(
+            holders,
+            "At the moment of OK one copy may be all there is: if its disk is destroyed before \
+             others have copied it, the write is lost.",
+        ),
+        _ => claims.add(
+            holders,
+            format!(
+                "At the moment of OK there are {copies} copies or more: with {} of their disks \
+                 destroyed there is still one.",
+                copies - 1
+            ),
+        ),
+    }
+}
+
+fn explain_missing_acks(
+    options: &GroupOptions,
+    quorum: &Quorum,
+    acks: &[&str],
+    claims: &mut Claims,
+) {
+    let (needed, n, c) = (quorum.acks, quorum.replicas, quorum.commit);
+    let timeout_ms = options.ack_timeout_ms;
+    let (holders, text): (&[&str], String) = match options.missing_acks {
+        MissingAcks::Error => (
+            &["outcomes"],
+            format!(
+                "when-acks-are-missing = error: a write that does not have {needed} of {n} copies \
+                 within {timeout_ms} ms is answered -UNKNOWN with a token; it may survive or not, \
+                 and TF.OUTCOME with the token tells later."
+            ),
+        ),
+        MissingAcks::Block => (
+            acks,
+            format!(
+                "when-acks-are-missing = block: a write that does not have {needed} of {n} copies \
+                 waits until it has them, or until its leader no longer leads (-UNKNOWN)."
+            ),
+        ),
+        MissingAcks::Degrade if quorum.degraded() < needed => (
+            acks,
+            format!(
+                "when-acks-are-missing = degrade: a write that does not have {needed} of {n} copies \
+                 within {timeout_ms} ms is acknowledged as soon as it is committed (C = {c} \
+                 copies), so that writes go on with {} {} down and an OK still survives every \
+                 failover; TF.DEGRADED LIST tells from which write to which that happened. With \
+                 fewer than {c} copies it is answered -UNKNOWN.",
+                n - c,
+                nodes(n - c)
+            ),
+        ),
+        MissingAcks::Degrade => (
+            &["outcomes"],
+            format!(
+                "when-acks-are-missing = degrade CAN DO NOTHING here: it lowers acks to the C = {c} \
+                 copies of a committed write and no further, and A = {needed} is not more. A write \
+                 that does not have them within {timeout_ms} ms is answered -UNKNOWN."
+            ),
+        ),
+    };
+    claims.add(holders, text);
+}
+
+fn explain_reads(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims: &mut Claims) {
+    let (round, n) = (quorum.commit, quorum.replicas);
+    let is_durable = options.ack_level != AckLevel::Received && quorum.acknowledged_survives();
+    match options.reads {
+        Reads::Leader if is_durable => claims.add(
+            reads,
+            format!(
+                "reads = leader: linearizable, every read sees every write acknowledged before it; \
+                 the leader answers when {round} of {n} replicas, itself included, have \
+                 confirmed that it leads."
+            ),
+        ),
+        Reads::Leader => claims.add(
+            UNCHECKED,
+            "reads = leader: every read sees every write acknowledged before it, until a failover \
+             loses some; what was read can then be gone, too.",
+        ),
+        Reads::Follower => claims.add(
+            UNCHECKED,
+            "reads = follower: any replica answers from what it knows to be committed. A read may \
+             be STALE by the replication lag, may miss one's own write, and may be older than the \
+             read before it.",
+        ),
+    }
+}
+
+/// How a leader knows that it leads, and what that rests on.
+fn explain_leases(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims: &mut Claims) {
+    if options.reads != Reads::Leader {
+        return;
+    }
+    let timing = Timing::default();
+    let (lease_ms, drift) = (timing.lease_us / 1000, timing.clock_drift_ppm / 10_000);
+    match (quorum.commit, options.leases) {
+        (1, _) => claims.add(
+            ARITHMETIC,
+            "No other node can lead without the leader's own vote: it answers reads without asking \
+             anybody.",
+        ),
+        (_, true) => claims.add(
+            reads,
+            format!(
+                "leases = true: who confirms a heartbeat votes for nobody for {lease_ms} ms, and \
+                 so long, less {drift} %, the leader answers reads without asking. This ASSUMES \
+                 that no node's clock runs more than {drift} % faster than another's; if one does, \
+                 a read may be stale during a failover. Writes never rest on it."
+            ),
+        ),
+        (_, false) => claims.add(
+            reads,
+            "leases = false: the leader asks for each batch of reads whether it still leads. No \
+             read rests on clocks.",
+        ),
+    }
+}
+
+fn explain_stalls(options: &GroupOptions, claims: &mut Claims) {
+    if options.replicas > 1 {
+        claims.plain(format!(
+            "disk-stall-ms = {}: a leader whose disk does not answer for so long hands over to \
+             another node, or steps down where none can take over.",
+            options.disk_stall_ms
+        ));
+    }
+}

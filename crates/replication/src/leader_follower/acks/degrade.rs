@@ -1,0 +1,237 @@
+//! `when-acks-are-missing = "degrade"`: at its deadline a write that C replicas durably have, and
+//! A have not, is acknowledged all the same. It is committed, so it survives every failover; what
+//! it lacks is the margin that was declared. That acts only where A > C.
+//!
+//! The first such write opens an interval in the degrade ledger, and its OK waits until the entry
+//! that opens it is committed. While the interval is open, writes are acknowledged as soon as they
+//! are committed. It is closed when the newest write that had fewer acks has all of them, or when
+//! the A-th replica is no further behind than half the time that writers would wait for it: then
+//! the declared acks can be had again.
+
+use super::super::degrade_ledger::{Degraded, Interval, Note};
+use super::super::entry::{Entry, Payload};
+use super::super::{Group, Role};
+use super::held::Answer;
+use super::need::Need;
+use crate::command::Reply;
+use crate::keyspace::{AckLevel, MissingAcks};
+use crate::mutant::Mutant;
+use crate::quorum::reached_by;
+use crate::turn::{Requester, Turn};
+use crate::version::EntryId;
+use crate::{Event, GroupId};
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// How a leader lowers acks.
+#[derive(Debug, Default)]
+pub struct Degrading {
+    stage: Stage,
+    /// What was acknowledged below in the interval that is open.
+    degraded: Degraded,
+    /// The end of the log at the last tick, and when that was.
+    mark: (u64, u64),
+    /// Whether an interval that an earlier leader left open has been looked for.
+    has_looked_back: bool,
+}
+
+/// Whether acks are lowered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Stage {
+    /// They are not.
+    #[default]
+    Off,
+    /// The entry that says so is not committed yet; what waits for it does so until the deadline.
+    Opening { index: u64, deadline_us: u64 },
+    /// They are.
+    Open,
+}
+
+impl Group {
+    /// A write's acks have not come in time. Until when it goes on waiting: for an interval of
+    /// the degrade ledger to open; `None` if that does not help it.
+    pub(super) fn degrade_at_deadline(&mut self, turn: &mut Turn<'_>, id: EntryId) -> Option<u64> {
+        let below = turn.local.mutants.is(Mutant::DegradeBelowCommit);
+        let acts = self.options.missing_acks == MissingAcks::Degrade
+            && self.quorum.degraded() < self.quorum.acks;
+        if !acts || !self.is_serving() || (id.index > self.commit && !below) {
+            return None;
+        }
+        let (now_us, until_us) = (turn.now.monotonic_us, self.ack_deadline_us(turn));
+        let Role::Leader(leader) = &self.role else { return None };
+        match leader.degrading.stage {
+            Stage::Off => {
+                let note = Note::Opened { first: id };
+                let index = match turn.local.mutants.is(Mutant::DegradeUnrecorded) {
+                    true => 0,
+                    false => self.append(turn, None, Payload::Degrade(note)).index,
+                };
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.degrading.stage = Stage::Opening { index, deadline_us: until_us };
+                    leader.degrading.degraded = Degraded::default();
+                }
+                Some(until_us)
+            }
+            Stage::Opening { deadline_us, .. } if now_us < deadline_us => Some(deadline_us),
+            Stage::Opening { .. } | Stage::Open => None,
+        }
+    }
+
+    /// While an interval is open: lets go what is committed, and closes it when the declared acks
+    /// are there again. `copies` says up to where each replica durably has the log.
+    pub(super) fn release_degraded(&mut self, turn: &mut Turn<'_>, copies: &[u64]) {
+        let commit = self.commit;
+        let Role::Leader(leader) = &mut self.role else { return };
+        match leader.degrading.stage {
+            Stage::Opening { index, .. } if index <= commit => leader.degrading.stage = Stage::Open,
+            Stage::Open => {}
+            Stage::Off | Stage::Opening { .. } => return,
+        }
+        let mut copies = copies.to_vec();
+        let lowered = match turn.local.mutants.is(Mutant::DegradeBelowCommit) {
+            true => reached_by(&mut copies, 1),
+            false => commit,
+        };
+        while let Some(write) = self.pop_held_write(|write| write.id.index <= lowered) {
+            let has = copies.iter().filter(|copy| **copy >= write.id.index).count();
+            self.note_degraded(turn, write.id, has as u64);
+            self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
+        }
+        let all = reached_by(&mut copies, self.quorum.acks);
+        let in_time_us = self.options.ack_timeout_ms.saturating_mul(500);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Degrading { degraded, mark: (index, at_us), .. } = &leader.degrading;
+        let is_quick = all >= *index && turn.now.monotonic_us.saturating_sub(*at_us) < in_time_us;
+        if degraded.writes == 0 || all >= degraded.last.index || is_quick {
+            let note = Note::Closed(*degraded);
+            leader.degrading.stage = Stage::Off;
+            self.append(turn, None, Payload::Degrade(note));
+        }
+    }
+
+    fn note_degraded(&mut self, turn: &mut Turn<'_>, entry: EntryId, copies: u64) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let degraded = &mut leader.degrading.degraded;
+        if degraded.writes == 0 {
+            *degraded = Degraded { first: entry, fewest: copies, ..Degraded::default() };
+        }
+        degraded.last = entry;
+        degraded.writes += 1;
+        degraded.fewest = degraded.fewest.min(copies);
+        turn.event(Event::AcknowledgedBelow { group: self.id, entry, copies });
+    }
+
+    /// At a tick: remembers where the log ends now, to see how quickly the last replica follows.
+    pub(in super::super) fn mark_for_degrade(&mut self, turn: &Turn<'_>) {
+        let last = self.log.last_index();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.degrading.mark = (last, turn.now.monotonic_us);
+        }
+    }
+
+    /// A new leader has committed everything that it has inherited: an interval that another one
+    /// left open ends before this leader's first entry. More is not known of it.
+    pub(super) fn close_inherited(&mut self, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if core::mem::replace(&mut leader.degrading.has_looked_back, true) {
+            return;
+        }
+        let last_index = leader.first_index - 1;
+        let Some(Interval { degraded: Degraded { first, .. }, .. }) = self.degraded.open().copied()
+        else {
+            return;
+        };
+        let epoch = self.epochs.reign_at(last_index).map_or(first.epoch, |reign| reign.epoch);
+        let degraded = Degraded {
+            first,
+            last: EntryId { epoch, index: last_index },
+            writes: (last_index + 1).saturating_sub(first.index).max(1),
+            fewest: self.quorum.degraded() as u64,
+            is_bound: true,
+        };
+        self.append(turn, None, Payload::Degrade(Note::Closed(degraded)));
+    }
+
+    /// A line of the ledger is committed.
+    pub(in super::super) fn on_degrade_committed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        entry: &Entry<'_>,
+        note: Note,
+    ) {
+        self.degraded.take(entry.id, entry.stamp, note);
+        if !self.leads() {
+            return;
+        }
+        let group = self.id;
+        match note {
+            Note::Opened { first } => turn.event(Event::DegradeOpened { group, first }),
+            Note::Closed(Degraded { last, writes, .. }) => {
+                turn.event(Event::DegradeClosed { group, last, writes });
+            }
+        }
+    }
+
+    /// TF.DEGRADED LIST: this group's part, once a round has confirmed this leader.
+    pub fn hold_degraded(&mut self, turn: &mut Turn<'_>, requester: Requester, prefix: &[u8]) {
+        self.hold_answer(turn, requester, 0, Answer::Degraded(prefix.to_vec()));
+    }
+
+    /// The interval that is open, with what this node knows of its writes: exact at the leader.
+    pub fn open_interval(&self) -> Option<Interval> {
+        let open = *self.degraded.open()?;
+        match &self.role {
+            Role::Leader(leader) if leader.degrading.degraded.writes > 0 => {
+                Some(Interval { degraded: leader.degrading.degraded, ..open })
+            }
+            _ => Some(open),
+        }
+    }
+
+    /// The ledger as a reply: one array of names and values for each interval.
+    pub(super) fn degraded_reply(&self, prefix: &[u8]) -> Reply<'static> {
+        let closed = self.degraded.intervals().filter(|interval| interval.closed_ms.is_some());
+        let all = closed.copied().chain(self.open_interval());
+        Reply::Array(all.map(|interval| row(self.id, prefix, &interval)).collect())
+    }
+}
+
+/// One interval: names and values, as in a map.
+fn row(group: GroupId, prefix: &[u8], interval: &Interval) -> Reply<'static> {
+    let degraded = &interval.degraded;
+    let is_open = interval.closed_ms.is_none();
+    let place = |id: EntryId| match id.index {
+        0 => Reply::Nil,
+        index => text(format!("{}-{index}", id.epoch)),
+    };
+    let number = |number: u64| Reply::Integer(number as i64);
+    let exact = match (is_open, degraded.is_bound) {
+        (true, _) => "so far",
+        (false, true) => "upper bound",
+        (false, false) => "exact",
+    };
+    let fields: [(&'static str, Reply<'static>); 9] = [
+        ("keyspace", Reply::Bulk(Cow::Owned(prefix.to_vec()))),
+        ("partition", Reply::Integer(i64::from(group.partition))),
+        ("opened-ms", number(interval.opened_ms)),
+        ("first", place(degraded.first)),
+        ("closed-ms", interval.closed_ms.map_or(Reply::Nil, number)),
+        ("last", place(degraded.last)),
+        ("writes", number(degraded.writes)),
+        ("fewest-copies", number(degraded.fewest)),
+        ("counted", text(String::from(exact))),
+    ];
+    let mut row: Vec<Reply<'static>> = vec![];
+    for (name, value) in fields {
+        row.push(text(String::from(name)));
+        row.push(value);
+    }
+    Reply::Array(row)
+}
+
+fn text(text: String) -> Reply<'static> {
+    Reply::Bulk(Cow::Owned(text.into_bytes()))
+}

@@ -1,0 +1,156 @@
+//! What a writer was promised by his OK: how many replicas have the write, in which sense. A seed
+//! may give its keyspace an ack level, let acks be degraded, or have clients say for themselves
+//! what they wait for.
+
+use crate::history::{Action, History, Operation, Outcome};
+use crate::options::Options;
+use replication::keyspace::{
+    AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, Keyspace, MissingAcks, Model,
+};
+use replication::quorum::{Quorum, copies_of};
+use replication::random::Random;
+use std::borrow::Cow;
+
+/// The chance that a client says for itself what its write waits for.
+const OWN_PERCENT: u64 = 40;
+/// Told apart from the other chances of a seed, so that they stay what they were.
+const SALT: u64 = 0xACC5_0000_ACC5_0000;
+
+/// What a writer waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Promise {
+    /// Replicas, the leader included.
+    pub copies: usize,
+    /// In which sense they have it.
+    pub level: AckLevel,
+}
+
+/// How a seed's writers are acknowledged, where it is in a special way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ways {
+    /// Clients say for themselves what they wait for.
+    pub own: bool,
+    /// Acks that are missing are lowered.
+    pub degrade: bool,
+}
+
+/// Varies how a leader-follower keyspace acknowledges.
+pub fn vary(seed: u64, cluster: &mut Cluster) -> Ways {
+    let mut random = Random::new(seed ^ SALT);
+    let mut ways = Ways::default();
+    let [Keyspace { model: Model::LeaderFollower(model), .. }] = cluster.keyspaces.as_mut_slice()
+    else {
+        return ways;
+    };
+    let group = &mut model.group;
+    match random.range(0, 12) {
+        0 | 1 => {
+            group.acks = match group.replicas {
+                5 if random.chance(50) => Acks::Exactly(4),
+                _ => Acks::Sync,
+            };
+            group.failover = Failover::Safe;
+            group.missing_acks = MissingAcks::Degrade;
+            group.ack_timeout_ms = random.range(60, 250);
+            model.partitions = 1;
+            ways.degrade = true;
+        }
+        2 => group.ack_level = AckLevel::Received,
+        3 => group.ack_level = AckLevel::Applied,
+        4..=6 => {
+            group.weaker_acks = random.chance(50);
+            ways.own = true;
+        }
+        _ => {}
+    }
+    ways
+}
+
+/// The group options of a leader-follower seed.
+pub fn group_of(options: &Options) -> Option<&GroupOptions> {
+    options.plan.cluster.keyspaces.first().and_then(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(model) => Some(&model.group),
+        _ => None,
+    })
+}
+
+/// What a client asks for by `TF.WITH`, if it does; sometimes more than it may have.
+pub fn ask(options: &Options, action: &Action, random: &mut Random) -> Option<(Acks, AckLevel)> {
+    let own = options.ways.own && action.is_write() && *action != Action::Clear;
+    let replicas = group_of(options).filter(|_| own)?.replicas;
+    if !random.chance(OWN_PERCENT) {
+        return None;
+    }
+    let acks = match random.range(0, 6) {
+        0 => Acks::Async,
+        1 => Acks::SemiSync,
+        2 => Acks::Sync,
+        3 => Acks::Majority,
+        _ => Acks::Exactly(random.range(1, u64::from(replicas) + 2) as u8),
+    };
+    let level = match random.range(0, 6) {
+        0 | 1 => AckLevel::Received,
+        2 => AckLevel::Applied,
+        _ => AckLevel::Durable,
+    };
+    Some((acks, level))
+}
+
+/// What an operation's OK promises in a group.
+pub fn of(operation: &Operation, group: &GroupOptions) -> Promise {
+    promise(operation.asked, group)
+}
+
+/// Whether a write's OK means that it survives every failover, where that differs from what its
+/// keyspace's acks mean: not where too few copies were durable, or none needed to be.
+pub fn must_survive(options: &Options, asked: Option<(Acks, AckLevel)>) -> Option<bool> {
+    let group = group_of(options)?;
+    if asked.is_none() && group.ack_level == AckLevel::Durable {
+        return None;
+    }
+    let promise = promise(asked, group);
+    Some(match promise.level {
+        AckLevel::Received => false,
+        AckLevel::Durable => Quorum::of(group).survives(promise.copies),
+        // Only what is committed is applied.
+        AckLevel::Applied => true,
+    })
+}
+
+fn promise(asked: Option<(Acks, AckLevel)>, group: &GroupOptions) -> Promise {
+    let (acks, level) = asked.unwrap_or((group.acks, group.ack_level));
+    Promise { copies: copies_of(acks, usize::from(group.replicas)), level }
+}
+
+/// The history for those who judge what is promised in general: an OK that is outside of the
+/// guarantee says no more than that the write may have happened.
+pub fn without_weak_oks(history: &History) -> Cow<'_, History> {
+    let is_weak =
+        |operation: &Operation| operation.is_done() && operation.must_survive == Some(false);
+    if !history.operations.iter().any(is_weak) {
+        return Cow::Borrowed(history);
+    }
+    let mut history = history.clone();
+    for operation in history.operations.iter_mut().filter(|operation| is_weak(operation)) {
+        operation.outcome = Outcome::Unknown(String::from("an OK outside of the guarantee"));
+    }
+    Cow::Owned(history)
+}
+
+/// Whether copies are counted where they are on disk, and the durable count means that.
+pub fn counts_synced(cluster: &Cluster) -> bool {
+    cluster.keyspaces.iter().all(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(model) => model.group.durability == Durability::Fsync,
+        Model::MultiLeader(model) => model.group.durability == Durability::Fsync,
+        Model::Leaderless(model) => model.durability == Durability::Fsync,
+    })
+}
+
+/// A command with what its client asks for in front.
+pub fn with(asked: Option<(Acks, AckLevel)>, mut words: Vec<String>) -> Vec<String> {
+    if let Some((acks, level)) = asked {
+        let with = ["TF.WITH", "ACKS", &acks.to_string(), "LEVEL", &level.to_string(), "--"];
+        words.splice(0..0, with.map(String::from));
+    }
+    words
+}
