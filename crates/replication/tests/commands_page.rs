@@ -81,46 +81,8 @@ model: increments that were made at the same time add up.
 |---|---|---|---|---|
 ";
 
-const TAIL: &str = "
-## TF.LOST
-
-What failovers have cost: every write of a client that was cut from a leader's log, as leader-follower
-and multi-leader keyspaces may lose writes where A < C (`trefoil explain` says which).
-
-- `TF.LOST LIST [prefix]`: an array, asked together from all nodes; only writes with a key under the
-  prefix. Nodes that do not answer are named in it.
-- `TF.LOST SHOW id`: one lost write, with values of any length.
-- `TF.LOST REPLAY id`: does it again, all its keys or none, if every key is still (or again, by
-  replaying what came before) what it was made on; else `-CONFLICT`, and nothing is changed. A lost
-  FLUSHALL is not replayed. When it is done, the report is gone.
-- `TF.LOST FORGET id`: the report is gone, durably.
-
-Each element of LIST, and SHOW's reply, is a flat array of names and values; the first name is
-`kind`. Names may be added; read them by name.
-
-| kind | names |
-|---|---|
-| `lost-write` | see below |
-| `unheard` | `keyspace`, `partition`, `leader`, `epoch`, `at_most`, `first_index`, `last_index`: at most so many entries of an earlier leader that was not heard since; as long as its successor leads |
-| `more` | `count`: so many more than are shown (10,000, or 8 MiB, of each node) |
-| `unreachable` | `node`: it may report others |
-
-| name | value |
-|---|---|
-| `id` | names the write; printable, without spaces |
-| `keyspace` | the keyspace's prefix |
-| `status` | `acknowledged`: its client was told OK; `not acknowledged`: it was not; `maybe`: the leader crashed in between, or its disk is gone |
-| `client` | the client's address, and its name if it has given itself one |
-| `request` | `node/connection/sequence`: the node that it asked, its connection's number there, and the command's number on the connection, from 0 |
-| `acknowledged_at`, `level` | when, in ms since 1970, and what the copies had done with it by then (`durable`); nil where it was not, or where nobody knows |
-| `epoch`, `index`, `leader` | where it was in the log, and who led (nil if that is forgotten) |
-| `lost_at` | when it was cut, in ms since 1970 |
-| `shortened` | how many of its values are longer than the 1024 bytes that LIST shows |
-| `what` | `changes`, or `removed all keys` (FLUSHALL: no key is named) |
-| `key`, `old`, `new` | the key, its value before, and the one that was lost; nil: no such key |
-| `expires_at` | when the new value would have expired, in ms since 1970, or nil |
-| `others` | an array: of each further key of an MSET a flat array with the last four names |
-";
+/// What the table has no room for.
+const TAIL: &str = include_str!("commands_tail.md");
 
 fn page() -> String {
     let mut page = String::from(HEAD);

@@ -111,7 +111,7 @@ pub struct Observations {
     /// All entries that a leader has appended for a client: its connection, and the command's
     /// number there.
     pub asked: BTreeMap<(GroupId, EntryId), (u64, u64)>,
-    /// Commands whose answer, no error, was let go: to the client, or to the node that it had asked.
+    /// Commands whose answer, no error, was let go: to the client, or to the node that it asked.
     pub answered: BTreeSet<(u64, u64)>,
     forwarded: BTreeMap<(Session, u64), (u64, u64)>,
     /// When processes ended.

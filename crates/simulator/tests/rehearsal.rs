@@ -34,6 +34,8 @@ fn play(seed: u64, election_timeout_us: u64, pause_us: u64) -> (Cluster, NodeId,
     let timing = Timing {
         heartbeat_interval_us: 10 * MS,
         election_timeout_us,
+        lease_us: election_timeout_us / 2,
+        clock_drift_ppm: 0,
         leader_wait_us: 1_000 * MS,
         forward_timeout_us: 1_000 * MS,
     };

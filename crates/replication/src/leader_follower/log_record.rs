@@ -161,13 +161,9 @@ impl<'a> LogRecord<'a> {
             Body::SnapshotEnd => w.u8(8),
             Body::CutFate { id, fate } => {
                 w.u8(9);
-                w.entry_id(*id);
-                fate.encode(&mut w);
+                fate.encode(*id, &mut w);
             }
-            Body::Acknowledged(range) => {
-                w.u8(10);
-                range.encode(&mut w);
-            }
+            Body::Acknowledged(range) => range.encode(10, &mut w),
         }
     }
 

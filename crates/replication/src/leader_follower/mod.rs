@@ -20,10 +20,11 @@
 //! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
 //! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! `election.rs` is failover, `transfer.rs` a planned change of leader, `stall.rs` what a leader
-//! does that cannot go on; `lease.rs` lets it answer reads alone; `voters.rs` says who counts;
-//! `snapshot.rs` brings a follower up that the log does not reach; `epochs.rs` remembers who wrote
-//! what, `degrade_ledger.rs` where acks were lowered; `lost_writes/` reports what a failover has
-//! cost; `recovery.rs` reads the node's log after a restart.
+//! does that cannot go on, `tenure.rs` why the leader has changed; `lease.rs` lets a leader answer
+//! reads alone. `voters.rs` says who counts; `snapshot.rs` brings a follower up that the log does
+//! not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks were lowered;
+//! `lost_writes/` reports what a failover has cost; `recovery.rs` reads the node's log after a
+//! restart.
 //!
 //! Left out: in an `interval-1s`
 //! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it

@@ -129,11 +129,7 @@ fn step(line: &str) -> Result<Step, String> {
             Step::Cut(from.trim().to_string(), to.trim().to_string())
         }
         "heal" => Step::Heal,
-        "drift" => {
-            let (node, by) = rest.split_once(' ').ok_or("drift NODE -1000ppm")?;
-            let by = by.trim().strip_suffix("ppm").and_then(|number| number.parse().ok());
-            Step::Drift(node.to_string(), by.ok_or("drift NODE -1000ppm")?)
-        }
+        "drift" => drift(rest).ok_or("drift NODE -1000ppm")?,
         "clock" => {
             let (node, by) = rest.split_once(' ').ok_or("clock NODE +500ms")?;
             let by = by.trim();
@@ -149,6 +145,11 @@ fn step(line: &str) -> Result<Step, String> {
         "expect" => Step::Expect(expected(rest)),
         _ => return Err(format!("there is no step called {word}")),
     })
+}
+
+fn drift(rest: &str) -> Option<Step> {
+    let (node, by) = rest.split_once(' ')?;
+    Some(Step::Drift(node.to_string(), by.trim().strip_suffix("ppm")?.parse().ok()?))
 }
 
 fn expected(text: &str) -> Expected {

@@ -92,7 +92,7 @@ fn locate(file: &File, wrong: Contradiction) -> Problem {
 }
 
 /// The options that not every model has, with their places.
-fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 16] {
+fn given(table: &KeyspaceTable) -> [(&'static str, Option<Range<usize>>); 18] {
     [
         ("partitions", table.partitions.as_ref().map(Spanned::span)),
         ("replicas", table.replicas.as_ref().map(Spanned::span)),

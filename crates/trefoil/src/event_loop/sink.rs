@@ -7,6 +7,7 @@ use crate::operator_log;
 use crate::peers::Peers;
 use replication::keyspace::Cluster;
 use replication::keyspace::Durability;
+use replication::leader_follower::lost_writes::Counts as LostCounts;
 use replication::{Effects, Event, GroupId, Message, NodeId, Position, Reply, RequestId};
 use std::sync::Arc;
 
@@ -98,15 +99,7 @@ impl Effects for Sink {
             }
             Event::LostWrites { group, counts } => {
                 self.counts.lost_writes += counts.all();
-                let group = self.group(*group);
-                operator_log::line(format_args!(
-                    "{} writes of {group} are lost by a failover: {} were acknowledged, {} were \
-                     not, of {} nobody knows; TF.LOST LIST shows them",
-                    counts.all(),
-                    counts.acknowledged,
-                    counts.not_acknowledged,
-                    counts.maybe
-                ));
+                self.tell_lost(*group, counts);
             }
             Event::AcknowledgedBelow { .. } => self.counts.degraded_writes += 1,
             Event::DegradeOpened { group, first } => {
@@ -145,6 +138,18 @@ impl Effects for Sink {
 }
 
 impl Sink {
+    fn tell_lost(&self, group: GroupId, counts: &LostCounts) {
+        let group = self.group(group);
+        operator_log::line(format_args!(
+            "{} writes of {group} are lost by a failover: {} were acknowledged, {} were not, of {} \
+             nobody knows; TF.LOST LIST shows them",
+            counts.all(),
+            counts.acknowledged,
+            counts.not_acknowledged,
+            counts.maybe
+        ));
+    }
+
     /// A group in an operator's words.
     fn group(&self, group: GroupId) -> String {
         let prefix = self

@@ -140,7 +140,7 @@ fn options_of_one_command() {
         "TF.WITH ACKS sync -- GET k",
         "TF.WITH LEVEL applied -- MGET k l",
         "TF.WITH ACKS sync -- DBSIZE",
-        "TF.WITH W 2 -- MSET k v",
+        "TF.WITH W 2 -- MSET k v l w",
         "TF.WITH N 3 -- GET k",
         "TF.WITH W 0 -- GET k",
         "TF.WITH W 256 -- GET k",

@@ -148,7 +148,8 @@ impl Group {
         self.release_waits(turn);
     }
 
-    /// Those who have said themselves what they wait for. This node durably has its log up to `own`.
+    /// Those who have said themselves what they wait for; `own` is how far this node durably has
+    /// its log.
     fn release_special(&mut self, turn: &mut Turn<'_>, own: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.held.special.is_empty() {

@@ -33,15 +33,16 @@ impl Range {
         self.epoch == id.epoch && (self.first..=self.last).contains(&id.index)
     }
 
-    /// Writes the range.
-    pub fn encode(&self, w: &mut Writer<'_>) {
+    /// Writes the range, the kind of its record first.
+    pub fn encode(&self, kind: u8, w: &mut Writer<'_>) {
+        w.u8(kind);
         for number in [self.epoch, self.first, self.last, self.at_ms] {
             w.u64(number);
         }
         encode_level(self.level, w);
     }
 
-    /// Reads what [`Range::encode`] has written.
+    /// Reads what [`Range::encode`] has written after the kind.
     pub fn decode(r: &mut Reader<'_>) -> Read<Range> {
         Ok(Range {
             epoch: r.u64()?,

@@ -424,8 +424,9 @@ impl Group {
 }
 
 impl Fate {
-    /// Writes the fate.
-    pub fn encode(self, w: &mut Writer<'_>) {
+    /// Writes the fate of an entry.
+    pub fn encode(self, id: EntryId, w: &mut Writer<'_>) {
+        w.entry_id(id);
         match self {
             Fate::Lost => w.u8(0),
             Fate::Gone => w.u8(1),
@@ -436,7 +437,7 @@ impl Fate {
         }
     }
 
-    /// Reads what [`Fate::encode`] has written.
+    /// Reads what [`Fate::encode`] has written after the entry.
     pub fn decode(r: &mut Reader<'_>) -> Read<Fate> {
         match r.u8()? {
             0 => Ok(Fate::Lost),
