@@ -130,7 +130,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         let _ = write!(
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\
-             \"lost_writes\":{{\"acknowledged\":{},\"not_acknowledged\":{},\"maybe\":{},\"unheard\":{}}},\
+             \"lost_writes\":{{\"acknowledged\":{},\"not_acknowledged\":{},\
+             \"maybe\":{},\"unheard\":{}}},\
              \"degraded\":{degraded},\"since\":{},\"why\":{}",
             here.epoch,
             here.last_index,
