@@ -14,8 +14,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// A lost FLUSHALL stays lost.
-pub const FLUSH_IS_NOT_REPLAYED: &str = "ERR this lost write removed all keys there were; keys written since would go, too: give \
-     FLUSHALL again if that is meant, and FORGET this";
+pub const FLUSH_IS_NOT_REPLAYED: &str = "ERR this lost write removed all keys there were; \
+    keys written since would go, too: give FLUSHALL again if that is meant, and FORGET this";
 
 impl Group {
     /// Does a lost write again, all of it or nothing, as one entry. This node leads.
