@@ -260,6 +260,19 @@ pub enum Event {
         /// The entry.
         entry: version::EntryId,
     },
+    /// A leader that may lack committed entries has begun to lead; in a multi-leader keyspace, it
+    /// names its writes anew.
+    PossibleLoss {
+        /// The group.
+        group: GroupId,
+        /// The epoch that it leads.
+        epoch: u64,
+        /// The newest entry of its log when it began: what is lost came after it, or between it
+        /// and an older one.
+        last: version::EntryId,
+        /// Why.
+        why: Cow<'static, str>,
+    },
     /// Entries were cut from this node's log because a newer leader's log differs.
     Truncated {
         /// The group.

@@ -46,6 +46,8 @@ pub enum Mutant {
     LeaseKeptInTransfer,
     /// A lease is looked at with the clock that the read's input carries.
     LeaseCheckedEarly,
+    /// A member that lost its last second in a power cut votes and acknowledges as if it had not.
+    SuspectVotes,
 }
 
 /// Whether planted bugs are compiled in.

@@ -5,12 +5,15 @@
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
-use replication::storage::log::{LogWriter, recover};
+use replication::storage::log::{LogWriter, recover_trusted};
 
 /// What a disk keeps or loses as one.
 const SECTOR_BYTES: usize = 512;
 /// A segment that is longer gets no further batch: small, so that a checkpoint can drop some.
 const SEGMENT_BYTES: usize = 4096;
+
+/// How often a batch that does not ask for a sync is left to the next one's.
+const LAZY_PERCENT: u64 = 80;
 
 /// How long a disk takes, in microseconds from and to.
 #[derive(Clone, Debug)]
@@ -49,6 +52,19 @@ pub struct Disk {
     synced: Position,
     /// What it may go back to.
     backup: Option<Vec<Segment>>,
+    /// A record that is not synced asks for it.
+    sync_asked: bool,
+    /// Synced records were gone when it was last opened, and nobody has durably taken note.
+    damaged: bool,
+}
+
+/// What a disk holds when a process starts on it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The records.
+    pub records: Vec<(Position, Vec<u8>)>,
+    /// Whether records that had been synced are gone from behind them.
+    pub damaged: bool,
 }
 
 /// A write or a sync has failed.
@@ -93,23 +109,35 @@ impl Disk {
             job: None,
             written: Position(0),
             synced: Position(0),
+            sync_asked: false,
+            damaged: false,
             backup: None,
         }
     }
 
-    /// Starts anew after a crash: the records that the disk still holds.
+    /// Starts anew after a crash: the records that the disk still holds, up to any damage.
     ///
     /// # Errors
-    /// The log is damaged where it had been synced, which never happens by a crash alone.
-    pub fn open(&mut self) -> Result<Vec<(Position, Vec<u8>)>, String> {
+    /// The log is damaged where it had been synced, which never happens by a crash alone, and
+    /// `may_repair` refuses to go on with the records in front of that.
+    pub fn open(
+        &mut self,
+        may_repair: impl Fn(&[(Position, &[u8])]) -> Result<(), String>,
+    ) -> Result<Opened, String> {
         let bytes: Vec<&[u8]> = self.segments.iter().map(|s| s.bytes.as_slice()).collect();
-        let log = recover(&bytes).map_err(|corruption| format!("{corruption:?}"))?;
+        let (log, damage) =
+            recover_trusted(&bytes, None).map_err(|corruption| format!("{corruption:?}"))?;
+        if let Some(corruption) = damage {
+            may_repair(&log.records).map_err(|why| format!("{corruption:?}: {why}"))?;
+            self.damaged = true;
+        }
         let records = log.records.iter().map(|(p, record)| (*p, record.to_vec())).collect();
         self.writer = LogWriter::new(log.next, log.chain);
         let end = log.end;
         self.job = None;
         self.written = self.writer.last();
         self.synced = self.written;
+        self.sync_asked = false;
         self.segments.truncate(end.segment + 1);
         if let Some(segment) = self.segments.last_mut() {
             segment.bytes.truncate(end.offset);
@@ -120,12 +148,17 @@ impl Disk {
             segment.synced_bytes = segment.bytes.len();
         }
         self.backup = None;
-        Ok(records)
+        Ok(Opened { records, damaged: self.damaged })
     }
 
-    /// Adds a record to the batch that is written next. Both kinds of durability are synced at
-    /// once: earlier than it must is allowed.
-    pub fn append(&mut self, record: &[u8], _durability: Durability) -> Position {
+    /// The process has durably taken note of the damage.
+    pub fn trust(&mut self) {
+        self.damaged = false;
+    }
+
+    /// Adds a record to the batch that is written next.
+    pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
+        self.sync_asked |= durability == Durability::Fsync;
         self.writer.append(record)
     }
 
@@ -135,7 +168,11 @@ impl Disk {
         if self.job.is_some() || !self.writer.pending() {
             return None;
         }
-        if self.segments.last().is_none_or(|segment| segment.bytes.len() > SEGMENT_BYTES) {
+        // Whatever a later segment holds, the earlier ones are whole.
+        let is_full = |segment: &Segment| {
+            segment.bytes.len() > SEGMENT_BYTES && segment.synced_bytes == segment.bytes.len()
+        };
+        if self.segments.last().is_none_or(is_full) {
             self.segments.push(Segment::default());
         }
         let segment = self.segments.last_mut()?;
@@ -165,8 +202,14 @@ impl Disk {
             }
             Some(Job::Writing { last, .. }) => {
                 self.written = last;
-                self.job = Some(Job::Syncing { last });
-                Some(self.duration(self.pace.sync_us, random))
+                let lazy = !self.sync_asked && random.chance(LAZY_PERCENT);
+                if lazy {
+                    self.flush(random)
+                } else {
+                    self.sync_asked = self.writer.pending() && self.sync_asked;
+                    self.job = Some(Job::Syncing { last });
+                    Some(self.duration(self.pace.sync_us, random))
+                }
             }
             Some(Job::Syncing { last }) => {
                 self.synced = last;
@@ -286,6 +329,11 @@ impl Disk {
         *self = Disk::new(self.pace.clone());
     }
 
+    /// The newest record, be it written or not.
+    pub fn last(&self) -> Position {
+        self.writer.last()
+    }
+
     /// How many bytes the log has.
     pub fn bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.bytes.len()).sum()
@@ -308,7 +356,7 @@ mod tests {
         for seed in 0..300 {
             let mut random = Random::new(seed);
             let mut disk = Disk::new(Pace::quick());
-            assert!(disk.open().unwrap().is_empty());
+            assert!(disk.open(|_| Ok(())).unwrap().records.is_empty());
             let mut kept = 0;
             for number in 1..=10u64 {
                 let text = "x".repeat(random.range(1, 900) as usize);
@@ -319,7 +367,7 @@ mod tests {
                 }
             }
             disk.crash(seed % 2 == 0, &mut random);
-            let records = disk.open().unwrap();
+            let records = disk.open(|_| Ok(())).unwrap().records;
             assert!(records.len() as u64 >= kept, "seed {seed}");
             let next = write(&mut disk, "next", &mut random);
             assert_eq!(next.0, records.len() as u64 + 1);
@@ -342,7 +390,7 @@ mod tests {
             let mut random = Random::new(seed);
             let mut disk = filled(&mut random);
             assert!(disk.flip_bit(&mut random));
-            assert!(disk.open().is_err(), "seed {seed}");
+            assert!(disk.open(|_| Err(String::new())).is_err(), "seed {seed}");
         }
     }
 
@@ -356,13 +404,13 @@ mod tests {
         disk.crash(true, &mut random);
         disk.full = true;
         for _ in 0..3 {
-            disk.open().unwrap();
+            disk.open(|_| Ok(())).unwrap();
             write(&mut disk, "no space", &mut random);
             assert_eq!(disk.done(&mut random), Err(DiskFailure::Full));
             disk.crash(false, &mut random);
         }
         disk.full = false;
-        assert!(disk.open().unwrap().len() >= 40);
+        assert!(disk.open(|_| Ok(())).unwrap().records.len() >= 40);
         write(&mut disk, "space", &mut random);
         assert!(disk.done(&mut random).is_ok());
     }
@@ -381,7 +429,7 @@ mod tests {
         let backup = disk.take_backup().unwrap();
         disk.crash(true, &mut random);
         assert!(disk.go_back(backup));
-        assert_eq!(disk.open().unwrap().len(), 40);
+        assert_eq!(disk.open(|_| Ok(())).unwrap().records.len(), 40);
     }
 
     #[test]
@@ -394,7 +442,7 @@ mod tests {
             disk.done(&mut random).unwrap();
         }
         assert!(disk.truncate(Position(30)));
-        let records = disk.open().unwrap();
+        let records = disk.open(|_| Ok(())).unwrap().records;
         let first = records.first().unwrap().0;
         assert!(first > Position(1) && first <= Position(30), "{first:?}");
         assert_eq!(records.last().unwrap().0, Position(40));

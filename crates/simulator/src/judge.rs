@@ -1,8 +1,8 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, acks, counters, fading, leadership, lost_writes, outcomes, quorum_reads, superseded,
-    surveys, wgl, zones,
+    Verdict, acks, counters, fading, leadership, lost_writes, outcomes, possible_loss,
+    quorum_reads, superseded, surveys, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -31,14 +31,25 @@ pub struct Promises {
 /// # Errors
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
-    outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+    if seen.losses.is_empty() {
+        outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+    }
     acks_mean_copies(options, history, seen)?;
     let history = &*promises::without_weak_oks(history);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
-    leadership::committed_prefix(&seen.commits)?;
-    leadership::exactly_once(&seen.commits)?;
+    possible_loss::announced_with_cause(options, seen)?;
+    let mut kept = seen.commits.clone();
+    kept.retain(|commit| !possible_loss::has_lost(seen, commit.group.keyspace));
+    leadership::committed_prefix(&kept)?;
+    leadership::exactly_once(&kept)?;
     for key in history.keys() {
         let value = end.get(key).and_then(|value| value.as_deref());
+        let keyspace = options.plan.cluster.keyspace_of(key.as_bytes());
+        if keyspace.is_some_and(|keyspace| possible_loss::has_lost(seen, keyspace.id)) {
+            nothing_refused_is_read(history, key)?;
+            possible_loss::later_writes_survive(options, history, seen, key, value)?;
+            continue;
+        }
         match options.model {
             ModelName::LeaderFollower => {
                 leader_follower(promises_of(options, key), history, key, value)?;
@@ -55,7 +66,8 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     }
     let all_linearizable = options.quorums().all(|quorum| quorum.commit <= quorum.acks);
     let leads = options.model == ModelName::LeaderFollower;
-    surveys::check(history, leads && all_linearizable && all_survives(options))?;
+    let all_survives = all_survives(options) && seen.losses.is_empty();
+    surveys::check(history, leads && all_linearizable && all_survives)?;
     let ends = |key| end.get(key).cloned().flatten();
     if leads && ends("{pair}:0") != ends("{pair}:1") {
         return Err(format!("an MSET was carried out by half: {end:?}"));

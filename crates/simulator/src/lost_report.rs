@@ -2,7 +2,7 @@
 
 use crate::checkers::lost_write_report::{Name, Report, Truth};
 use crate::cluster::Cluster;
-use replication::keyspace::{AckLevel, Model};
+use replication::keyspace::{AckLevel, Durability, Model};
 use replication::leader_follower::Group;
 use replication::node::lost_writes::message::LostId;
 use replication::{GroupId, Reply};
@@ -24,19 +24,28 @@ pub fn truth(cluster: &Cluster) -> Truth {
     };
     // Whatever anybody has taken for committed has survived, or another checker says so.
     let committed = seen.commits.iter().map(|commit| (commit.group, commit.entry));
-    let level = cluster.plan().cluster.keyspaces.first().map(|keyspace| match &keyspace.model {
-        Model::LeaderFollower(options) => options.group.ack_level,
-        Model::MultiLeader(options) => options.group.ack_level,
-        Model::Leaderless(_) => AckLevel::Durable,
+    let options = cluster.plan().cluster.keyspaces.first().map(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(options) => (options.group.ack_level, options.group.durability),
+        Model::MultiLeader(options) => (options.group.ack_level, options.group.durability),
+        Model::Leaderless(options) => (AckLevel::Durable, options.durability),
     });
+    let (level, durability) = options.unwrap_or((AckLevel::Durable, Durability::Fsync));
+    let possible_loss = !seen.losses.is_empty();
+    let committed = committed.filter(|_| !possible_loss);
+    let mut wipes = seen.wipes.clone();
+    if durability == Durability::Interval {
+        // What was written and not synced, and acknowledged, is gone with the power.
+        wipes.extend(seen.power_cuts.iter().map(|(at_us, node)| (*node, *at_us)));
+    }
     Truth {
-        level: level.unwrap_or(AckLevel::Durable),
+        level,
+        possible_loss,
         survivors: seen.asked.keys().copied().filter(survives).chain(committed).collect(),
         entries: seen.asked.clone(),
         answered: seen.answered.clone(),
         leaders: leaders.collect(),
         crashes: seen.crashes.clone(),
-        wipes: seen.wipes.clone(),
+        wipes,
     }
 }
 

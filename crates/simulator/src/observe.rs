@@ -118,6 +118,10 @@ pub struct Observations {
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied, or lost what they had said they hold.
     pub wipes: Vec<(NodeId, u64)>,
+    /// Which machines lost their power, and when.
+    pub power_cuts: Vec<(u64, NodeId)>,
+    /// Leaderships that began under a possible loss.
+    pub losses: Vec<Leadership>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }
@@ -149,6 +153,10 @@ impl Observations {
             Event::HandedOver { .. } => self.count("handed over"),
             Event::LeaseReads { .. } => self.count("lease read"),
             Event::LeaseLost { .. } => self.count("lease lost"),
+            Event::PossibleLoss { group, epoch, .. } => {
+                self.count("possible loss");
+                self.losses.push(Leadership { at_us, node, group: *group, epoch: *epoch });
+            }
             Event::EpochRefused { .. } => self.count("stale epoch refused"),
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}

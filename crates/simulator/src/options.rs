@@ -101,7 +101,10 @@ impl Options {
         families.flipped_bits &= survives_a_wipe(&cluster);
         if seed.is_multiple_of(INTERVAL_SEEDS) && !ways.degrade {
             set_durability(&mut cluster, Durability::Interval);
-            families.power = false;
+            // A leaderless replica does not know that it has lost something; and one lost disk and
+            // another one that lost its last second are more than a group can do without.
+            let loses_disks = families.wipes || families.flipped_bits;
+            families.power = model != ModelName::Leaderless && !loses_disks;
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);

@@ -3,7 +3,7 @@
 
 use crate::clients::{CLIENTS_MAX, Clients};
 use crate::disk::{self, Directory, DiskError, Log};
-use crate::event_loop::{Clock, Counts, EventLoop, LoopError, Parts, Sink};
+use crate::event_loop::{Clock, Confirm, Counts, EventLoop, LoopError, Parts, Sink};
 use crate::event_loop::{FIRST_FREE_TOKEN, WAKER};
 use crate::operator_log;
 use crate::peers::{Identity, Peers};
@@ -21,6 +21,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -216,13 +217,17 @@ pub fn run_until(
         sink.log.last().0,
     ));
     let stop = UnixStream::from_std(stop);
-    let parts = Parts { poll, listener, peer_listener, stop, clock, node, sink, state };
+    let directory = Rc::new(directory);
+    let (place, opened_at) = (directory.clone(), sink.log.last());
+    let confirm = Confirm { directory: place, opened_at, done: false };
+    let parts = Parts { poll, listener, peer_listener, stop, clock, node, sink, state, confirm };
     let event_loop = EventLoop::new(parts).map_err(system("poll"))?;
     event_loop.run().map_err(|error| match error {
         LoopError::Disk(error) => ServerError::LogFailed(error),
         LoopError::Poll(error) => ServerError::System("wait for events", error),
     })?;
     operator_log::line(format_args!("node {name} has stopped; its log is on disk"));
+    directory.stop_clean().map_err(ServerError::Disk)?;
     drop(directory);
     Ok(())
 }
@@ -238,7 +243,8 @@ fn open(
     clock: Clock,
     waker: Waker,
 ) -> Result<(Node, Sink), ServerError> {
-    let segments = directory.read().map_err(ServerError::Disk)?;
+    let prepared = directory.prepare(&options.cluster, options.me);
+    let (segments, trust) = prepared.map_err(ServerError::Disk)?;
     let slices = segments.slices();
     let recovered = segments.recover(&slices).map_err(ServerError::Disk)?;
     let wake = move || {
@@ -265,6 +271,8 @@ fn open(
         timing: options.timing,
         limits: options.limits,
         mutants: Mutants::default(),
+        may_have_lost_unsynced: trust.lost_unsynced,
+        damaged: trust.damaged,
     };
     let now = clock.time();
     let (written, synced) = sink.log.kept();

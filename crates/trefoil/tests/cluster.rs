@@ -242,3 +242,61 @@ fn a_data_directory_of_another_node_or_with_other_keyspaces_is_refused() {
     let mut client = Client::of(&cluster.nodes()[0]);
     wait_for_value(&mut client, "user:1", &value);
 }
+
+/// The segments of a node's log, in order.
+fn segments(cluster: &Cluster, node: &str) -> Vec<std::path::PathBuf> {
+    let log = eventually("a node's log", || {
+        let directory = cluster.directory().join(node);
+        let found = std::fs::read_dir(&directory).ok()?.flatten().map(|entry| entry.path());
+        found.map(|path| path.join("log")).chain([directory.join("log")]).find(|p| p.is_dir())
+    });
+    let mut paths: Vec<_> =
+        std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_damaged_log_is_repaired_from_the_other_nodes_by_itself() {
+    let cluster = Cluster::start(&["--datacenters", "eu", "--nodes", "3"]);
+    let nodes = cluster.nodes();
+    let acknowledged = write_everywhere(&nodes, "before");
+    let leader = eventually("a leader", || cluster.leader(&nodes[0], "user:"));
+    let victim = nodes.iter().find(|node| node.name != leader.name).unwrap().clone();
+    let incarnation = |node: &Node| {
+        let status = cluster.status(node)?;
+        Some(status["incarnation"].as_str()?.to_owned())
+    };
+    let before = incarnation(&victim).unwrap();
+    cluster.kill(&victim);
+
+    // A bit in the middle of what had been synced.
+    let segment = segments(&cluster, &victim.name).pop().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&segment, &bytes).unwrap();
+    cluster.restart(&victim.name);
+
+    let victim = cluster.node(&victim.name);
+    let after = eventually("the node answers", || incarnation(&victim));
+    assert_ne!(before, after, "it counts as a node with a new disk");
+    let aside = segments(&cluster, &victim.name);
+    let is_aside = |path: &std::path::PathBuf| {
+        path.file_name().unwrap().to_str().unwrap().starts_with("damaged-")
+    };
+    assert!(aside.iter().any(is_aside), "{aside:?}");
+    expect_everywhere(&cluster.nodes(), &acknowledged);
+    eventually("the other nodes have admitted it", || {
+        let status = cluster.status(&victim)?;
+        let keyspaces = status["keyspaces"].as_array()?;
+        let roles = keyspaces.iter().flat_map(|keyspace| keyspace["groups"].as_array().unwrap());
+        roles.into_iter().all(|group| group["role"] != "learner").then_some(())
+    });
+    // Its vote counts: without it there would be no majority.
+    let other = nodes.iter().find(|n| n.name != victim.name && n.name != leader.name).unwrap();
+    cluster.kill(other);
+    let nodes: Vec<Node> =
+        cluster.nodes().into_iter().filter(|node| node.name != other.name).collect();
+    set_at_last(&mut Client::of(&nodes[0]), "user:after");
+}

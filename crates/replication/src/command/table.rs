@@ -238,7 +238,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 64] = [
+static TABLE: [CommandInfo; 65] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -385,6 +385,10 @@ static TABLE: [CommandInfo; 64] = [
         Group::Server,
         "What has become of a write that was answered `-UNKNOWN`, by its token: `COMMITTED`, \
          `LOST` or `PENDING`.",
+    ),
+    data("tf.recover", 2, NOSCRIPT, cluster::recover).about(
+        Group::Server,
+        "Where too few known disks are left to elect a leader: this node goes on, with what it has.",
     ),
     server("tf.rehearse", 2, STALE).about(
         Group::Server,

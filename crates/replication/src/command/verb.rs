@@ -57,6 +57,12 @@ pub enum Action<'a> {
     Flush,
     /// Something with the lost-write report.
     Lost(Lost<'a>),
+    /// By an operator's word, this node goes on with the groups of a keyspace that cannot elect a
+    /// leader any more.
+    Recover {
+        /// The keyspace's prefix.
+        prefix: &'a [u8],
+    },
     /// TF.SWITCHOVER: a keyspace's leaders change by order.
     Switchover {
         /// The keyspace's prefix.

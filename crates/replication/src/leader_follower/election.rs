@@ -7,11 +7,13 @@
 //!
 //! What a node has promised to a leader it keeps in every election (`lease.rs`).
 
+use super::history::Loss;
 use super::log_record;
 use super::message::Body;
 use super::{Group, Role};
-use crate::keyspace::Durability;
+use crate::keyspace::{Durability, Failover};
 use crate::mutant::Mutant;
+use crate::quorum::Quorum;
 use crate::turn::Turn;
 use crate::version::EntryId;
 use crate::{Incarnation, NodeId, Position};
@@ -26,10 +28,59 @@ pub struct Candidate {
     /// Whether it only asks who would vote for it.
     asking: bool,
     votes: BTreeSet<NodeId>,
+    /// Those among them who may have lost entries that they acknowledged.
+    suspects: BTreeSet<NodeId>,
+    /// Whether those who could make more of the votes have had their time to answer.
+    has_waited: bool,
+    /// Whether an operator has said so.
+    by_word: bool,
     /// From when on its own vote is on disk.
     vote_position: Position,
     /// The epoch whose leader has handed over to it.
     handed_over: Option<u64>,
+}
+
+impl Candidate {
+    pub(super) fn by_word(vote_position: Position) -> Candidate {
+        Candidate { by_word: true, vote_position, ..Candidate::new(false) }
+    }
+
+    fn new(asking: bool) -> Candidate {
+        Candidate {
+            asking,
+            votes: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            has_waited: false,
+            by_word: false,
+            vote_position: Position(0),
+            handed_over: None,
+        }
+    }
+
+    fn vote(&mut self, node: NodeId, suspect: bool) {
+        self.votes.insert(node);
+        if suspect {
+            self.suspects.insert(node);
+        }
+    }
+
+    /// Whether the votes are enough: E of members that have lost nothing, or else those of all
+    /// members; where failover goes before safety, any E.
+    fn has_won(&self, quorum: &Quorum, failover: Failover) -> bool {
+        let (votes, sound) = (self.votes.len(), self.votes.len() - self.suspects.len());
+        let any = self.by_word || (failover == Failover::Available && self.has_waited);
+        sound >= quorum.election || votes >= quorum.replicas || (any && votes >= quorum.election)
+    }
+
+    /// Why it may lack committed entries, if it has won.
+    pub(super) fn loss(&self, quorum: &Quorum, failover: Failover) -> Option<Loss> {
+        let sound = self.votes.len() - self.suspects.len();
+        match self.has_won(quorum, failover) {
+            true if self.by_word => Some(Loss::Operator),
+            true if sound < quorum.election => Some(Loss::Power),
+            _ => None,
+        }
+    }
 }
 
 impl Group {
@@ -50,14 +101,21 @@ impl Group {
         {
             return;
         }
-        let votes = BTreeSet::from([turn.local.me]);
+        if let Role::Candidate(candidate) = &mut self.role
+            && candidate.asking
+            && !candidate.has_waited
+        {
+            // Whoever could have said that he has lost nothing has not: these votes must do.
+            candidate.has_waited = true;
+            self.count_votes(turn);
+            if !matches!(&self.role, Role::Candidate(candidate) if candidate.asking) {
+                return;
+            }
+        }
+        let mut candidate = Candidate::new(true);
+        candidate.vote(turn.local.me, self.says_suspect(turn));
         self.leader = None;
-        self.role = Role::Candidate(Candidate {
-            asking: true,
-            votes,
-            vote_position: Position(0),
-            handed_over: None,
-        });
+        self.role = Role::Candidate(candidate);
         let last = self.log.last();
         let (group, epoch) = (self.id, self.epoch.saturating_add(1));
         for to in self.others(turn.local.me) {
@@ -78,7 +136,8 @@ impl Group {
             && self.is_voter(turn)
             && !self.refuses_to_vote(turn, None)
             && last >= self.log.last();
-        let body = Body::PreVoteAnswer { granted, current: self.epoch };
+        let suspect = self.says_suspect(turn);
+        let body = Body::PreVoteAnswer { granted, current: self.epoch, suspect };
         let message = super::message::Message { group: self.id, epoch, body };
         turn.send(from, crate::Message::LeaderFollower(message));
     }
@@ -89,7 +148,7 @@ impl Group {
         from: NodeId,
         incarnation: Incarnation,
         epoch: u64,
-        (granted, current): (bool, u64),
+        (granted, current, suspect): (bool, u64, bool),
     ) {
         if current > self.epoch {
             return self.adopt_epoch(turn, current, "a peer is in a newer epoch");
@@ -101,7 +160,7 @@ impl Group {
             && counts
             && epoch.checked_sub(1) == Some(self.epoch)
         {
-            candidate.votes.insert(from);
+            candidate.vote(from, suspect);
             self.count_votes(turn);
         }
     }
@@ -116,8 +175,10 @@ impl Group {
             self.reset_election_timer(turn);
         }
         let vote_position = self.write_vote(turn);
-        let votes = BTreeSet::new();
-        self.role = Role::Candidate(Candidate { asking: false, votes, vote_position, handed_over });
+        let has_waited = matches!(&self.role, Role::Candidate(asked) if asked.has_waited);
+        let candidate =
+            Candidate { vote_position, has_waited, handed_over, ..Candidate::new(false) };
+        self.role = Role::Candidate(candidate);
         let body = Body::Vote { last: self.log.last(), handed_over };
         for to in self.others(turn.local.me) {
             let message = self.message(body.clone());
@@ -127,7 +188,7 @@ impl Group {
 
     /// Whether a vote's asker may get an answer at all: not while this node hears a leader, so
     /// that a node that comes back cannot depose it.
-    pub(super) fn hears_leader(&self, turn: &Turn<'_>) -> bool {
+    pub fn hears_leader(&self, turn: &Turn<'_>) -> bool {
         let since_us = turn.now.monotonic_us.saturating_sub(self.heard_leader_us);
         matches!(self.role, Role::Leader(_))
             || (self.leader.is_some() && since_us < self.timing.election_timeout_us)
@@ -168,7 +229,8 @@ impl Group {
         if turn.local.mutants.is(Mutant::VoteNotDurable) {
             position = Position(0);
         }
-        let message = self.message(Body::VoteAnswer { granted });
+        let suspect = self.says_suspect(turn);
+        let message = self.message(Body::VoteAnswer { granted, suspect });
         turn.send_when_durable(position, Durability::Fsync, from, message);
     }
 
@@ -178,6 +240,7 @@ impl Group {
         from: NodeId,
         incarnation: Incarnation,
         granted: bool,
+        suspect: bool,
     ) {
         let counts = self.counts(turn, from, incarnation);
         if let Role::Candidate(candidate) = &mut self.role
@@ -185,18 +248,19 @@ impl Group {
             && granted
             && counts
         {
-            candidate.votes.insert(from);
+            candidate.vote(from, suspect);
             self.count_votes(turn);
         }
     }
 
     /// Goes on where enough votes are there; this node's own counts once it is on disk.
     pub(super) fn count_votes(&mut self, turn: &mut Turn<'_>) {
+        let suspect = self.says_suspect(turn);
         let Role::Candidate(candidate) = &mut self.role else { return };
         if !candidate.asking && turn.local.synced >= candidate.vote_position {
-            candidate.votes.insert(turn.local.me);
+            candidate.vote(turn.local.me, suspect);
         }
-        if candidate.votes.len() < self.quorum.election {
+        if !candidate.has_won(&self.quorum, self.options.failover) {
             return;
         }
         if candidate.asking {
@@ -230,7 +294,7 @@ impl Group {
     }
 
     /// Writes the epoch and the vote down; nothing is said in the epoch before that is durable.
-    fn write_vote(&mut self, turn: &mut Turn<'_>) -> Position {
+    pub(super) fn write_vote(&mut self, turn: &mut Turn<'_>) -> Position {
         let body = log_record::Body::Vote { epoch: self.epoch, voted_for: self.voted_for };
         self.epoch_position = self.log_record(turn, body, Durability::Fsync);
         self.epoch_position

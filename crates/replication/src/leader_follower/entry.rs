@@ -2,6 +2,7 @@
 //! logged as the same bytes.
 
 use super::degrade_ledger::Note;
+use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
@@ -56,6 +57,9 @@ pub enum Payload<'a> {
     Voter(NodeId, Incarnation),
     /// Everything that the vector covers has been taken in by other entries.
     Covers(VersionVector),
+    /// Changes nothing: the first entry of an epoch whose leader may lack committed entries, with
+    /// the node that leads it, and whom it takes for the voters.
+    OpeningAfterLoss(Opener, VoterSet),
     /// A line of the degrade ledger.
     Degrade(Note),
 }
@@ -113,6 +117,12 @@ impl<'a> Entry<'a> {
                 w.u8(5);
                 note.encode(&mut w);
             }
+            Payload::OpeningAfterLoss(opener, voters) => {
+                w.u8(6);
+                w.u16(opener.node.0);
+                w.u64(opener.incarnation.0);
+                encode_voters(&mut w, voters);
+            }
         }
         bytes
     }
@@ -146,6 +156,10 @@ impl<'a> Entry<'a> {
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
             5 => Payload::Degrade(Note::decode(&mut r)?),
+            6 => {
+                let opener = Opener { node: r.node()?, incarnation: r.incarnation()? };
+                Payload::OpeningAfterLoss(opener, decode_voters(&mut r)?)
+            }
             _ => return Err(Malformed),
         };
         r.finish()?;

@@ -24,6 +24,8 @@ pub struct Reign {
     pub leader: NodeId,
     /// With which disk.
     pub incarnation: Incarnation,
+    /// Whether it began under a possible loss: its leader may have lacked committed entries.
+    pub after_loss: bool,
 }
 
 /// The leaderships whose entries are in this node's log or were in it before it was shortened at
@@ -33,19 +35,36 @@ pub struct Epochs {
     reigns: VecDeque<Reign>,
     /// Reigns that began at or before this index may be forgotten.
     forgotten_up_to: u64,
+    /// The newest forgotten epoch that began under a possible loss.
+    forgotten_loss: u64,
+    /// See [`Epochs::history`].
+    history: u64,
 }
 
 impl Epochs {
     /// The entry that opens an epoch is in the log.
     pub fn open(&mut self, id: EntryId, opener: Opener) {
+        self.push(id, opener, false);
+    }
+
+    /// The same for an epoch that began under a possible loss.
+    pub fn open_after_loss(&mut self, id: EntryId, opener: Opener) {
+        self.push(id, opener, true);
+    }
+
+    fn push(&mut self, id: EntryId, opener: Opener, after_loss: bool) {
         if self.reigns.back().is_some_and(|newest| newest.epoch >= id.epoch) {
             return;
         }
         let Opener { node: leader, incarnation } = opener;
         let (epoch, first_index) = (id.epoch, id.index);
-        self.reigns.push_back(Reign { epoch, first_index, leader, incarnation });
+        self.reigns.push_back(Reign { epoch, first_index, leader, incarnation, after_loss });
+        if after_loss {
+            self.history = id.epoch;
+        }
         if self.reigns.len() > EPOCHS_MAX {
-            self.reigns.pop_front();
+            let forgotten = self.reigns.pop_front().filter(|reign| reign.after_loss);
+            self.forgotten_loss = forgotten.map_or(self.forgotten_loss, |reign| reign.epoch);
             self.forgotten_up_to = self.reigns.front().map_or(0, |reign| reign.first_index - 1);
         }
     }
@@ -53,6 +72,7 @@ impl Epochs {
     /// The log was cut after an index.
     pub fn cut(&mut self, last_kept: u64) {
         while self.reigns.pop_back_if(|reign| reign.first_index > last_kept).is_some() {}
+        self.find_history();
     }
 
     /// The leadership that wrote the log's entry at an index; `None` if that is forgotten, or if
@@ -66,6 +86,17 @@ impl Epochs {
     pub fn reign_of(&self, epoch: u64) -> Option<Reign> {
         let place = self.reigns.binary_search_by_key(&epoch, |reign| reign.epoch).ok()?;
         self.reigns.get(place).copied()
+    }
+
+    /// The newest epoch in the log that began under a possible loss; 0 for none. Logs with the same
+    /// one are the same up to its first entry, and no election since has lost anything.
+    pub fn history(&self) -> u64 {
+        self.history
+    }
+
+    fn find_history(&mut self) {
+        let newest = self.reigns.iter().rev().find(|reign| reign.after_loss);
+        self.history = newest.map_or(self.forgotten_loss, |reign| reign.epoch);
     }
 
     /// Up to this index, what wrote an entry may be forgotten.
@@ -83,23 +114,28 @@ impl Epochs {
     /// Writes the reigns.
     pub fn encode(&self, w: &mut Writer<'_>) {
         w.u64(self.forgotten_up_to);
+        w.u64(self.forgotten_loss);
         w.u32(self.reigns.len() as u32);
         for reign in &self.reigns {
             w.u64(reign.epoch);
             w.u64(reign.first_index);
             w.u16(reign.leader.0);
             w.u64(reign.incarnation.0);
+            w.bool(reign.after_loss);
         }
     }
 
     /// Reads what [`Epochs::encode`] has written.
     pub fn decode(r: &mut Reader<'_>) -> Read<Epochs> {
-        let mut epochs = Epochs { forgotten_up_to: r.u64()?, ..Epochs::default() };
+        let (forgotten_up_to, forgotten_loss) = (r.u64()?, r.u64()?);
+        let mut epochs = Epochs { forgotten_up_to, forgotten_loss, ..Epochs::default() };
         for _ in 0..r.u32()? {
             let (epoch, first_index) = (r.u64()?, r.u64()?);
-            let (leader, incarnation) = (r.node()?, r.incarnation()?);
-            epochs.reigns.push_back(Reign { epoch, first_index, leader, incarnation });
+            let (leader, incarnation, after_loss) = (r.node()?, r.incarnation()?, r.bool()?);
+            let reign = Reign { epoch, first_index, leader, incarnation, after_loss };
+            epochs.reigns.push_back(reign);
         }
+        epochs.find_history();
         Ok(epochs)
     }
 }

@@ -135,7 +135,7 @@ impl Group {
 
     /// Removes some of the keys whose deadline has passed.
     pub fn expire_due(&mut self, turn: &mut Turn<'_>) {
-        if !self.is_serving() || self.merges() || self.is_handing_over() {
+        if !self.takes_in() || self.merges() {
             return;
         }
         let now_ms = self.time_ms(turn);

@@ -25,6 +25,10 @@ pub struct Follower {
     wants: Wants,
     /// Whether the leader waits for a word although nothing is new.
     owes_answer: bool,
+    /// What this follower knows to be committed is in the leader's log.
+    pub(super) agreed: bool,
+    /// It is not.
+    pub(super) diverged: bool,
     /// At the last heartbeat: up to where this log was matched, if that was too little.
     lacked_after: Option<u64>,
 }
@@ -83,6 +87,7 @@ impl Group {
             if self.follower.is_forgotten() {
                 self.say_epoch(turn, from, Body::Matched(Matched::default()));
             }
+            self.ask_last(turn, from);
         }
         if epoch < self.epoch {
             // Told as a message, and never as an answer to the round: a late heartbeat of the
@@ -105,12 +110,16 @@ impl Group {
         commit: u64,
         wants: Wants,
         entries: &[u8],
+        history: u64,
     ) {
         if self.leads() {
             return;
         }
         let first_word = self.leader.is_none();
         self.follow(turn, from);
+        if !self.agrees(turn, from, Some(history)) {
+            return;
+        }
         self.follower.wants = wants;
         if first_word && turn.local.mutants.is(Mutant::TruncateToCommit) {
             self.cut(turn, self.commit);
@@ -185,8 +194,10 @@ impl Group {
 
     /// An entry is in the log: if it opens an epoch, that is remembered.
     pub(super) fn note_opening(&mut self, entry: &Entry<'_>) {
-        if let Payload::Opening(opener) = entry.payload {
-            self.epochs.open(entry.id, opener);
+        match entry.payload {
+            Payload::Opening(opener) => self.epochs.open(entry.id, opener),
+            Payload::OpeningAfterLoss(opener, _) => self.epochs.open_after_loss(entry.id, opener),
+            _ => {}
         }
     }
 
@@ -242,6 +253,7 @@ impl Group {
                 self.on_voter_committed(turn, *node, *incarnation);
             }
             Payload::Covers(vector) => self.covered.merge(vector),
+            Payload::OpeningAfterLoss(_, voters) => self.on_voters_replaced(turn, voters),
             Payload::Degrade(note) => self.on_degrade_committed(turn, entry, *note),
             Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
         }
@@ -254,8 +266,10 @@ impl Group {
             return;
         }
         let (received, synced) = (self.follower.matched, turn.local.synced);
+        self.trust_again(turn);
         let durable = match turn.local.mutants.is(Mutant::AckBeforeDurable) {
             true => received,
+            false if self.says_suspect(turn) => 0,
             false => {
                 let kept = turn.local.durable(self.options.durability);
                 self.log.durable_index(kept).min(received)
@@ -272,6 +286,11 @@ impl Group {
             self.follower.owes_answer = false;
             self.say(turn, leader, Body::Matched(self.follower.said));
         }
+    }
+
+    /// The leader is told once more how far this log is its own.
+    pub(super) fn owe_answer(&mut self) {
+        self.follower.owes_answer = true;
     }
 
     /// The position of the first record that is needed for entries above the commit index.

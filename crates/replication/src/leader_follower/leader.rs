@@ -2,7 +2,7 @@
 
 use super::acks::degrade::Degrading;
 use super::acks::held::Held;
-use super::entry::{Entry, Opener, Origin, Payload};
+use super::entry::{Entry, Origin, Payload};
 use super::lease::Lease;
 use super::log_record;
 use super::message::{Body, Matched, Wants};
@@ -148,6 +148,7 @@ impl Group {
     /// entry. Until that is committed, nobody is answered.
     pub(super) fn become_leader(&mut self, turn: &mut Turn<'_>) {
         let now_us = turn.now.monotonic_us;
+        let (opening, loss) = self.opening(turn);
         let first_index = self.log.last_index() + 1;
         let progress = self
             .others(turn.local.me)
@@ -169,8 +170,11 @@ impl Group {
         self.apply_tail();
         turn.event(Event::BecameLeader { group: self.id, epoch: self.epoch });
         self.note_unheard(turn.local.me);
-        let opener = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
-        self.append(turn, None, Payload::Opening(opener));
+        if let Some(loss) = loss {
+            self.tell_loss(turn, loss);
+        }
+        self.end_suspicion(turn);
+        self.append(turn, None, opening);
         self.tick_due_us = now_us;
     }
 
@@ -472,7 +476,9 @@ impl Group {
             progress.next = index;
             progress.in_flight.push_back(index - 1);
         }
-        let body = Body::Append { previous, commit, wants, entries: Cow::Owned(entries) };
+        let (commit, history) = (self.commit_to_tell(), self.history());
+        let entries = Cow::Owned(entries);
+        let body = Body::Append { previous, commit, wants, entries, history };
         turn.send(node, self.message(body));
         !probing && due
     }

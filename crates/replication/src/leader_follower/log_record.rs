@@ -65,6 +65,8 @@ pub enum Body<'a> {
         epochs: Epochs,
         /// The degrade ledger at the floor.
         degraded: Ledger,
+        /// See [`Body::Suspect`].
+        suspect: bool,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -85,6 +87,10 @@ pub enum Body<'a> {
     },
     /// The snapshot is complete.
     SnapshotEnd,
+    /// From here on, this node may or may not have lost entries that it acknowledged.
+    Suspect(bool),
+    /// Nothing of the group that was written before can be used: it begins anew, with nothing.
+    Forget,
     /// What has become of an entry that was cut.
     CutFate {
         /// The entry.
@@ -131,6 +137,7 @@ impl<'a> LogRecord<'a> {
                 covered,
                 epochs,
                 degraded,
+                suspect,
             } => {
                 w.u8(4);
                 w.u64(*epoch);
@@ -141,6 +148,7 @@ impl<'a> LogRecord<'a> {
                 w.vector(covered);
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
+                w.bool(*suspect);
             }
             Body::Image(image) => {
                 w.u8(5);
@@ -159,11 +167,16 @@ impl<'a> LogRecord<'a> {
                 degraded.encode(&mut w);
             }
             Body::SnapshotEnd => w.u8(8),
-            Body::CutFate { id, fate } => {
+            Body::Suspect(suspect) => {
                 w.u8(9);
+                w.bool(*suspect);
+            }
+            Body::Forget => w.u8(10),
+            Body::CutFate { id, fate } => {
+                w.u8(11);
                 fate.encode(*id, &mut w);
             }
-            Body::Acknowledged(range) => range.encode(10, &mut w),
+            Body::Acknowledged(range) => range.encode(12, &mut w),
         }
     }
 
@@ -184,6 +197,7 @@ impl<'a> LogRecord<'a> {
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
+                suspect: r.bool()?,
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -195,8 +209,10 @@ impl<'a> LogRecord<'a> {
                 degraded: Ledger::decode(r)?,
             },
             8 => Body::SnapshotEnd,
-            9 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
-            10 => Body::Acknowledged(Range::decode(r)?),
+            9 => Body::Suspect(r.bool()?),
+            10 => Body::Forget,
+            11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
+            12 => Body::Acknowledged(Range::decode(r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;

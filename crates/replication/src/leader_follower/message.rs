@@ -53,6 +53,8 @@ pub enum Body<'a> {
         granted: bool,
         /// The answerer's own epoch.
         current: u64,
+        /// Whether the answerer may have lost entries that it acknowledged.
+        suspect: bool,
     },
     /// Vote for me.
     Vote {
@@ -66,6 +68,8 @@ pub enum Body<'a> {
     VoteAnswer {
         /// Yes or no.
         granted: bool,
+        /// Whether the answerer may have lost entries that it acknowledged.
+        suspect: bool,
     },
     /// Entries that follow `previous` in the leader's log.
     Append {
@@ -77,6 +81,8 @@ pub enum Body<'a> {
         wants: Wants,
         /// Length-prefixed encoded entries; may be none.
         entries: Cow<'a, [u8]>,
+        /// The newest epoch in the leader's log that opened under a possible loss; 0 for none.
+        history: u64,
     },
     /// The follower's log is the leader's of this epoch up to here: never the end of its log.
     Matched(Matched),
@@ -98,6 +104,58 @@ pub enum Body<'a> {
     },
     /// The receiver's epoch is over.
     EpochOver,
+    /// From a member that may have lost entries which it acknowledged: where does your log end?
+    AskLast {
+        /// How often the asker's process has started: no answer to an earlier one counts.
+        boot: u64,
+    },
+    /// Where the leader's log ended when it was asked.
+    Last {
+        /// The question's.
+        boot: u64,
+        /// The newest index.
+        last: u64,
+    },
+    /// From a follower whose log knows of other losses than the leader's: is this entry, up to
+    /// which I know the log to be committed, in yours?
+    AskAgrees {
+        /// The entry.
+        committed: EntryId,
+    },
+    /// Whether it is. If not, a snapshot follows, in place of all that the follower has.
+    Agrees {
+        /// The question's.
+        committed: EntryId,
+        /// Yes or no.
+        agrees: bool,
+    },
+    /// An operator has said that the sender is to go on: what do you have?
+    AskNewest {
+        /// Tells answers to different questions apart.
+        question: u64,
+    },
+    /// The newest entry of the answerer's log.
+    Newest {
+        /// The question's.
+        question: u64,
+        /// The entry.
+        last: EntryId,
+        /// The answerer's epoch.
+        current: u64,
+        /// Who leads, if the answerer hears a leader.
+        leader: Option<NodeId>,
+        /// Whether the answerer may have lost entries that it acknowledged.
+        suspect: bool,
+        /// Whether it counts with its disk, in its own eyes.
+        counts: bool,
+    },
+    /// By an operator's word: vote for me, and these are the voters.
+    Recover {
+        /// The newest entry of the sender's log.
+        last: EntryId,
+        /// The disks that are there.
+        voters: VoterSet,
+    },
     /// From the leader of this epoch, which takes no more commands and has no lease: be elected.
     TakeOver,
 }
@@ -113,6 +171,19 @@ pub struct Matched {
     pub applied: u64,
     /// On disk, whatever the keyspace's durability.
     pub synced: u64,
+}
+
+impl Matched {
+    fn encode(&self, w: &mut Writer<'_>) {
+        for index in [self.received, self.durable, self.applied, self.synced] {
+            w.u64(index);
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Read<Matched> {
+        let (received, durable) = (r.u64()?, r.u64()?);
+        Ok(Matched { received, durable, applied: r.u64()?, synced: r.u64()? })
+    }
 }
 
 /// What a leader waits for besides durable copies: a follower speaks up when that has moved, too.
@@ -212,6 +283,85 @@ impl<'a> Image<'a> {
     }
 }
 
+impl SnapshotPiece<'_> {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.u64(self.snapshot);
+        w.entry_id(self.floor);
+        self.image.encode(w);
+        w.bool(self.done);
+        encode_voters(w, &self.voters);
+        w.vector(&self.covered);
+        self.epochs.encode(w);
+        self.degraded.encode(w);
+    }
+}
+
+impl Body<'_> {
+    /// Writes what members say to each other after a possible loss.
+    fn encode_loss(&self, w: &mut Writer<'_>) {
+        match self {
+            Body::AskLast { boot } => {
+                w.u8(14);
+                w.u64(*boot);
+            }
+            Body::Last { boot, last } => {
+                w.u8(15);
+                w.u64(*boot);
+                w.u64(*last);
+            }
+            Body::AskAgrees { committed } => {
+                w.u8(16);
+                w.entry_id(*committed);
+            }
+            Body::Agrees { committed, agrees } => {
+                w.u8(17);
+                w.entry_id(*committed);
+                w.bool(*agrees);
+            }
+            Body::AskNewest { question } => {
+                w.u8(18);
+                w.u64(*question);
+            }
+            Body::Newest { question, last, current, leader, suspect, counts } => {
+                w.u8(19);
+                w.u64(*question);
+                w.entry_id(*last);
+                w.u64(*current);
+                w.option_node(*leader);
+                w.bool(*suspect);
+                w.bool(*counts);
+            }
+            Body::Recover { last, voters } => {
+                w.u8(20);
+                w.entry_id(*last);
+                encode_voters(w, voters);
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads what [`Body::encode_loss`] has written.
+    fn decode_loss(kind: u8, r: &mut Reader<'_>) -> Read<Body<'static>> {
+        Ok(match kind {
+            14 => Body::AskLast { boot: r.u64()? },
+            15 => Body::Last { boot: r.u64()?, last: r.u64()? },
+            16 => Body::AskAgrees { committed: r.entry_id()? },
+            17 => Body::Agrees { committed: r.entry_id()?, agrees: r.bool()? },
+            18 => Body::AskNewest { question: r.u64()? },
+            19 => Body::Newest {
+                question: r.u64()?,
+                last: r.entry_id()?,
+                current: r.u64()?,
+                leader: r.option_node()?,
+                suspect: r.bool()?,
+                counts: r.bool()?,
+            },
+            20 => Body::Recover { last: r.entry_id()?, voters: decode_voters(r)? },
+            _ => return Err(Malformed),
+        })
+    }
+}
+
 /// Writes a voter set.
 pub fn encode_voters(w: &mut Writer<'_>, voters: &VoterSet) {
     w.u16(voters.len() as u16);
@@ -251,10 +401,11 @@ impl<'a> Message<'a> {
                 w.u8(3);
                 w.entry_id(*last);
             }
-            Body::PreVoteAnswer { granted, current } => {
+            Body::PreVoteAnswer { granted, current, suspect } => {
                 w.u8(4);
                 w.bool(*granted);
                 w.u64(*current);
+                w.bool(*suspect);
             }
             Body::Vote { last, handed_over } => {
                 w.u8(5);
@@ -262,23 +413,22 @@ impl<'a> Message<'a> {
                 // No leader has epoch 0.
                 w.u64(handed_over.unwrap_or(0));
             }
-            Body::VoteAnswer { granted } => {
+            Body::VoteAnswer { granted, suspect } => {
                 w.u8(6);
                 w.bool(*granted);
+                w.bool(*suspect);
             }
-            Body::Append { previous, commit, wants, entries } => {
+            Body::Append { previous, commit, wants, entries, history } => {
                 w.u8(7);
                 w.entry_id(*previous);
                 w.u64(*commit);
                 w.u8(wants.to_byte());
                 w.bytes(entries);
+                w.u64(*history);
             }
             Body::Matched(matched) => {
                 w.u8(8);
-                w.u64(matched.received);
-                w.u64(matched.durable);
-                w.u64(matched.applied);
-                w.u64(matched.synced);
+                matched.encode(w);
             }
             Body::Mismatch { previous, hint } => {
                 w.u8(9);
@@ -287,14 +437,7 @@ impl<'a> Message<'a> {
             }
             Body::Snapshot(piece) => {
                 w.u8(10);
-                w.u64(piece.snapshot);
-                w.entry_id(piece.floor);
-                piece.image.encode(w);
-                w.bool(piece.done);
-                encode_voters(w, &piece.voters);
-                w.vector(&piece.covered);
-                piece.epochs.encode(w);
-                piece.degraded.encode(w);
+                piece.encode(w);
             }
             Body::SnapshotWanted { snapshot, next_slot } => {
                 w.u8(11);
@@ -303,6 +446,13 @@ impl<'a> Message<'a> {
             }
             Body::EpochOver => w.u8(12),
             Body::TakeOver => w.u8(13),
+            Body::AskLast { .. }
+            | Body::Last { .. }
+            | Body::AskAgrees { .. }
+            | Body::Agrees { .. }
+            | Body::AskNewest { .. }
+            | Body::Newest { .. }
+            | Body::Recover { .. } => self.body.encode_loss(w),
         }
     }
 
@@ -314,24 +464,20 @@ impl<'a> Message<'a> {
             1 => Body::Unborn { to: r.incarnation()? },
             2 => Body::Voters { to: r.incarnation()?, voters: decode_voters(r)?, born: r.bool()? },
             3 => Body::PreVote { last: r.entry_id()? },
-            4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()? },
+            4 => Body::PreVoteAnswer { granted: r.bool()?, current: r.u64()?, suspect: r.bool()? },
             5 => {
                 let (last, handed_over) = (r.entry_id()?, r.u64()?);
                 Body::Vote { last, handed_over: Some(handed_over).filter(|epoch| *epoch > 0) }
             }
-            6 => Body::VoteAnswer { granted: r.bool()? },
+            6 => Body::VoteAnswer { granted: r.bool()?, suspect: r.bool()? },
             7 => Body::Append {
                 previous: r.entry_id()?,
                 commit: r.u64()?,
                 wants: Wants::of_byte(r.u8()?)?,
                 entries: Cow::Borrowed(r.bytes()?),
+                history: r.u64()?,
             },
-            8 => Body::Matched(Matched {
-                received: r.u64()?,
-                durable: r.u64()?,
-                applied: r.u64()?,
-                synced: r.u64()?,
-            }),
+            8 => Body::Matched(Matched::decode(r)?),
             9 => Body::Mismatch { previous: r.entry_id()?, hint: r.u64()? },
             10 => Body::Snapshot(SnapshotPiece {
                 snapshot: r.u64()?,
@@ -346,7 +492,7 @@ impl<'a> Message<'a> {
             11 => Body::SnapshotWanted { snapshot: r.u64()?, next_slot: r.u32()? },
             12 => Body::EpochOver,
             13 => Body::TakeOver,
-            _ => return Err(Malformed),
+            kind => Body::decode_loss(kind, r)?,
         };
         Ok(Message { group, epoch, body })
     }

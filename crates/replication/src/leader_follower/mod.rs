@@ -26,9 +26,6 @@
 //! `lost_writes/` reports what a failover has cost; `recovery.rs` reads the node's log after a
 //! restart.
 //!
-//! Left out: in an `interval-1s`
-//! keyspace, a member that lost its last second in a power cut votes and acknowledges as if it
-//! had not: there, `acks` promises survival of processes, not of the machines' power.
 
 pub mod acks;
 pub mod degrade_ledger;
@@ -37,16 +34,19 @@ pub mod entry;
 pub mod epochs;
 pub mod execute;
 pub mod follower;
+pub mod history;
 pub mod leader;
 pub mod lease;
 pub mod log_record;
 pub mod lost_writes;
 pub mod message;
+pub mod operator;
 pub mod recovery;
 pub mod replication_log;
 pub mod snapshot;
 pub mod stall;
 pub mod state;
+pub mod suspicion;
 pub mod tenure;
 pub mod transfer;
 pub mod voters;
@@ -128,6 +128,8 @@ pub struct Group {
     installing: Option<snapshot::Installing>,
     recovering: Option<recovery::PendingSnapshot>,
     anchored: bool,
+    suspicion: suspicion::Suspicion,
+    word: Option<operator::Word>,
     /// What it has promised as a follower, whoever it follows.
     promise: lease::Promise,
     handover: Option<transfer::Handover>,
@@ -177,6 +179,8 @@ impl Group {
             installing: None,
             recovering: None,
             anchored: false,
+            suspicion: suspicion::Suspicion::default(),
+            word: None,
             promise: lease::Promise::default(),
             handover: None,
             tenure: tenure::Tenure::default(),
@@ -204,10 +208,12 @@ impl Group {
             Body::PreVote { last } => {
                 return self.on_pre_vote(turn, from, epoch, last);
             }
-            Body::PreVoteAnswer { granted, current } => {
-                let answer = (granted, current);
+            Body::PreVoteAnswer { granted, current, suspect } => {
+                let answer = (granted, current, suspect);
                 return self.on_pre_vote_answer(turn, from, incarnation, epoch, answer);
             }
+            Body::AskNewest { question } => return self.on_ask_newest(turn, from, question),
+            Body::Newest { .. } => return self.on_newest(from, incarnation, &message.body),
             _ => {}
         }
         if epoch < self.epoch {
@@ -218,9 +224,12 @@ impl Group {
             return;
         }
         if epoch > self.epoch {
-            if let Body::Vote { handed_over, .. } = message.body
-                && self.refuses_to_vote(turn, handed_over)
-            {
+            let refused = match message.body {
+                Body::Vote { handed_over, .. } => self.refuses_to_vote(turn, handed_over),
+                Body::Recover { .. } => self.refuses_to_vote(turn, None),
+                _ => false,
+            };
+            if refused {
                 return;
             }
             self.adopt_epoch(turn, epoch, "a peer is in a newer epoch");
@@ -237,9 +246,11 @@ impl Group {
     ) {
         match body {
             Body::Vote { last, handed_over } => self.on_vote(turn, from, last, handed_over),
-            Body::VoteAnswer { granted } => self.on_vote_answer(turn, from, incarnation, granted),
-            Body::Append { previous, commit, wants, entries } => {
-                self.on_append(turn, from, previous, commit, wants, &entries);
+            Body::VoteAnswer { granted, suspect } => {
+                self.on_vote_answer(turn, from, incarnation, granted, suspect);
+            }
+            Body::Append { previous, commit, wants, entries, history } => {
+                self.on_append(turn, from, previous, commit, wants, &entries, history);
             }
             Body::Matched(matched) => self.on_matched(turn, from, incarnation, matched),
             Body::Mismatch { previous, hint } => {
@@ -250,7 +261,16 @@ impl Group {
             Body::SnapshotWanted { snapshot, next_slot } => {
                 self.on_snapshot_wanted(turn, from, snapshot, next_slot);
             }
+            Body::AskLast { boot } => self.on_ask_last(turn, from, incarnation, boot),
+            Body::Last { boot, last } => self.on_last(turn, from, boot, last),
+            Body::AskAgrees { committed } => {
+                self.on_ask_agrees(turn, from, incarnation, committed);
+            }
+            Body::Agrees { committed, agrees } => self.on_agrees(turn, from, committed, agrees),
+            Body::Recover { last, voters } => self.on_recover(turn, from, last, &voters),
             Body::AskVoters
+            | Body::AskNewest { .. }
+            | Body::Newest { .. }
             | Body::Unborn { .. }
             | Body::Voters { .. }
             | Body::PreVote { .. }
@@ -283,6 +303,7 @@ impl Group {
             self.on_election_timeout(turn);
         }
         self.expire_held(turn);
+        self.tend_word(turn);
         self.expire_handover(turn);
     }
 
@@ -312,7 +333,8 @@ impl Group {
             Role::Leader(_) => u64::MAX,
             _ => self.election_deadline_us,
         };
-        held.min(ticks).min(election).min(self.handover_deadline_us())
+        let word = self.word.as_ref().map_or(u64::MAX, operator::Word::next_deadline);
+        held.min(ticks).min(election).min(self.handover_deadline_us()).min(word)
     }
 
     /// Whether this node leads.
@@ -457,6 +479,7 @@ impl Group {
 
     fn forget_matched(&mut self) {
         self.follower = follower::Follower::default();
+        self.suspicion.forget_end();
         self.installing = None;
     }
 }

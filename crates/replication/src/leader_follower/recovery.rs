@@ -52,7 +52,9 @@ impl Group {
                 covered,
                 epochs,
                 degraded,
+                suspect,
             } => {
+                self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
                 self.voters.restore(&voters, born);
@@ -76,6 +78,8 @@ impl Group {
                 self.recovering = Some(pending);
             }
             Body::SnapshotEnd => self.replay_snapshot(position)?,
+            Body::Suspect(suspect) => self.suspicion.restore(suspect),
+            Body::Forget => self.forget_all(),
         }
         Ok(())
     }
@@ -154,6 +158,21 @@ impl Group {
         Ok(())
     }
 
+    /// As if the node's disk had never known the group.
+    pub(super) fn forget_all(&mut self) {
+        self.state.reset();
+        self.covered = VersionVector::default();
+        self.epochs = Epochs::default();
+        self.degraded = super::degrade_ledger::Ledger::default();
+        self.lost_writes = super::lost_writes::LostWrites::default();
+        self.voters = super::voters::Voters::default();
+        self.suspicion.restore(false);
+        self.log = ReplicationLog::default();
+        (self.epoch, self.voted_for, self.commit) = (0, None, 0);
+        self.newest_stamp = crate::version::Stamp::ZERO;
+        (self.recovering, self.anchored) = (None, false);
+    }
+
     /// All records are read: applies what is known to be committed.
     pub fn finish_recovery(&mut self) -> Read<()> {
         self.recovering = None;
@@ -173,6 +192,8 @@ impl Group {
                 Payload::Voter(node, disk) => self.voters.admit(node, disk),
                 Payload::Covers(vector) => self.covered.merge(&vector),
                 Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
+                // The voters that it may name were written down when it was committed.
+                Payload::OpeningAfterLoss(..) => {}
                 Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
             }
         }

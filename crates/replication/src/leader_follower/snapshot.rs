@@ -155,8 +155,12 @@ impl Group {
             return;
         }
         self.follow(turn, from);
+        if !self.follower.diverged && !self.agrees(turn, from, None) {
+            return;
+        }
         // A late piece must not take the place of a longer log that was acknowledged since.
-        if piece.floor.index <= self.commit.max(self.follower.matched()) {
+        if !self.follower.diverged && piece.floor.index <= self.commit.max(self.follower.matched())
+        {
             return self.match_up_to(piece.floor.index);
         }
         let first_slot = u32::from(self.state.store.first_slot());
@@ -181,6 +185,10 @@ impl Group {
     /// All pieces are there: they replace the state and the log, in the node's log at once.
     fn install_snapshot(&mut self, turn: &mut Turn<'_>, last: &SnapshotPiece<'_>) {
         let Some(installing) = self.installing.take() else { return };
+        if core::mem::take(&mut self.follower.diverged) {
+            self.follower.agreed = true;
+            self.part_from_history(turn, &last.epochs);
+        }
         self.put_aside(turn, self.commit);
         let begin = log_record::Body::SnapshotBegin {
             floor: last.floor,
@@ -230,6 +238,7 @@ impl Group {
             covered: self.covered.clone(),
             epochs: self.epochs.up_to(floor.index),
             degraded: self.degraded.clone(),
+            suspect: self.suspicion.is_suspect(),
         };
         self.log_record(turn, body, Durability::Fsync);
         self.checkpoint_lost(turn);

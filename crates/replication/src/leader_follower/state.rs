@@ -94,8 +94,11 @@ impl State {
                 }
             }
             Payload::Clear => self.clear(entry.id.index, undoable),
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
-            }
+            Payload::Opening(_)
+            | Payload::OpeningAfterLoss(..)
+            | Payload::Voter(..)
+            | Payload::Covers(_)
+            | Payload::Degrade(_) => {}
         }
         conflicts
     }

@@ -71,6 +71,12 @@ impl Group {
         self.handover.is_some() && self.leads()
     }
 
+    /// Whether this leader serves and may append: what it appended while it hands over would keep
+    /// its successor from having the whole log.
+    pub fn takes_in(&self) -> bool {
+        self.is_serving() && self.handover.is_none()
+    }
+
     /// Begins to hand over. This node leads, and no other handover is on its way.
     pub fn hand_over(&mut self, turn: &mut Turn<'_>, order: Order) {
         self.give_up_lease(turn);

@@ -6,8 +6,9 @@
 //! each has durably written the set. A node with an empty disk that meets a peer whose set names
 //! another incarnation of it is new: a learner.
 //!
-//! Left out: where fewer than E known disks are left, only an operator could go on
-//! (`TF.RECOVER`); and a disk wiped in the very middle of a group's creation leaves the group
+//! Where fewer than E known disks are left, only an operator can go on (`operator.rs`).
+//!
+//! Left out: a disk wiped in the very middle of a group's creation leaves the group
 //! uncreated until the others are wiped, too.
 
 use super::Group;
@@ -94,6 +95,15 @@ impl Group {
             self.log_record(turn, body, Durability::Fsync);
         }
         turn.event(Event::VoterAdmitted { group: self.id, node, incarnation });
+    }
+
+    /// An operator's word about who the voters are is committed.
+    pub(super) fn on_voters_replaced(&mut self, turn: &mut Turn<'_>, voters: &VoterSet) {
+        if !voters.is_empty() {
+            self.voters.restore(voters, true);
+            let body = log_record::Body::Voters { voters: voters.clone(), born: true };
+            self.log_record(turn, body, Durability::Fsync);
+        }
     }
 
     /// Asks for the voters while they are not known, and starts the group where nobody else is
@@ -213,7 +223,7 @@ impl Group {
         }
     }
 
-    fn write_voters(
+    pub(super) fn write_voters(
         &mut self,
         turn: &mut Turn<'_>,
         set: BTreeMap<NodeId, Incarnation>,

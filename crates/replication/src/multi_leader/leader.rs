@@ -8,7 +8,6 @@ use crate::DatacenterId;
 use crate::command::Verb;
 use crate::command::verb::{Condition, Needs};
 use crate::data::Name;
-use crate::keyspace::Durability;
 use crate::storage::record::Record;
 use crate::version::{Dot, Stamp, VersionVector};
 use alloc::format;
@@ -25,17 +24,15 @@ pub const FLUSHED_KEYS_PER_ENTRY_MAX: usize = 256;
 /// The incarnation of a group that has never been restored.
 pub const FIRST_INCARNATION: u64 = 1;
 
-/// Under which incarnation a leader of this epoch names its writes.
+/// Under which incarnation a group names its writes. `history` is the newest epoch in its log that
+/// began under a possible loss, 0 for none.
 ///
-/// Where a power cut may take committed writes that other datacenters have already (`interval-1s`),
-/// no number may be given again, so every leadership has numbers of its own: its epoch was on disk
-/// before it began. What was lost here then comes back from there, as any write does. The price is
-/// an actor for each leadership, in every vector and in counters.
-pub fn incarnation(durability: Durability, epoch: u64) -> u64 {
-    match durability {
-        Durability::Fsync => FIRST_INCARNATION,
-        Durability::Interval => epoch,
-    }
+/// Such a leader may lack committed writes that other datacenters have already. No number may be
+/// given again, so its writes, and those of the leaders after it, have numbers of their own: its
+/// epoch was on disk before it began. What was lost here then comes back from there, as any write
+/// does. The price is an actor more in every vector and in counters.
+pub fn incarnation(history: u64) -> u64 {
+    FIRST_INCARNATION.max(history)
 }
 
 const INCARNATION_BITS: u32 = 48;

@@ -18,6 +18,7 @@ mod multi_leader;
 pub mod open;
 pub mod part;
 mod questions;
+mod recover;
 pub mod requests;
 pub mod setup;
 pub mod slots;

@@ -8,18 +8,23 @@ use super::log_record::{self, Identity};
 use super::lost_writes::LostQueries;
 use super::{Node, OpenError, Roles, Setup};
 use crate::keyspace::protected::difference;
-use crate::keyspace::{Durability, Model};
+use crate::keyspace::{Cluster, Durability, Model};
 use crate::leader_follower::{self, Group, GroupSetup};
 use crate::leaderless::{self, Leaderless};
 use crate::multi_leader::MultiLeader;
 use crate::turn::{Local, Turn};
 use crate::wire::Reader;
-use crate::{Effects, GroupId, NodeId, Position, Session, Time, replicas, token};
+use crate::{Effects, Event, GroupId, NodeId, Position, Session, Time, replicas, token};
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::Cell;
+
+const DAMAGED: &str = "the log was damaged where it had been on disk: what was in front of the \
+    damage is kept, the rest is fetched from the other nodes; this node counts as a new disk until \
+    they have admitted it";
 
 /// Bits of an actor that name the disk; the node is above them.
 const ACTOR_SHIFT: u32 = 48;
@@ -38,10 +43,15 @@ impl Node {
         let log_bytes = Cell::new(0u64);
         let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
         let identity = roles.replay(&setup, log)?;
-        for group in roles.groups.values_mut() {
-            group.finish_recovery().map_err(|_| OpenError::Malformed(Position(0)))?;
-        }
-        let empty = identity.is_none();
+        let unusable = roles.finish_recovery(&setup)?;
+        // What is damaged counts for nothing until its peers have repaired it: another disk.
+        let identity = match identity {
+            Some(known) if setup.damaged => {
+                Some(Identity { incarnation: setup.new_incarnation, ..known })
+            }
+            known => known,
+        };
+        let empty = identity.is_none() || setup.damaged;
         let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
         let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
         let identity = Identity { boot, incarnation, ..identity_of(&setup) };
@@ -51,6 +61,15 @@ impl Node {
         local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
+        for (id, group) in &mut roles.groups {
+            if unusable.contains(id) {
+                group.forget(&mut turn);
+            }
+            group.start(&mut turn, boot, setup.may_have_lost_unsynced);
+        }
+        if setup.damaged {
+            turn.event(Event::Alarm(Cow::Borrowed(DAMAGED)));
+        }
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);
         roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
@@ -188,6 +207,19 @@ impl Roles {
         Ok(found)
     }
 
+    /// All records are read. Returns the groups of which a damaged log holds too little.
+    fn finish_recovery(&mut self, setup: &Setup) -> Result<Vec<GroupId>, OpenError> {
+        let mut unusable = Vec::new();
+        for group in self.groups.values_mut() {
+            match group.finish_recovery() {
+                Ok(()) => {}
+                Err(_) if setup.damaged => unusable.push(group.id),
+                Err(_) => return Err(OpenError::Malformed(Position(0))),
+            }
+        }
+        Ok(unusable)
+    }
+
     fn replay_leaderless(&mut self, r: &mut Reader<'_>) -> crate::wire::Read<()> {
         let keyspace = leaderless::keyspace_of_record(r)?;
         match self.leaderless.get_mut(&keyspace) {
@@ -195,6 +227,28 @@ impl Roles {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a node whose log is damaged can be repaired by its peers, given the records that are in
+/// front of the damage. Asked before anything is changed: what only this node holds must not be
+/// thrown away.
+///
+/// # Errors
+/// Why not.
+pub fn check_repairable<'a>(
+    cluster: &Cluster,
+    me: NodeId,
+    mut records: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), String> {
+    if !records.any(|record| record.first() == Some(&log_record::RECORD_KIND)) {
+        return Err(String::from("nothing in front of the damage says whose log it is"));
+    }
+    let groups = replicas::all_groups(cluster);
+    let alone = groups.iter().find(|(_, nodes)| nodes.as_slice() == [me]);
+    let Some((group, _)) = alone else { return Ok(()) };
+    let keyspace = cluster.keyspace(group.keyspace);
+    let prefix = keyspace.map_or(String::new(), |k| k.prefix.escape_ascii().to_string());
+    Err(format!("only this node holds keyspace \"{prefix}\", so no other one could repair it"))
 }
 
 /// A log that belongs to another node, cluster or table of keyspaces is refused.

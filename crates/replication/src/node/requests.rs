@@ -103,6 +103,7 @@ impl Roles {
             }
             Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
             Action::Lost(lost) => self.start_lost(turn, requester, *lost),
+            Action::Recover { prefix } => self.recover(turn, requester, prefix),
             Action::Outcome { token } => self.start_outcome(turn, requester, token),
             Action::Degraded { prefix } => self.start_degraded(turn, requester, *prefix),
             Action::Explain { prefix } => self.explain(turn, requester, prefix),

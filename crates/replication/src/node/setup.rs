@@ -21,6 +21,11 @@ pub struct Setup {
     pub limits: Limits,
     /// Planted bugs, if any.
     pub mutants: Mutants,
+    /// Whether records that were written and not synced may be gone: the machine was restarted
+    /// since, and not only the process.
+    pub may_have_lost_unsynced: bool,
+    /// Whether records that were synced are gone: the log is only what was before them.
+    pub damaged: bool,
 }
 
 /// Intervals and timeouts, in microseconds of the monotonic clock.

@@ -49,6 +49,11 @@ pub struct MemberStatus {
     pub since_ms: u64,
     /// Why that changed.
     pub why: Cow<'static, str>,
+    /// Whether this member may have lost entries that it acknowledged: it counts for nothing until
+    /// it has what a leader has.
+    pub suspect: bool,
+    /// The newest epoch in the log whose leader may have lacked committed entries; 0 for none.
+    pub possible_loss: u64,
 }
 
 impl Node {
@@ -93,6 +98,8 @@ impl Node {
                 degraded: group.open_interval(),
                 since_ms: group.tenure().since_ms,
                 why: group.tenure().why.clone(),
+                suspect: group.is_suspect(),
+                possible_loss: group.history(),
             }),
             None => self.replica_status(id),
         };

@@ -180,11 +180,30 @@ pub struct Corruption {
 /// Reads the records of a log from its segments, oldest first. The oldest ones may have been
 /// dropped: the first batch names the position and the chain that it starts with.
 pub fn recover<'a>(segments: &[&'a [u8]]) -> Result<Recovered<'a>, Corruption> {
+    match recover_trusted(segments, None)? {
+        (log, None) => Ok(log),
+        (_, Some(corruption)) => Err(corruption),
+    }
+}
+
+/// The same, for a node whose peers can repair it: what is in front of the damage, and the damage,
+/// if there is any. `trusted` is the last record that is known to have been synced, where what
+/// comes after it cannot be trusted, whatever it looks like: it is left out.
+///
+/// # Errors
+/// Nothing is in front of the damage, or this program does not know the log's version.
+pub fn recover_trusted<'a>(
+    segments: &[&'a [u8]],
+    trusted: Option<Position>,
+) -> Result<(Recovered<'a>, Option<Corruption>), Corruption> {
+    let up_to = trusted.unwrap_or(Position(u64::MAX));
     let (next, end) = (Position(1), End::default());
     let mut log = Recovered { records: Vec::new(), end, next, chain: 0 };
     for (segment, bytes) in segments.iter().enumerate() {
         let mut here = End { segment, offset: 0 };
-        while let Some((header, batch)) = continuation(bytes, here, &log)? {
+        while log.next <= up_to
+            && let Some((header, batch)) = continuation(bytes, here, &log)?
+        {
             if read_batch(&header, batch, &mut log).is_err() {
                 break;
             }
@@ -192,12 +211,14 @@ pub fn recover<'a>(segments: &[&'a [u8]]) -> Result<Recovered<'a>, Corruption> {
             log.end = here;
         }
     }
-    let proven_durable = proof(segments, &log);
+    let proven_durable = trusted.unwrap_or_else(|| proof(segments, &log));
     if proven_durable < log.next {
-        return Ok(log);
+        return Ok((log, None));
     }
     let End { segment, offset } = suspect(segments, log.end);
-    Err(Corruption { segment, offset, missing: log.next, proven_durable, unknown_version: None })
+    let missing = log.next;
+    let corruption = Corruption { segment, offset, missing, proven_durable, unknown_version: None };
+    if log.records.is_empty() { Err(corruption) } else { Ok((log, Some(corruption))) }
 }
 
 /// The header and the bytes of the batch at a place, if it is the next one of the log. Only at the

@@ -281,3 +281,39 @@ fn lengths_that_lie_are_only_a_bad_batch() {
         assert_eq!(recover(&[&bytes]).unwrap().records, []);
     }
 }
+
+#[test]
+fn every_flipped_bit_leaves_what_is_in_front_of_it() {
+    let (bytes, records, ends) =
+        write(&[&[b"id"], &[b"one", b"two"], &[b"three"], &[b"end"]], true);
+    let last = ends.len() - 1;
+    for bit in 0..ends[last - 1] * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let before = whole(&ends, bit / 8);
+        let kept = [0, 1, 3, 4][before];
+        match recover_trusted(&[&flipped], None) {
+            // The version is not in the checksum of what could be told apart.
+            Err(corruption) => {
+                assert!(before == 0 || corruption.unknown_version.is_some(), "{bit}")
+            }
+            Ok((log, corruption)) => {
+                assert_eq!(owned(&log), records[..kept], "bit {bit}");
+                // The last batch but one is proven by the last one; and so are all before.
+                assert!(corruption.is_some(), "bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_comes_after_the_trusted_record_is_left_out() {
+    let (bytes, records, ends) = write(THREE, true);
+    let (log, damage) = recover_trusted(&[&bytes], Some(Position(3))).unwrap();
+    assert_eq!((owned(&log), damage), (records[..3].to_vec(), None));
+    assert_eq!(log.end, End { segment: 0, offset: ends[1] });
+    let short = &bytes[..ends[0]];
+    let (log, damage) = recover_trusted(&[short], Some(Position(3))).unwrap();
+    assert_eq!(owned(&log), records[..2], "and what is missing before it is damage");
+    assert_eq!(damage.unwrap().missing, Position(3));
+}

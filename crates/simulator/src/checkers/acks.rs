@@ -25,7 +25,7 @@ pub fn check<'a>(
         let has = has(count, promise.level);
         if has < promise.copies && !below.iter().any(|below| below.entry == id) {
             return Err(format!(
-                "{}: {:?} ({id:?}) was acknowledged at {} us for {} {} copies, and there were {has}",
+                "{}: {:?} ({id:?}) was acknowledged at {} us for {} {} copies; there were {has}",
                 operation.key,
                 operation.action,
                 operation.returned_us,
@@ -52,8 +52,8 @@ pub fn check_below(below: &[Below], quorum: &Quorum) -> Verdict {
         let least = quorum.degraded() as u64;
         if *told < least || (*found as u64) < least {
             return Err(format!(
-                "{entry:?} was acknowledged with {told} copies ({found} on disks); degrade stops at \
-                 {least}"
+                "{entry:?} was acknowledged with {told} copies ({found} on disks); degrade \
+                 stops at {least}"
             ));
         }
         if *told > *found as u64 {

@@ -40,6 +40,9 @@ pub struct Truth {
     pub leaders: BTreeMap<(GroupId, u64), (NodeId, u64)>,
     /// When a node's process ended.
     pub crashes: Vec<(NodeId, u64)>,
+    /// Whether a leader began under a possible loss: then committed entries may be gone, and with
+    /// them what was known of them.
+    pub possible_loss: bool,
     /// When a node's disk was emptied, or lost what it had said it holds.
     pub wipes: Vec<(NodeId, u64)>,
 }
@@ -67,6 +70,9 @@ pub fn check(history: &History, truth: &Truth, reports: &[Report]) -> Verdict {
         is_true(truth, operation_of(history, &report.request), report)?;
     }
     for (name, request) in &truth.entries {
+        if truth.possible_loss {
+            break;
+        }
         if truth.survivors.contains(name) || reported.contains_key(name) {
             continue;
         }
@@ -108,7 +114,7 @@ fn is_true(truth: &Truth, operation: Option<&Operation>, report: &Report) -> Ver
     match &*report.status {
         "acknowledged" if !is_answered && !is_part => wrong("nobody was told that it is done"),
         "not acknowledged" if is_answered => wrong("its client was told that it is done"),
-        "maybe" if !truth.befell(&report.name, &truth.crashes) => {
+        "maybe" if !truth.possible_loss && !truth.befell(&report.name, &truth.crashes) => {
             wrong("its leader never crashed, and must know")
         }
         "acknowledged" | "not acknowledged" | "maybe" => Ok(()),
@@ -151,6 +157,7 @@ mod tests {
             leaders: BTreeMap::from([((group, 1), (NodeId(0), 10)), ((group, 2), (NodeId(1), 20))]),
             survivors: BTreeSet::new(),
             crashes: Vec::new(),
+            possible_loss: false,
             wipes: Vec::new(),
             level: AckLevel::Durable,
         };

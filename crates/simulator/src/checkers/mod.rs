@@ -11,6 +11,7 @@ pub mod leadership;
 pub mod lost_write_report;
 pub mod lost_writes;
 pub mod outcomes;
+pub mod possible_loss;
 pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;

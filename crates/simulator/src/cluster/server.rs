@@ -3,7 +3,8 @@
 use super::turn::Arrival;
 use super::{Cluster, Happening, Outside, Plan, sink::Sink};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Opened};
+use replication::node::open::check_repairable;
 use replication::random::Random;
 use replication::{ClientId, GroupId, Incarnation, Node, NodeId, Position, Reply, Setup};
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ pub struct Server {
     pub disk: Disk,
     /// Counts the processes that ran here; tells what was meant for an earlier one.
     pub process_number: u64,
+    /// Whether the machine has lost its power since a process on it last said, durably, that it
+    /// had started: what was written and not synced may be gone.
+    pub lost_power: bool,
     /// After how many more of its steps outwards its process ends, if it shall, and whether the
     /// machine goes down with it.
     pub(super) ends_after: Option<(u32, bool)>,
@@ -55,6 +59,8 @@ pub(super) struct Process {
     pub busy_until: u64,
     /// Replies that wait for those before them.
     pub replies: BTreeMap<ClientId, Replies>,
+    /// The last record that the node has written at its start.
+    pub opened_at: Position,
     /// Up to where each group's commits are noted.
     pub commits_seen: BTreeMap<GroupId, u64>,
 }
@@ -75,6 +81,7 @@ impl Server {
             clock: Clock::new(drift, 0),
             disk: Disk::new(plan.pace.clone()),
             process_number: 0,
+            lost_power: false,
             ends_after: None,
             stall_us: 0,
             failure_drops: true,
@@ -107,14 +114,21 @@ impl Cluster {
             timing: self.plan.timing,
             limits: self.plan.limits,
             mutants: self.plan.mutants,
+            may_have_lost_unsynced: false,
+            damaged: false,
         };
         let now_us = self.now_us;
         let name = self.name(id).to_string();
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let setup = Setup { may_have_lost_unsynced: server.lost_power, ..setup };
         server.clock.restart(now_us);
         server.process_number += 1;
-        let records: Vec<(Position, Vec<u8>)> = match server.disk.open() {
-            Ok(records) => records,
+        let cluster = &self.plan.cluster;
+        let may_repair = |records: &[(Position, &[u8])]| {
+            check_repairable(cluster, id, records.iter().map(|(_, record)| *record))
+        };
+        let Opened { records, damaged } = match server.disk.open(may_repair) {
+            Ok(opened) => opened,
             Err(why) => {
                 self.schedule(now_us, Happening::Outside(Outside::CannotStart(id, why)));
                 return;
@@ -122,11 +136,16 @@ impl Cluster {
         };
         self.observations.copies.restarted(id, &records);
         self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
+        let setup = Setup { damaged, ..setup };
+        if damaged {
+            self.observations.count("damaged log repaired");
+        }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);
         let log = records.iter().map(|(position, record)| (*position, record.as_slice()));
         let node = Node::open(setup, log, time, &mut sink);
         let output = sink.finish();
+        let opened = server.disk.last();
         match node {
             Ok(node) => {
                 server.process = Some(Process {
@@ -138,6 +157,7 @@ impl Cluster {
                     busy_until: now_us,
                     replies: BTreeMap::new(),
                     commits_seen: BTreeMap::new(),
+                    opened_at: opened,
                 });
                 self.carry_out(id, output, now_us);
             }
@@ -158,6 +178,10 @@ impl Cluster {
             return;
         }
         let lost = server.disk.crash(power, &mut self.random);
+        server.lost_power |= power;
+        if power {
+            self.observations.power_cuts.push((now_us, id));
+        }
         self.trace.line(now_us, || {
             let what = if power { "loses power" } else { "is killed" };
             format!("{name} {what}; {lost} bytes of its log are damaged or gone")

@@ -93,6 +93,7 @@ impl Cluster {
         let (now_us, name) = (self.now_us, self.name(id).to_string());
         if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
             server.disk.wipe();
+            server.lost_power = false;
             self.trace.line(now_us, || format!("{name} loses its disk"));
             self.observations.count("wiped disk");
             self.observations.wipes.push((id, now_us));

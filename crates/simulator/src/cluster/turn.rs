@@ -67,6 +67,11 @@ impl Cluster {
         if self.ends_here(id) {
             return;
         }
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        if server.process.as_ref().is_some_and(|process| synced >= process.opened_at) {
+            server.lost_power = false;
+            server.disk.trust();
+        }
         if let Some(after_us) = next {
             self.schedule(now_us + after_us, Happening::Disk { node: id, process });
         }

@@ -23,8 +23,8 @@ pub struct Families {
     pub stalled_turns: bool,
     /// Faults aim at whoever has just begun to lead.
     pub leader_hunt: bool,
-    /// Crashes may take the machine's power, and with it what was not synced. Not where copies
-    /// count before they are synced: there, processes may die but machines must not.
+    /// Crashes may take the machine's power, and with it what was not synced. Not where leaderless
+    /// copies count before they are synced: there, processes may die but machines must not.
     pub power: bool,
     /// The network splits.
     pub partitions: bool,

@@ -4,8 +4,8 @@ use crate::leases::DRIFT_APART_PPM;
 use crate::options::group;
 use replication::DatacenterId;
 use replication::keyspace::{
-    AckLevel, Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks,
-    Model, MultiLeader, Reads,
+    Acks, Conflicts, Durability, Failover, LeaderFollower, Leaderless, MissingAcks, Model,
+    MultiLeader, Reads,
 };
 use replication::node::Timing;
 
@@ -41,7 +41,6 @@ pub fn model_of(
     let mut failover = Failover::Safe;
     let mut reads = Reads::Leader;
     let mut missing_acks = MissingAcks::Error;
-    let mut ack_level = AckLevel::Durable;
     let mut weaker_acks = false;
     let mut durability = Durability::Fsync;
     let mut leases = true;
@@ -50,11 +49,7 @@ pub fn model_of(
         let wrong = || format!("{option}={value}");
         let number = || value.parse::<u8>().map_err(|_| wrong());
         match (option.as_str(), value.as_str()) {
-            ("acks", "async") => acks = Acks::Async,
-            ("acks", "semi-sync") => acks = Acks::SemiSync,
-            ("acks", "sync") => acks = Acks::Sync,
-            ("acks", "majority") => acks = Acks::Majority,
-            ("acks", _) => acks = Acks::Exactly(number()?),
+            ("acks", _) => acks = acks_of(value).ok_or_else(wrong)?,
             ("failover", "safe") => failover = Failover::Safe,
             ("failover", "available") => failover = Failover::Available,
             ("reads", "leader") => reads = Reads::Leader,
@@ -62,15 +57,10 @@ pub fn model_of(
             ("when-acks-are-missing", "error") => missing_acks = MissingAcks::Error,
             ("when-acks-are-missing", "block") => missing_acks = MissingAcks::Block,
             ("when-acks-are-missing", "degrade") => missing_acks = MissingAcks::Degrade,
-            ("ack-level", "received") => ack_level = AckLevel::Received,
-            ("ack-level", "durable") => ack_level = AckLevel::Durable,
-            ("ack-level", "applied") => ack_level = AckLevel::Applied,
-            ("weaker-acks", "true") => weaker_acks = true,
-            ("weaker-acks", "false") => weaker_acks = false,
+            ("weaker-acks", _) => weaker_acks = value.parse().map_err(|_| wrong())?,
             ("durability", "fsync") => durability = Durability::Fsync,
             ("durability", "interval-1s") => durability = Durability::Interval,
-            ("leases", "true") => leases = true,
-            ("leases", "false") => leases = false,
+            ("leases", _) => leases = value.parse().map_err(|_| wrong())?,
             ("n", _) => n = number()?,
             ("w", _) => w = number()?,
             ("r", _) => r = number()?,
@@ -80,7 +70,6 @@ pub fn model_of(
     let mut group = group(nodes as u8, acks, failover);
     group.reads = reads;
     group.missing_acks = missing_acks;
-    group.ack_level = ack_level;
     group.weaker_acks = weaker_acks;
     group.durability = durability;
     group.leases = leases;
@@ -106,4 +95,14 @@ pub fn model_of(
         })),
         _ => Err(format!("there is no model called {name}")),
     }
+}
+
+fn acks_of(value: &str) -> Option<Acks> {
+    Some(match value {
+        "async" => Acks::Async,
+        "semi-sync" => Acks::SemiSync,
+        "sync" => Acks::Sync,
+        "majority" => Acks::Majority,
+        number => Acks::Exactly(number.parse().ok()?),
+    })
 }

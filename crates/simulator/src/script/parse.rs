@@ -85,13 +85,7 @@ fn step(line: &str) -> Result<Step, String> {
         if single { Ok(rest.to_string()) } else { Err(format!("{word} takes one name")) }
     };
     Ok(match word {
-        "cluster" => Step::Cluster(
-            pairs(rest)?
-                .into_iter()
-                .map(|(name, count)| count.parse().map(|count| (name, count)))
-                .collect::<Result<_, _>>()
-                .map_err(|_| format!("{rest} is not like eu=3 us=3"))?,
-        ),
+        "cluster" => Step::Cluster(counts(rest)?),
         "keyspace" => {
             let (model, options) = rest.split_once(' ').unwrap_or((rest, ""));
             Step::Keyspace(model.to_string(), pairs(options)?)
@@ -187,6 +181,15 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
             Ok((name.to_string(), value.to_string()))
         })
         .collect()
+}
+
+/// Datacenters, and how many nodes each has.
+fn counts(text: &str) -> Result<Vec<(String, usize)>, String> {
+    let counts = pairs(text)?.into_iter();
+    counts
+        .map(|(name, count)| count.parse().map(|count| (name, count)))
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("{text} is not like eu=3 us=3"))
 }
 
 fn duration_us(text: &str) -> Result<u64, String> {

@@ -252,7 +252,8 @@ mod tests {
                        {"name":"eu-2","datacenter":"eu","up":false,"heard_ms_ago":912}],
             "keyspaces":[{"prefix":"user:","model":"leader-follower","groups":[
                 {"partition":0,"datacenter":"eu","leader":"eu-1","epoch":7,"commit":42,
-                 "last":45,"keys":9,"role":"leader","degraded":{"writes":4},"lag":{"eu-2":{"entries":3,"ms":9}}}]},
+                 "last":45,"keys":9,"role":"leader","degraded":{"writes":4},
+                 "lag":{"eu-2":{"entries":3,"ms":9}}}]},
               {"prefix":"session:","model":"leaderless","groups":[
                 {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;

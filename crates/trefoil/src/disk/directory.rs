@@ -4,7 +4,7 @@
 use super::DiskError;
 use crate::operator_log;
 use replication::Position;
-use replication::storage::log::{self, Recovered};
+use replication::storage::log::{self, Corruption, Recovered};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +76,11 @@ impl Directory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the segments are.
+    pub(super) fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// The same directory, for the log thread.
@@ -184,11 +189,8 @@ impl Segments {
 
     /// Finds the log's records. Refuses where synced ones are gone.
     pub fn recover<'a>(&self, slices: &[&'a [u8]]) -> Result<Recovered<'a>, DiskError> {
-        let recovered = log::recover(slices).map_err(|corruption| {
-            let file = self.files.get(corruption.segment);
-            let name = file.map_or(String::new(), |file| file.path.display().to_string());
-            self.corrupt(format!("{corruption} (segment {}: {name})", corruption.segment))
-        })?;
+        let recovered =
+            log::recover(slices).map_err(|corruption| self.refuse(&corruption, None))?;
         // The segments before the first may be gone; the first one itself is as its name says.
         let named = self.files.first().map(|segment| segment.first);
         let found = recovered.records.first().map(|(position, _)| *position);
@@ -207,13 +209,39 @@ impl Segments {
         }
     }
 
+    /// The segments' paths and bytes, in order.
+    pub(super) fn parts(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&Path, &[u8])> + ExactSizeIterator {
+        self.files.iter().map(|segment| (segment.path.as_path(), segment.bytes.as_slice()))
+    }
+
+    /// Where the log is damaged.
+    pub(super) fn describe(&self, corruption: &Corruption) -> String {
+        let file = self.files.get(corruption.segment);
+        let name = file.map_or(String::new(), |file| file.path.display().to_string());
+        format!(
+            "the log is damaged in {name} at byte {}: record {} is missing or unreadable, but \
+             records up to {} had been on disk",
+            corruption.offset, corruption.missing.0, corruption.proven_durable.0
+        )
+    }
+
+    /// A damaged log that is not repaired, and why.
+    pub(super) fn refuse(&self, corruption: &Corruption, why: Option<&str>) -> DiskError {
+        let file = self.files.get(corruption.segment);
+        let name = file.map_or(String::new(), |file| file.path.display().to_string());
+        let why = why.map_or(String::new(), |why| format!(". It does not repair itself: {why}"));
+        self.corrupt(format!("{corruption} (segment {}: {name}){why}", corruption.segment))
+    }
+
     fn corrupt(&self, text: String) -> DiskError {
         DiskError::Corrupt { directory: self.directory.clone(), text }
     }
 }
 
 /// New and removed names in a directory survive a power cut only after this.
-fn sync_directory(path: &Path) -> Result<(), DiskError> {
+pub(super) fn sync_directory(path: &Path) -> Result<(), DiskError> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(DiskError::io("sync the directory", path))

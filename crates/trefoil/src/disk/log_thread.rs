@@ -52,22 +52,24 @@ pub struct LogThread {
     open: OpenSegment,
     segment_bytes_max: u64,
     written: Position,
+    synced: Position,
     orders: Receiver<Order>,
     reports: Sender<Report>,
 }
 
 impl LogThread {
-    /// A thread that goes on in this segment.
+    /// A thread that goes on in this segment, behind the last record, which is synced.
     pub fn new(
         directory: &Directory,
         open: OpenSegment,
+        synced: Position,
         segment_bytes_max: u64,
         orders: Receiver<Order>,
         reports: Sender<Report>,
     ) -> LogThread {
         let directory = directory.share();
-        let written = Position(0);
-        LogThread { directory, open, segment_bytes_max, written, orders, reports }
+        let written = synced;
+        LogThread { directory, open, segment_bytes_max, written, synced, orders, reports }
     }
 
     /// Carries out orders until it is told to stop, or the first of them fails.
@@ -136,6 +138,11 @@ impl LogThread {
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {
-        self.open.file.sync_data().map_err(DiskError::io("sync the log", &self.open.path))
+        if let Err(error) = self.open.file.sync_data() {
+            self.directory.distrust_behind(self.synced);
+            return Err(DiskError::io("sync the log", &self.open.path)(error));
+        }
+        self.synced = self.written;
+        Ok(())
     }
 }

@@ -4,7 +4,8 @@
 //! The event loop seals what its turns have appended into a batch whenever the thread is free, so
 //! that batches gather while a sync is in flight: group commit without a timer. The first write or
 //! sync that fails ends the process's trust in its log (`fsync` may report an error once and then
-//! succeed although data is gone): nothing is tried again, the process stops.
+//! succeed although data is gone): nothing is tried again, the process stops. `trust.rs` is what
+//! the next start makes of that, of a machine that lost its power, and of damage.
 //!
 //! Not here: segments are neither preallocated nor recycled, and the records that recovery finds
 //! are all in memory until the node has taken them.
@@ -13,6 +14,7 @@ mod directory;
 mod log_thread;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use directory::{Directory, Segments};
 
@@ -121,14 +123,14 @@ impl Log {
         let open = directory.cut_tail(segments, recovered)?;
         let (orders, order_receiver) = mpsc::channel();
         let (report_sender, reports) = mpsc::channel();
+        let writer = LogWriter::new(recovered.next, recovered.chain);
+        let last = writer.last();
         let thread =
-            LogThread::new(directory, open, segment_bytes_max, order_receiver, report_sender);
+            LogThread::new(directory, open, last, segment_bytes_max, order_receiver, report_sender);
         let thread = std::thread::Builder::new()
             .name("log".into())
             .spawn(move || thread.run(wake))
             .map_err(DiskError::io("start the thread for", directory.path()))?;
-        let writer = LogWriter::new(recovered.next, recovered.chain);
-        let last = writer.last();
         Ok(Log {
             writer,
             free: true,

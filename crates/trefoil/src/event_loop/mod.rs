@@ -13,15 +13,16 @@ mod sink;
 pub use clock::Clock;
 pub use sink::{Counts, Sink};
 
-use crate::disk::DiskError;
+use crate::disk::{Directory, DiskError};
 use crate::operator_log;
 use crate::resp::parse::Batch;
 use crate::session::ServerState;
 use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
-use replication::{ClientId, Input, Node, NodeId, Time};
+use replication::{ClientId, Input, Node, NodeId, Position, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Listens for clients.
@@ -65,6 +66,7 @@ pub struct EventLoop {
     node: Node,
     sink: Sink,
     state: ServerState,
+    confirm: Confirm,
     /// What one read takes.
     buffer: Vec<u8>,
     batch: Batch,
@@ -99,13 +101,36 @@ pub struct Parts {
     pub sink: Sink,
     /// What session commands tell and change.
     pub state: ServerState,
+    /// What the data directory is told when the node's start is on disk.
+    pub confirm: Confirm,
+}
+
+/// The node's start is on disk, and with it what may have been lost before: the data directory is
+/// told, before the node says anything to anybody.
+pub struct Confirm {
+    /// The directory.
+    pub directory: Rc<Directory>,
+    /// The last record of the start.
+    pub opened_at: Position,
+    /// Whether it has been told.
+    pub done: bool,
+}
+
+impl Confirm {
+    fn on_synced(&mut self, synced: Position) -> Result<(), DiskError> {
+        if !self.done && synced >= self.opened_at {
+            self.directory.confirm()?;
+            self.done = true;
+        }
+        Ok(())
+    }
 }
 
 impl EventLoop {
     /// Registers what is listened to.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
-        let Parts { poll, mut listener, mut peer_listener, mut stop, clock, node, sink, state } =
-            parts;
+        let Parts { poll, mut listener, mut peer_listener, mut stop, clock, .. } = parts;
+        let Parts { node, sink, state, confirm, .. } = parts;
         let registry = poll.registry();
         registry.register(&mut listener, CLIENT_LISTENER, Interest::READABLE)?;
         registry.register(&mut peer_listener, PEER_LISTENER, Interest::READABLE)?;
@@ -120,6 +145,7 @@ impl EventLoop {
             node,
             sink,
             state,
+            confirm,
             buffer: vec![0; READ_BYTES],
             batch: Batch::default(),
             scratch: Vec::new(),
@@ -216,6 +242,7 @@ impl EventLoop {
     /// Everything between two waits.
     fn turn(&mut self) -> Result<(), LoopError> {
         if let Some((written, synced)) = self.sink.log.progress().map_err(LoopError::Disk)? {
+            self.confirm.on_synced(synced).map_err(LoopError::Disk)?;
             self.step(Input::Durable { written, synced });
         }
         if self.sink.peers.is_accept_due(self.now) {

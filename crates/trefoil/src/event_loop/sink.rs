@@ -78,6 +78,14 @@ impl Effects for Sink {
                     "no longer leader of {group} in epoch {epoch}: {reason}"
                 ));
             }
+            Event::PossibleLoss { group, epoch, last, why } => {
+                let group = self.group(*group);
+                operator_log::line(format_args!(
+                    "ALARM: POSSIBLE LOSS: leader of {group} in epoch {epoch}, behind epoch {} \
+                     index {}, which is all that is left: {why}",
+                    last.epoch, last.index
+                ));
+            }
             Event::EpochRefused { .. } => self.counts.epochs_refused += 1,
             Event::HandedOver { group, epoch, to, pause_ms } => {
                 let group = self.group(*group);

@@ -87,8 +87,9 @@ fn options(model: &Model) -> String {
     let group = &options.group;
     let Quorum { replicas, acks, election, commit } = Quorum::of(group);
     format!(
-        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\"reads\":\"{}\"}},\"quorum\":\
-         {{\"replicas\":{replicas},\"acks\":{acks},\"election\":{election},\"commit\":{commit}}}",
+        ",\"options\":{{\"acks\":\"{}\",\"ack_level\":\"{}\",\"failover\":\"{}\",\
+         \"reads\":\"{}\"}},\"quorum\":{{\"replicas\":{replicas},\"acks\":{acks},\
+         \"election\":{election},\"commit\":{commit}}}",
         group.acks, group.ack_level, group.failover, group.reads,
     )
 }
@@ -132,7 +133,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\
              \"lost_writes\":{{\"acknowledged\":{},\"not_acknowledged\":{},\
              \"maybe\":{},\"unheard\":{}}},\
-             \"degraded\":{degraded},\"since\":{},\"why\":{}",
+             \"degraded\":{degraded},\"since\":{},\"why\":{},\"suspect\":{},\
+             \"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
@@ -143,6 +145,8 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.unheard_entries,
             here.since_ms,
             quoted(&here.why),
+            here.suspect,
+            here.possible_loss,
         );
     }
     text

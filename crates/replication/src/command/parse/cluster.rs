@@ -59,6 +59,10 @@ pub(in crate::command) fn scan<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<
     Ok(command(Action::Scan(scan)))
 }
 
+pub(in crate::command) fn recover<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<'a> {
+    Ok(command(Action::Recover { prefix: argument(arguments, 1) }))
+}
+
 pub(in crate::command) fn switchover<'a>(_: Info, arguments: Arguments<'a>) -> Parsed<'a> {
     if arguments.len() > 3 {
         return syntax();

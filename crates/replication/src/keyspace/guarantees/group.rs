@@ -96,8 +96,8 @@ fn explain_acks(options: &GroupOptions, quorum: &Quorum, holders: &Holders, clai
                       level, never for less."
                 .to_string(),
             true => format!(
-                "weaker-acks = true: by TF.WITH a command may ask for fewer than {a} acks, or for a \
-                 lower level. Its OK is then OUTSIDE OF THE GUARANTEE: a failover CAN LOSE the \
+                "weaker-acks = true: by TF.WITH a command may ask for fewer than {a} acks, or for \
+                 a lower level. Its OK is then OUTSIDE OF THE GUARANTEE: a failover CAN LOSE the \
                  write unless E = {} votes cannot miss the replicas that durably had it.",
                 quorum.election
             ),
@@ -239,8 +239,8 @@ fn explain_missing_acks(
         MissingAcks::Degrade if quorum.degraded() < needed => (
             acks,
             format!(
-                "when-acks-are-missing = degrade: a write that does not have {needed} of {n} copies \
-                 within {timeout_ms} ms is acknowledged as soon as it is committed (C = {c} \
+                "when-acks-are-missing = degrade: a write that does not have {needed} of {n} \
+                 copies within {timeout_ms} ms is acknowledged as soon as it is committed (C = {c} \
                  copies), so that writes go on with {} {} down and an OK still survives every \
                  failover; TF.DEGRADED LIST tells from which write to which that happened. With \
                  fewer than {c} copies it is answered -UNKNOWN.",
@@ -251,9 +251,9 @@ fn explain_missing_acks(
         MissingAcks::Degrade => (
             &["outcomes"],
             format!(
-                "when-acks-are-missing = degrade CAN DO NOTHING here: it lowers acks to the C = {c} \
-                 copies of a committed write and no further, and A = {needed} is not more. A write \
-                 that does not have them within {timeout_ms} ms is answered -UNKNOWN."
+                "when-acks-are-missing = degrade CAN DO NOTHING here: it lowers acks to the C = \
+                 {c} copies of a committed write and no further, and A = {needed} is not more. A \
+                 write that does not have them within {timeout_ms} ms is answered -UNKNOWN."
             ),
         ),
     };

@@ -45,8 +45,8 @@ impl Group {
     ) {
         let token = Token { group: self.id, id: write.id }.to_word(turn.local.cluster);
         let text = format!(
-            "UNKNOWN acked={acked} need={} token={token} : {why}; the write may or may not survive, \
-             TF.OUTCOME with the token tells later",
+            "UNKNOWN acked={acked} need={} token={token} : {why}; the write may or may not \
+             survive, TF.OUTCOME with the token tells later",
             need.copies
         );
         turn.refuse(write.requester, text);

@@ -9,6 +9,22 @@ use crate::storage::record::Record;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// What an entry writes, where nobody knows over what; `None` if it writes nothing.
+pub(super) fn without(entry: &Entry<'_>) -> Option<What> {
+    match &entry.payload {
+        Payload::Clear => Some(What::Everything),
+        Payload::Changes(changes) => {
+            let lost = changes.iter().map(|change| LostChange {
+                key: change.key.to_vec(),
+                old: None,
+                new: change.record.clone(),
+            });
+            Some(What::Changes(lost.collect()))
+        }
+        _ => None,
+    }
+}
+
 /// The records as they were before an entry, while one goes through a log's tail.
 pub(super) struct Before<'a> {
     committed: &'a State,
@@ -43,9 +59,11 @@ impl Before<'_> {
                 });
                 Some(What::Changes(lost.collect()))
             }
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
-                None
-            }
+            Payload::Opening(_)
+            | Payload::Voter(..)
+            | Payload::Covers(_)
+            | Payload::Degrade(_)
+            | Payload::OpeningAfterLoss(..) => None,
         }
     }
 
@@ -68,8 +86,11 @@ impl Before<'_> {
                     self.changed.insert(change.key.to_vec(), record);
                 }
             }
-            Payload::Opening(_) | Payload::Voter(..) | Payload::Covers(_) | Payload::Degrade(_) => {
-            }
+            Payload::Opening(_)
+            | Payload::Voter(..)
+            | Payload::Covers(_)
+            | Payload::Degrade(_)
+            | Payload::OpeningAfterLoss(..) => {}
         }
     }
 }

@@ -205,6 +205,32 @@ impl Group {
         self.bound_kept(turn);
     }
 
+    /// Entries that were known to be committed are lost after all: what a leader under a possible
+    /// loss lacks. What they wrote over is not known any more.
+    pub(super) fn put_aside_committed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        is_cut: impl Fn(EntryId) -> bool,
+    ) {
+        let mut cut = Vec::new();
+        for index in self.log.start().index + 1..=self.commit {
+            let Some(kept) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            if is_cut(entry.id)
+                && let Some(asker) = entry.asker.clone()
+                && let Some(what) = before::without(&entry)
+            {
+                let write = self.lost_write(turn, entry.id, asker, what);
+                cut.push(LostWrite { status: Status::Maybe, ..write });
+            }
+        }
+        for write in cut {
+            self.log_kept(turn, &write);
+            self.lost_writes.insert(write);
+        }
+        self.bound_kept(turn);
+    }
+
     fn lost_write(&self, turn: &Turn<'_>, id: EntryId, asker: Asker, what: What) -> LostWrite {
         let reign = self.epochs.reign_of(id.epoch);
         let leader = reign.map(|reign| (reign.leader, reign.incarnation));

@@ -29,7 +29,7 @@ impl Roles {
         if !is_member || !are_siblings(here, there) {
             return;
         }
-        if !self.groups.get(&here).is_some_and(Group::is_serving) {
+        if !self.groups.get(&here).is_some_and(Group::takes_in) {
             return;
         }
         match message {
@@ -178,7 +178,7 @@ impl Roles {
     }
 
     fn pull(&self, turn: &mut Turn<'_>, target: GroupId, source: GroupId, stream: &mut Stream) {
-        let Some(group) = self.groups.get(&target).filter(|group| group.is_serving()) else {
+        let Some(group) = self.groups.get(&target).filter(|group| group.takes_in()) else {
             return;
         };
         let Some(leader) = self.leader_of(turn, source) else { return };

@@ -197,7 +197,7 @@ fn propose(group: &Group, turn: &Turn<'_>, seen: Stamp) -> Proposal {
         true => Stamp::at(turn.now.wall_ms),
         false => group.next_stamp(turn).max(seen.next()),
     };
-    let incarnation = leader::incarnation(group.options.durability, group.epoch());
+    let incarnation = leader::incarnation(group.history());
     let actor = leader::actor(group.id.datacenter, incarnation);
     leader::propose(actor, &group.covered_by_log, stamp)
 }

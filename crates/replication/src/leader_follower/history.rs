@@ -1,0 +1,155 @@
+//! Leaderships that began under a possible loss, and followers that remember what is gone.
+//!
+//! Everywhere else, what a follower knows to be committed is in every leader's log. A leader that
+//! won by another rule than E unsuspected votes (`suspicion.rs`, `operator.rs`) may lack some of
+//! it: it opens its epoch with an entry that says so, tells the operator, and in a multi-leader
+//! keyspace names its writes anew, as numbers that were lost must not be given again.
+//!
+//! The epoch of the newest such entry is the log's *history*. A follower whose log has the same
+//! one as its leader's agrees with it up to that entry, and no election since has lost anything.
+//! Where they differ, it asks whether the newest entry that it knows to be committed is in the
+//! leader's log; logs that have an entry in common are the same up to there. If it is not, all
+//! that the follower has is replaced by a snapshot, and what was lost is kept aside.
+
+use super::entry::{Opener, Payload};
+use super::message::Body;
+use super::{Group, Role};
+use crate::turn::Turn;
+use crate::version::EntryId;
+use crate::{Event, Incarnation, NodeId};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+/// Why a leadership may lack committed entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// Too many members may have lost what was not synced.
+    Power,
+    /// An operator has said that this node is to go on.
+    Operator,
+}
+
+impl Loss {
+    fn text(self) -> &'static str {
+        match self {
+            Loss::Power => {
+                "too many members have lost their power with writes that were not synced; what \
+                 all of them had lost is lost"
+            }
+            Loss::Operator => {
+                "an operator has said that it goes on with the disks that are there; what only \
+                 the others had is lost"
+            }
+        }
+    }
+}
+
+impl Group {
+    /// The entry that opens this leader's epoch, and why it may lack something.
+    pub(super) fn opening(&self, turn: &Turn<'_>) -> (Payload<'static>, Option<Loss>) {
+        let me = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
+        let loss = match &self.role {
+            Role::Candidate(candidate) => candidate.loss(&self.quorum, self.options.failover),
+            _ => None,
+        };
+        let payload = match loss {
+            None => Payload::Opening(me),
+            // The voters are as the log has them.
+            Some(Loss::Power) => Payload::OpeningAfterLoss(me, Vec::new()),
+            Some(Loss::Operator) => Payload::OpeningAfterLoss(me, self.voters.list()),
+        };
+        (payload, loss)
+    }
+
+    /// Tells that this leader may lack committed entries.
+    pub(super) fn tell_loss(&self, turn: &mut Turn<'_>, loss: Loss) {
+        let (group, epoch, last) = (self.id, self.epoch, self.log.last());
+        let why = Cow::Borrowed(loss.text());
+        turn.event(Event::PossibleLoss { group, epoch, last, why });
+    }
+
+    /// The newest epoch in this log that began under a possible loss; 0 for none.
+    pub fn history(&self) -> u64 {
+        self.epochs.history()
+    }
+
+    /// Whether this log has an entry, as far as can be told.
+    fn has_entry(&self, id: EntryId) -> bool {
+        if id.index > self.log.last_index() {
+            return false;
+        }
+        match self.log.id_at(id.index) {
+            Some(found) => found == id,
+            None => self.epochs.reign_at(id.index).is_some_and(|reign| reign.epoch == id.epoch),
+        }
+    }
+
+    /// Whether what this follower knows to be committed is in the log of its leader, whose history
+    /// is given if it is known. If that cannot be told, asks.
+    pub(super) fn agrees(
+        &mut self,
+        turn: &mut Turn<'_>,
+        leader: NodeId,
+        history: Option<u64>,
+    ) -> bool {
+        if self.commit == 0 || history == Some(self.history()) {
+            self.follower.agreed = true;
+        }
+        if !self.follower.agreed {
+            let committed = self.log.id_at(self.commit).unwrap_or_default();
+            self.say_epoch(turn, leader, Body::AskAgrees { committed });
+        }
+        self.follower.agreed
+    }
+
+    pub(super) fn on_ask_agrees(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        committed: EntryId,
+    ) {
+        let agrees = self.has_entry(committed);
+        let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
+        if agrees {
+            progress.set_probe_due();
+        } else if progress.snapshot.is_none() && self.commit > 0 {
+            // There is no snapshot of nothing: the follower asks again at the next append.
+            self.start_snapshot(turn, from);
+        }
+        self.say_epoch(turn, from, Body::Agrees { committed, agrees });
+    }
+
+    pub(super) fn on_agrees(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        committed: EntryId,
+        agrees: bool,
+    ) {
+        if self.leader != Some(from) || self.log.id_at(self.commit) != Some(committed) {
+            return;
+        }
+        if agrees {
+            self.follower.agreed = true;
+        } else if !self.follower.agreed && !self.follower.diverged {
+            self.follower.diverged = true;
+            turn.event(Event::Alarm(Cow::Borrowed(
+                "the new leader lacks entries that this node knew to be committed: what it holds \
+                 is replaced by the leader's state",
+            )));
+        }
+    }
+
+    /// A snapshot replaces a state that is not the leader's: keeps what the leader's log does not
+    /// have aside.
+    pub(super) fn part_from_history(
+        &mut self,
+        turn: &mut Turn<'_>,
+        epochs: &super::epochs::Epochs,
+    ) {
+        self.put_aside_committed(turn, |id| {
+            epochs.reign_at(id.index).is_none_or(|reign| reign.epoch != id.epoch)
+        });
+    }
+}

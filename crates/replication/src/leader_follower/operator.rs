@@ -1,0 +1,271 @@
+//! An operator's word: `TF.RECOVER prefix`, where fewer than E known disks are left.
+//!
+//! Disks that are lost for good leave a group that can elect nobody: their replacements count for
+//! nothing until a leader admits them (`voters.rs`). Only somebody who knows that the old disks
+//! will not come back can go on without them, from the longest log that is left. He says so at the
+//! node that has it. That node asks all others what they have, waits for one election timeout, and
+//! refuses where it hears of a leader, where the members could elect one by themselves, where
+//! another one has a longer log, and where it reaches fewer than E members, itself included
+//! (empty disks will do). Otherwise it asks for votes in a new epoch, as a candidate does, but of
+//! all disks that are there: each durably takes them for the voters, and itself for suspect
+//! (`suspicion.rs`), so that these disks elect nobody without saying so before they have what the
+//! new leader has. E of them make it leader, under a possible loss (`history.rs`).
+//!
+//! Two operators on two sides of a partition: 2E > N, so only one side reaches E members. One after
+//! the other: each word takes a new epoch that E members hold durably, in which each of them votes
+//! once; and what the first leader has committed is on C members, of which the second node reaches
+//! one (C + E > N): that one has the longer log.
+//!
+//! An old disk that comes back later is not among the voters: it is a learner, and if it knows of
+//! committed entries that are not in the new leader's log, its state is replaced.
+
+use super::election::Candidate;
+use super::message::{Body, VoterSet};
+use super::{Group, Role, log_record};
+use crate::command::Reply;
+use crate::keyspace::Durability;
+use crate::turn::{Requester, Turn};
+use crate::version::EntryId;
+use crate::{Incarnation, NodeId};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// How often the others are asked what they have.
+const QUESTIONS: u64 = 4;
+
+/// An operator's word that is being carried out.
+pub struct Word {
+    requester: Requester,
+    /// The members' names.
+    names: BTreeMap<NodeId, String>,
+    question: u64,
+    answers: BTreeMap<NodeId, Answer>,
+    ask_at_us: u64,
+    /// The end of what is being waited for.
+    deadline_us: u64,
+    /// The epoch in which it asks for votes; 0 while it gathers answers.
+    epoch: u64,
+}
+
+/// What a member has.
+struct Answer {
+    incarnation: Incarnation,
+    last: EntryId,
+    current: u64,
+    leader: Option<NodeId>,
+    suspect: bool,
+    counts: bool,
+}
+
+impl Word {
+    /// When it wants a tick.
+    pub(super) fn next_deadline(&self) -> u64 {
+        if self.epoch == 0 { self.deadline_us.min(self.ask_at_us) } else { self.deadline_us }
+    }
+
+    fn name(&self, node: NodeId) -> &str {
+        self.names.get(&node).map_or("?", String::as_str)
+    }
+}
+
+impl Group {
+    /// An operator says that this node is to go on. Answers when it leads, or why it does not.
+    pub fn recover(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        names: BTreeMap<NodeId, String>,
+    ) {
+        if self.word.is_some() {
+            return turn.refuse(requester, "ERR TF.RECOVER is at work here already");
+        }
+        let now_us = turn.now.monotonic_us;
+        self.word = Some(Word {
+            requester,
+            names,
+            question: turn.local.random.next_u64(),
+            answers: BTreeMap::new(),
+            ask_at_us: now_us,
+            deadline_us: now_us.saturating_add(self.timing.election_timeout_us),
+            epoch: 0,
+        });
+        self.tend_word(turn);
+    }
+
+    /// Asks, decides, or gives up, when it is time.
+    pub(super) fn tend_word(&mut self, turn: &mut Turn<'_>) {
+        let now_us = turn.now.monotonic_us;
+        let leads_in = self.leads().then_some(self.epoch);
+        let Some(word) = &mut self.word else { return };
+        if word.epoch > 0 {
+            if leads_in == Some(word.epoch) {
+                let requester = word.requester;
+                self.word = None;
+                turn.answer(requester, Reply::Ok, None);
+            } else if now_us >= word.deadline_us || self.epoch != word.epoch {
+                self.end_word(turn, "TRYAGAIN the others have not answered in time".into());
+            }
+            return;
+        }
+        if now_us >= word.ask_at_us {
+            word.ask_at_us = now_us + self.timing.election_timeout_us / QUESTIONS;
+            let question = word.question;
+            self.broadcast(turn, &Body::AskNewest { question });
+        }
+        if let Some(leader) = self.leader.filter(|_| self.hears_leader(turn)) {
+            return self.refuse_word(turn, |word| leads_text(word, leader));
+        }
+        if self.word.as_ref().is_some_and(|word| now_us >= word.deadline_us) {
+            match self.objection(turn) {
+                Some(text) => self.end_word(turn, text),
+                None => self.ask_by_word(turn),
+            }
+        }
+    }
+
+    fn refuse_word(&mut self, turn: &mut Turn<'_>, text: impl Fn(&Word) -> String) {
+        if let Some(text) = self.word.as_ref().map(text) {
+            self.end_word(turn, text);
+        }
+    }
+
+    fn end_word(&mut self, turn: &mut Turn<'_>, text: String) {
+        if let Some(word) = self.word.take() {
+            turn.refuse(word.requester, text);
+        }
+    }
+
+    /// Why this node must not go on by the operator's word, if so.
+    fn objection(&self, turn: &Turn<'_>) -> Option<String> {
+        let word = self.word.as_ref()?;
+        let answers = word.answers.values();
+        if let Some(leader) = answers.clone().find_map(|answer| answer.leader) {
+            return Some(leads_text(word, leader));
+        }
+        if self.has_promised(turn, None) {
+            return Some(
+                "TRYAGAIN a leader that this node has heard may still hold a lease".into(),
+            );
+        }
+        let need = self.quorum.election;
+        let here = word.answers.len() + 1;
+        if here < need {
+            let silent = self
+                .members
+                .iter()
+                .filter(|node| **node != turn.local.me && !word.answers.contains_key(node));
+            let silent: Vec<&str> = silent.map(|node| word.name(*node)).collect();
+            return Some(format!(
+                "CLUSTERDOWN {here} of the group's members are there and {need} are needed (empty \
+                 disks will do): nothing is heard of {}; start them, then ask again",
+                silent.join(", ")
+            ));
+        }
+        let mine = self.log.last();
+        let longest = word.answers.iter().max_by_key(|(_, answer)| answer.last);
+        if let Some((node, answer)) = longest.filter(|(_, answer)| answer.last > mine) {
+            return Some(format!(
+                "ERR {} has a longer log (epoch {} index {}, here it is epoch {} index {}): ask it \
+                 there",
+                word.name(*node),
+                answer.last.epoch,
+                answer.last.index,
+                mine.epoch,
+                mine.index
+            ));
+        }
+        let counting = answers.filter(|answer| answer.counts);
+        let known = counting.clone().count() + usize::from(self.is_voter(turn));
+        let sound = counting.filter(|answer| !answer.suspect).count()
+            + usize::from(self.is_voter(turn) && !self.is_suspect());
+        (sound >= need || known >= self.quorum.replicas).then(|| {
+            format!(
+                "ERR {known} members are there with disks that the group knows, enough to elect a \
+                 leader by themselves: wait for it"
+            )
+        })
+    }
+
+    /// Asks the disks that are there for their votes, and to take each other for the voters.
+    fn ask_by_word(&mut self, turn: &mut Turn<'_>) {
+        let me = (turn.local.me, turn.local.incarnation);
+        let Some(word) = &mut self.word else { return };
+        let others = word.answers.iter().map(|(node, answer)| (*node, answer.incarnation));
+        let voters: BTreeMap<NodeId, Incarnation> = others.chain([me]).collect();
+        let newest = word.answers.values().map(|answer| answer.current).max().unwrap_or(0);
+        let epoch = newest.max(self.epoch).saturating_add(1);
+        word.epoch = epoch;
+        word.deadline_us = turn.now.monotonic_us.saturating_add(self.timing.election_timeout_us);
+        // The role first: it must not be taken for that of an election at work.
+        self.adopt_epoch(turn, epoch, "an operator has said that this node is to go on");
+        self.voted_for = Some(turn.local.me);
+        self.become_suspect(turn);
+        self.write_voters(turn, voters.clone(), true);
+        let position = self.write_vote(turn);
+        self.role = Role::Candidate(Candidate::by_word(position));
+        let voters: VoterSet = voters.into_iter().collect();
+        for (to, _) in voters.iter().filter(|voter| **voter != me) {
+            let body = Body::Recover { last: self.log.last(), voters: voters.clone() };
+            turn.send_when_durable(position, Durability::Fsync, *to, self.message(body));
+        }
+        self.count_votes(turn);
+    }
+
+    pub(super) fn on_ask_newest(&mut self, turn: &mut Turn<'_>, from: NodeId, question: u64) {
+        let body = Body::Newest {
+            question,
+            last: self.log.last(),
+            current: self.epoch,
+            leader: self.leader.filter(|_| self.hears_leader(turn)),
+            suspect: self.is_suspect(),
+            counts: self.is_voter(turn),
+        };
+        self.say(turn, from, body);
+    }
+
+    pub(super) fn on_newest(&mut self, from: NodeId, incarnation: Incarnation, body: &Body<'_>) {
+        let Some(word) = &mut self.word else { return };
+        if let Body::Newest { question, last, current, leader, suspect, counts } = *body
+            && question == word.question
+            && word.epoch == 0
+        {
+            let answer = Answer { incarnation, last, current, leader, suspect, counts };
+            word.answers.insert(from, answer);
+        }
+    }
+
+    /// Somebody is to go on by an operator's word, and this disk is to count.
+    pub(super) fn on_recover(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        last: EntryId,
+        voters: &VoterSet,
+    ) {
+        let me = (turn.local.me, turn.local.incarnation);
+        let free = self.voted_for.is_none_or(|node| node == from);
+        let granted =
+            free && self.leader.is_none() && last >= self.log.last() && voters.contains(&me);
+        if granted && self.voted_for.is_none() {
+            self.voted_for = Some(from);
+            self.reset_election_timer(turn);
+            self.become_suspect(turn);
+            self.write_voters(turn, voters.iter().copied().collect(), true);
+            self.write_vote(turn);
+        }
+        let message = self.message(Body::VoteAnswer { granted, suspect: true });
+        turn.send_when_durable(self.epoch_position, Durability::Fsync, from, message);
+    }
+
+    /// Nothing that the node's log holds of the group can be used: it begins anew.
+    pub fn forget(&mut self, turn: &mut Turn<'_>) {
+        self.forget_all();
+        self.log_record(turn, log_record::Body::Forget, Durability::Fsync);
+    }
+}
+
+fn leads_text(word: &Word, leader: NodeId) -> String {
+    format!("ERR {} leads this group: there is nothing to recover", word.name(leader))
+}
