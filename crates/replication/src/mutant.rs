@@ -28,8 +28,6 @@ pub enum Mutant {
     ReportForgotten,
     /// The acknowledgement watermark in the log is ahead of what was acknowledged.
     WatermarkTooHigh,
-    /// What can be lost is acknowledged without the leader's own durable copy.
-    AckWithoutOwnCopy,
     /// `TF.OUTCOME` says of every index up to the commit index that it is committed.
     OutcomeByIndex,
     /// `degrade` lowers the acks to the leader's own copy.

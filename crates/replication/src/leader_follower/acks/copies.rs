@@ -127,10 +127,7 @@ impl Group {
         let mut copies = self.copies(turn);
         // What can be lost (A < C) is acknowledged only with this node's own durable copy: when it
         // is lost, the one who knows what was acknowledged also has what it was.
-        let own = match turn.local.mutants.is(Mutant::AckWithoutOwnCopy) {
-            true => u64::MAX,
-            false => copies.first().copied().unwrap_or(0).max(self.commit),
-        };
+        let own = copies.first().copied().unwrap_or(0).max(self.commit);
         let visible = self.commit.max(reached_by(&mut copies, self.quorum.visible()));
         let acknowledged = match need.level {
             AckLevel::Durable => reached_by(&mut copies, need.copies).min(own),
