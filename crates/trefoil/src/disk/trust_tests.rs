@@ -4,7 +4,7 @@
 use super::*;
 use crate::disk::Log;
 use replication::DatacenterId;
-use replication::keyspace::{GroupOptions, Keyspace, LeaderFollower, Member, Model};
+use replication::keyspace::{Durability, GroupOptions, Keyspace, LeaderFollower, Member, Model};
 use std::time::{Duration, Instant};
 
 /// The first record of a log says whose it is; here only its kind matters.
