@@ -110,10 +110,7 @@ impl<'a> LogRecord<'a> {
         w.u8(RECORD_KIND);
         w.group(self.group);
         match &self.body {
-            Body::Entry(body) => {
-                w.u8(0);
-                w.bytes(body);
-            }
+            Body::Entry(body) => encode_bytes(0, body, &mut w),
             Body::Cut { last_kept } => {
                 w.u8(1);
                 w.u64(*last_kept);
@@ -154,10 +151,7 @@ impl<'a> LogRecord<'a> {
                 w.u8(5);
                 image.encode(&mut w);
             }
-            Body::CutEntry(body) => {
-                w.u8(6);
-                w.bytes(body);
-            }
+            Body::CutEntry(body) => encode_bytes(6, body, &mut w),
             Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 w.u8(7);
                 w.entry_id(*floor);
@@ -218,4 +212,9 @@ impl<'a> LogRecord<'a> {
         r.finish()?;
         Ok(LogRecord { group, body })
     }
+}
+
+fn encode_bytes(kind: u8, bytes: &[u8], w: &mut Writer<'_>) {
+    w.u8(kind);
+    w.bytes(bytes);
 }
