@@ -282,6 +282,13 @@ pub enum Event {
         /// How many entries were cut; they are kept aside.
         cut: u64,
     },
+    /// Writes that were cut from this node's log are in no other, and are reported.
+    LostWrites {
+        /// The group.
+        group: GroupId,
+        /// How many more than before.
+        counts: leader_follower::lost_writes::Counts,
+    },
     /// A write was acknowledged with fewer acks than its keyspace declares (`degrade`).
     AcknowledgedBelow {
         /// The group.

@@ -30,6 +30,10 @@ pub enum Mutant {
     OnceAnsweredEarly,
     /// Pieces of different snapshots are put together.
     SnapshotsMix,
+    /// Entries that are cut are not put aside.
+    ReportForgotten,
+    /// The acknowledgement watermark in the log is ahead of what was acknowledged.
+    WatermarkTooHigh,
     /// `TF.OUTCOME` says of every index up to the commit index that it is committed.
     OutcomeByIndex,
     /// `degrade` lowers the acks to the leader's own copy.

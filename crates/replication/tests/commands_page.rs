@@ -81,6 +81,9 @@ model: increments that were made at the same time add up.
 |---|---|---|---|---|
 ";
 
+/// What the table has no room for.
+const TAIL: &str = include_str!("commands_tail.md");
+
 fn page() -> String {
     let mut page = String::from(HEAD);
     for (title, scope) in [("Connection", Scope::Connection), ("Server", Scope::Server)] {
@@ -102,7 +105,7 @@ fn page() -> String {
         )
         .unwrap();
     }
-    page
+    page + TAIL
 }
 
 /// What a command comes to in a keyspace of a model.

@@ -6,6 +6,7 @@ use crate::workload::Survey;
 use replication::keyspace::{AckLevel, Acks};
 use replication::version::EntryId;
 use replication::{DatacenterId, NodeId, Reply};
+use std::collections::BTreeMap;
 
 /// One command of one client, from its call to its reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -222,6 +223,9 @@ pub fn is_indefinite(error: &str) -> bool {
 pub struct History {
     /// The operations.
     pub operations: Vec<Operation>,
+    /// Which operation a command was, or the first of several: by its connection and its number
+    /// there.
+    pub requests: BTreeMap<(u64, u64), usize>,
     /// What clients asked about writes whose outcome was open, in the order of the answers.
     pub questions: Vec<Question>,
     /// Looks at all keys, in the order of their ends.

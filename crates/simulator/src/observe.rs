@@ -3,11 +3,13 @@
 
 use crate::copies::Copies;
 use replication::leader_follower::entry::Entry;
+use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
+use replication::node::message::Message as NodeMessage;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
 use replication::wire::Reader;
-use replication::{Event, GroupId, NodeId};
-use std::collections::BTreeMap;
+use replication::{Event, GroupId, Message, NodeId, Reply, RequestId, Session};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 
 /// Every value that the workload writes starts with this byte and holds it nowhere else.
@@ -106,6 +108,16 @@ pub struct Observations {
     pub below: Vec<Below>,
     /// Wiped nodes that count again: for each group, who.
     pub admitted: Vec<(GroupId, NodeId)>,
+    /// All entries that a leader has appended for a client: its connection, and the command's
+    /// number there.
+    pub asked: BTreeMap<(GroupId, EntryId), (u64, u64)>,
+    /// Commands whose answer, no error, was let go: to the client, or to the node that it asked.
+    pub answered: BTreeSet<(u64, u64)>,
+    forwarded: BTreeMap<(Session, u64), (u64, u64)>,
+    /// When processes ended.
+    pub crashes: Vec<(NodeId, u64)>,
+    /// When disks were emptied, or lost what they had said they hold.
+    pub wipes: Vec<(NodeId, u64)>,
     /// Which machines lost their power, and when.
     pub power_cuts: Vec<(u64, NodeId)>,
     /// Leaderships that began under a possible loss.
@@ -149,6 +161,7 @@ impl Observations {
             // Seen in the nodes' logs: the event names only the newest of several.
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
+            Event::LostWrites { .. } => self.count("lost write reported"),
             Event::AcknowledgedBelow { group, entry, copies } => {
                 self.count("degraded");
                 let found = self.copies.of(*group, *entry).durable;
@@ -186,6 +199,7 @@ impl Observations {
     /// Looks for written values in a record of a node's log, whatever model it belongs to: they
     /// lie in it as [`Record`]s, in the encoding of `wire.rs`.
     pub fn logged(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) {
+        self.note_asked(bytes);
         let mut from = 0;
         while let Some(found) = find(bytes.get(from..).unwrap_or(&[])) {
             let place = from + found;
@@ -193,6 +207,38 @@ impl Observations {
             let Some(start) = place.checked_sub(RECORD_HEAD_BYTES) else { continue };
             let Ok(record) = Reader(bytes.get(start..).unwrap_or(&[])).record() else { continue };
             from = place + self.record(at_us, node, &record).max(1);
+        }
+    }
+
+    /// Takes note of a reply to a client.
+    pub fn replied(&mut self, request: RequestId, reply: &Reply<'_>) {
+        if !reply.is_error() {
+            self.answered.insert((request.client.0, request.sequence));
+        }
+    }
+
+    /// Takes note of a command that is forwarded, and of the answer.
+    pub fn sent(&mut self, message: &Message<'_>) {
+        let Message::Node(message) = message else { return };
+        match message {
+            NodeMessage::Forward { from, token, asker: Some(asker), .. } => {
+                self.forwarded.insert((*from, *token), (asker.client.0, asker.sequence));
+            }
+            NodeMessage::Answer { to, token, reply, .. } if !reply.is_error() => {
+                self.answered.extend(self.forwarded.get(&(*to, *token)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note of a client's entry.
+    fn note_asked(&mut self, bytes: &[u8]) {
+        let Some((&RECORD_KIND, record)) = bytes.split_first() else { return };
+        if let Ok(LogRecord { group, body: Body::Entry(body) }) =
+            LogRecord::decode(&mut Reader(record))
+            && let Ok(Entry { id, asker: Some(asker), .. }) = Entry::decode(&body)
+        {
+            self.asked.insert((group, id), (asker.client.0, asker.sequence));
         }
     }
 

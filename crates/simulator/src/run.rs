@@ -4,12 +4,13 @@
 //! everything that is pending must finish within a limit. Then a last write must succeed, all
 //! replicas must become equal, clients read every key on every node, and the checkers judge.
 
-use crate::checkers::acks;
+use crate::checkers::{acks, lost_write_report};
 use crate::cluster::{Cluster, GARBLED, Outside, Timer};
 use crate::convergence;
 use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::judge;
+use crate::lost_report;
 use crate::observe::Observations;
 use crate::once::{ONCE_KEY, OnceClients};
 use crate::options::{ModelName, Options};
@@ -159,6 +160,9 @@ impl<'a> Play<'a> {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
         }
+        if self.options.model == ModelName::LeaderFollower {
+            self.check_lost_writes()?;
+        }
         self.check_ledgers()?;
         let survives =
             self.options.quorum_of(ONCE_KEY).is_some_and(|quorum| quorum.acknowledged_survives());
@@ -166,6 +170,30 @@ impl<'a> Play<'a> {
             return Err(text);
         }
         judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
+    }
+
+    /// What is reported as lost, on every node's word, against the truth.
+    fn check_lost_writes(&mut self) -> Result<(), String> {
+        for node in self.cluster.nodes() {
+            let limit_us = self.cluster.now_us + LIVENESS_US;
+            let reports = loop {
+                let connection = self.cluster.connect(node);
+                let words = ["TF.LOST", "LIST"].map(String::from).to_vec();
+                let sequence = self.cluster.request(connection, words);
+                let reply = self.reply_of(connection, sequence)?;
+                let reports = reply.as_ref().map(lost_report::reports).transpose()?.flatten();
+                match reports {
+                    Some(reports) => break reports,
+                    None if self.cluster.now_us >= limit_us => {
+                        return Err(format!("liveness: TF.LOST LIST on {node}: {reply:?}"));
+                    }
+                    None => self.pass(self.cluster.now_us + LOOK_US)?,
+                }
+            };
+            let truth = lost_report::truth(self.cluster);
+            lost_write_report::check(&self.workload.history, &truth, &reports)?;
+        }
+        Ok(())
     }
 
     /// Acks that were lowered are as declared again, and the ledger is right, on every node.
@@ -379,7 +407,9 @@ impl<'a> Play<'a> {
         }
         let outcome = operation.outcome.clone();
         self.cluster.trace.line(now_us, || format!("final @{node}: {outcome:?}"));
-        self.workload.history.operations.push(operation);
+        let history = &mut self.workload.history;
+        history.requests.insert((connection.0, sequence), history.operations.len());
+        history.operations.push(operation);
         self.cluster.hang_up(connection);
         Ok(outcome)
     }

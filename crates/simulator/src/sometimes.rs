@@ -57,6 +57,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("lease read", 100),
     ("left after standing still", 200),
     ("left for a stalled disk", 200),
+    ("lost write reported", 200),
     ("possible loss", 100),
     ("retry deduplicated", 100),
     ("retry too old to tell", 200),

@@ -23,6 +23,7 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::SuspectVotes, ModelName::LeaderFollower, 24),
     (Mutant::OnceForgottenInImages, ModelName::LeaderFollower, 1),
     (Mutant::OnceAnsweredEarly, ModelName::LeaderFollower, 19),
+    (Mutant::ReportForgotten, ModelName::LeaderFollower, 11),
     (Mutant::WallClockWins, ModelName::MultiLeader, 26),
     (Mutant::ApplyTwice, ModelName::MultiLeader, 7),
     (Mutant::ReadOneShort, ModelName::Leaderless, 11),

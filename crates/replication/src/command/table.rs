@@ -1,7 +1,7 @@
 //! All commands, in one table: what a client may ask, how many arguments it takes, where its keys
 //! are, who answers it, and what a keyspace must be able to give for an honest answer.
 
-use super::parse::{Parser, cluster, key, once, several, string, with};
+use super::parse::{Parser, cluster, key, lost, once, several, string, with};
 use super::verb::Needs;
 
 /// Who answers a command.
@@ -238,7 +238,7 @@ const SET_FORMS: &[(&str, Needs)] =
     &[("`KEEPTTL`", Needs::Register), ("`NX`, `XX`, `GET`", Needs::Coordination)];
 const EXPIRE_FORMS: &[(&str, Needs)] = &[("`NX`, `XX`, `GT`, `LT`", Needs::Coordination)];
 
-static TABLE: [CommandInfo; 65] = [
+static TABLE: [CommandInfo; 66] = [
     data("append", 3, WOF, string::append)
         .one_key()
         .needs(Needs::Register)
@@ -377,6 +377,10 @@ static TABLE: [CommandInfo; 65] = [
     ),
     data("tf.explain", 2, SLOW, cluster::explain)
         .about(Group::Server, "What the keyspace of a prefix guarantees, and what it does not."),
+    data("tf.lost", -2, W, lost::lost).about(
+        Group::Server,
+        "Writes that a failover has cost: `LIST [prefix]`, `SHOW id`, `REPLAY id`, `FORGET id`.",
+    ),
     data("tf.once", -5, TFWITH, once::once).about(
         Group::Server,
         "`TF.ONCE session number -- INCR k`: carried out once, however often it is sent.",

@@ -63,6 +63,8 @@ pub enum Action<'a> {
     RandomKey,
     /// Removes all keys.
     Flush,
+    /// Something with the lost-write report.
+    Lost(Lost<'a>),
     /// By an operator's word, this node goes on with the groups of a keyspace that cannot elect a
     /// leader any more.
     Recover {
@@ -100,6 +102,22 @@ pub enum Action<'a> {
         /// The keyspace.
         prefix: &'a [u8],
     },
+}
+
+/// What `TF.LOST` does. An id is as LIST prints it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lost<'a> {
+    /// All lost writes that have a key under a prefix.
+    List {
+        /// The prefix; empty for all.
+        prefix: &'a [u8],
+    },
+    /// One of them, whole.
+    Show(&'a [u8]),
+    /// Does it again.
+    Replay(&'a [u8]),
+    /// Nobody needs to know of it any more.
+    Forget(&'a [u8]),
 }
 
 /// What MGET, DEL, UNLINK and EXISTS do with each key.

@@ -77,11 +77,20 @@ pub struct Origin {
     pub dependencies: VersionVector,
 }
 
+/// Who leads an epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opener {
+    /// The node.
+    pub node: NodeId,
+    /// Its disk: another one does not know what this leadership has promised.
+    pub incarnation: Incarnation,
+}
+
 /// What an entry does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Payload<'a> {
-    /// Changes nothing: the first entry of every epoch, with the node that leads it.
-    Opening(NodeId),
+    /// Changes nothing: the first entry of every epoch, with who leads it.
+    Opening(Opener),
     /// Sets or removes keys, all at once.
     Changes(Vec<Change<'a>>),
     /// Removes all keys.
@@ -92,7 +101,7 @@ pub enum Payload<'a> {
     Covers(VersionVector),
     /// Changes nothing: the first entry of an epoch whose leader may lack committed entries, with
     /// the node that leads it, and whom it takes for the voters.
-    OpeningAfterLoss(NodeId, VoterSet),
+    OpeningAfterLoss(Opener, VoterSet),
     /// A line of the degrade ledger.
     Degrade(Note),
 }
@@ -121,9 +130,10 @@ impl<'a> Entry<'a> {
         Asker::encode(self.asker.as_ref(), &mut w);
         Once::encode(self.once.as_ref(), &mut w);
         match &self.payload {
-            Payload::Opening(leader) => {
+            Payload::Opening(opener) => {
                 w.u8(0);
-                w.u16(leader.0);
+                w.u16(opener.node.0);
+                w.u64(opener.incarnation.0);
             }
             Payload::Changes(changes) => {
                 w.u8(1);
@@ -150,9 +160,10 @@ impl<'a> Entry<'a> {
                 w.u8(5);
                 note.encode(&mut w);
             }
-            Payload::OpeningAfterLoss(leader, voters) => {
+            Payload::OpeningAfterLoss(opener, voters) => {
                 w.u8(6);
-                w.u16(leader.0);
+                w.u16(opener.node.0);
+                w.u64(opener.incarnation.0);
                 encode_voters(&mut w, voters);
             }
         }
@@ -175,7 +186,7 @@ impl<'a> Entry<'a> {
         let asker = Asker::decode(&mut r)?;
         let once = Once::decode(&mut r)?;
         let payload = match r.u8()? {
-            0 => Payload::Opening(r.node()?),
+            0 => Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? }),
             1 => {
                 let mut changes = Vec::new();
                 for _ in 0..r.u32()? {
@@ -189,7 +200,10 @@ impl<'a> Entry<'a> {
             3 => Payload::Voter(r.node()?, r.incarnation()?),
             4 => Payload::Covers(r.vector()?),
             5 => Payload::Degrade(Note::decode(&mut r)?),
-            6 => Payload::OpeningAfterLoss(r.node()?, decode_voters(&mut r)?),
+            6 => {
+                let opener = Opener { node: r.node()?, incarnation: r.incarnation()? };
+                Payload::OpeningAfterLoss(opener, decode_voters(&mut r)?)
+            }
             _ => return Err(Malformed),
         };
         r.finish()?;

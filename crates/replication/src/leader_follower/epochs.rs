@@ -3,9 +3,10 @@
 //! It outlives the entries: the name (epoch, index) of an entry that is long gone from the log can
 //! still be told from that of one which another leader has put in its place.
 
-use crate::NodeId;
+use super::entry::Opener;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
+use crate::{Incarnation, NodeId};
 use alloc::collections::VecDeque;
 
 /// Epochs that a group remembers. The oldest is forgotten first, and what it wrote can then no
@@ -21,6 +22,8 @@ pub struct Reign {
     pub first_index: u64,
     /// Who led.
     pub leader: NodeId,
+    /// With which disk.
+    pub incarnation: Incarnation,
     /// Whether it began under a possible loss: its leader may have lacked committed entries.
     pub after_loss: bool,
 }
@@ -40,21 +43,22 @@ pub struct Epochs {
 
 impl Epochs {
     /// The entry that opens an epoch is in the log.
-    pub fn open(&mut self, id: EntryId, leader: NodeId) {
-        self.push(id, leader, false);
+    pub fn open(&mut self, id: EntryId, opener: Opener) {
+        self.push(id, opener, false);
     }
 
     /// The same for an epoch that began under a possible loss.
-    pub fn open_after_loss(&mut self, id: EntryId, leader: NodeId) {
-        self.push(id, leader, true);
+    pub fn open_after_loss(&mut self, id: EntryId, opener: Opener) {
+        self.push(id, opener, true);
     }
 
-    fn push(&mut self, id: EntryId, leader: NodeId, after_loss: bool) {
+    fn push(&mut self, id: EntryId, opener: Opener, after_loss: bool) {
         if self.reigns.back().is_some_and(|newest| newest.epoch >= id.epoch) {
             return;
         }
-        let reign = Reign { epoch: id.epoch, first_index: id.index, leader, after_loss };
-        self.reigns.push_back(reign);
+        let Opener { node: leader, incarnation } = opener;
+        let (epoch, first_index) = (id.epoch, id.index);
+        self.reigns.push_back(Reign { epoch, first_index, leader, incarnation, after_loss });
         if after_loss {
             self.history = id.epoch;
         }
@@ -78,10 +82,10 @@ impl Epochs {
         self.reigns.get(after.checked_sub(1)?).copied()
     }
 
-    /// Who led an epoch whose first entry is in the log.
-    pub fn leader_of(&self, epoch: u64) -> Option<NodeId> {
+    /// The leadership of an epoch whose first entry is in the log.
+    pub fn reign_of(&self, epoch: u64) -> Option<Reign> {
         let place = self.reigns.binary_search_by_key(&epoch, |reign| reign.epoch).ok()?;
-        self.reigns.get(place).map(|reign| reign.leader)
+        self.reigns.get(place).copied()
     }
 
     /// The newest epoch in the log that began under a possible loss; 0 for none. Logs with the same
@@ -116,6 +120,7 @@ impl Epochs {
             w.u64(reign.epoch);
             w.u64(reign.first_index);
             w.u16(reign.leader.0);
+            w.u64(reign.incarnation.0);
             w.bool(reign.after_loss);
         }
     }
@@ -125,9 +130,10 @@ impl Epochs {
         let (forgotten_up_to, forgotten_loss) = (r.u64()?, r.u64()?);
         let mut epochs = Epochs { forgotten_up_to, forgotten_loss, ..Epochs::default() };
         for _ in 0..r.u32()? {
-            let (epoch, first_index, leader) = (r.u64()?, r.u64()?, r.node()?);
-            let after_loss = r.bool()?;
-            epochs.reigns.push_back(Reign { epoch, first_index, leader, after_loss });
+            let (epoch, first_index) = (r.u64()?, r.u64()?);
+            let (leader, incarnation, after_loss) = (r.node()?, r.incarnation()?, r.bool()?);
+            let reign = Reign { epoch, first_index, leader, incarnation, after_loss };
+            epochs.reigns.push_back(reign);
         }
         epochs.find_history();
         Ok(epochs)
@@ -138,6 +144,10 @@ impl Epochs {
 mod tests {
     use super::*;
 
+    fn opener(node: u16) -> Opener {
+        Opener { node: NodeId(node), incarnation: Incarnation(7) }
+    }
+
     fn id(epoch: u64, index: u64) -> EntryId {
         EntryId { epoch, index }
     }
@@ -145,24 +155,24 @@ mod tests {
     #[test]
     fn an_index_belongs_to_the_reign_before_it_until_that_is_cut() {
         let mut epochs = Epochs::default();
-        epochs.open(id(1, 1), NodeId(0));
-        epochs.open(id(3, 5), NodeId(1));
+        epochs.open(id(1, 1), opener(0));
+        epochs.open(id(3, 5), opener(1));
         let epoch_at = |epochs: &Epochs, index| epochs.reign_at(index).map(|reign| reign.epoch);
         assert_eq!(
             [0, 1, 4, 5, 9].map(|i| epoch_at(&epochs, i)),
             [None, Some(1), Some(1), Some(3), Some(3)]
         );
-        assert_eq!(epochs.leader_of(3), Some(NodeId(1)));
+        assert_eq!(epochs.reign_of(3).map(|reign| reign.leader), Some(NodeId(1)));
         epochs.cut(4);
         assert_eq!(epoch_at(&epochs, 9), Some(1));
-        assert_eq!(epochs.leader_of(3), None);
+        assert_eq!(epochs.reign_of(3), None);
     }
 
     #[test]
     fn what_is_too_old_is_forgotten_and_says_so() {
         let mut epochs = Epochs::default();
         for epoch in 1..=EPOCHS_MAX as u64 + 2 {
-            epochs.open(id(epoch, 10 * epoch), NodeId(0));
+            epochs.open(id(epoch, 10 * epoch), opener(0));
         }
         assert_eq!(epochs.forgotten_up_to(), 29);
         assert_eq!(epochs.reign_at(29), None);

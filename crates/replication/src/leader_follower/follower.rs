@@ -12,9 +12,6 @@ use crate::{Event, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
 
-/// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
-const CUT_ENTRIES_BYTES_MAX: usize = 64 << 20;
-
 /// What a follower knows about the leader of its epoch.
 #[derive(Debug, Default)]
 pub struct Follower {
@@ -134,6 +131,9 @@ impl Group {
         };
         let new = matched > self.follower.matched;
         self.follower.matched = self.follower.matched.max(matched);
+        if let Some(last) = self.log.id_at(matched).filter(|last| last.epoch == self.epoch) {
+            self.hear_last(from, last);
+        }
         self.follower.commit = self.follower.commit.max(commit);
         self.follower.owes_answer |= !new;
         self.follow_commit(turn);
@@ -194,8 +194,8 @@ impl Group {
     /// An entry is in the log: if it opens an epoch, that is remembered.
     pub(super) fn note_opening(&mut self, entry: &Entry<'_>) {
         match entry.payload {
-            Payload::Opening(leader) => self.epochs.open(entry.id, leader),
-            Payload::OpeningAfterLoss(leader, _) => self.epochs.open_after_loss(entry.id, leader),
+            Payload::Opening(opener) => self.epochs.open(entry.id, opener),
+            Payload::OpeningAfterLoss(opener, _) => self.epochs.open_after_loss(entry.id, opener),
             _ => {}
         }
     }
@@ -203,28 +203,15 @@ impl Group {
     /// Cuts the log after an index; what is cut is kept aside.
     pub(super) fn cut(&mut self, turn: &mut Turn<'_>, last_kept: u64) {
         let before = self.log.last_index();
-        while let Some((id, kept)) = self.log.pop_above(last_kept) {
-            self.cut_entries.insert(id, kept.body);
-        }
-        if self.log.last_index() == before {
+        if before <= last_kept {
             return;
         }
+        self.put_aside(turn, last_kept);
+        while self.log.pop_above(last_kept).is_some() {}
         self.epochs.cut(last_kept);
         self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
         let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
         turn.event(Event::Truncated { group: self.id, last_kept, cut });
-        self.bound_cut_entries(turn);
-    }
-
-    /// The oldest entries that are kept aside go where there are too many.
-    pub(super) fn bound_cut_entries(&mut self, turn: &mut Turn<'_>) {
-        let mut bytes: usize = self.cut_entries.values().map(|body| body.len()).sum();
-        while bytes > CUT_ENTRIES_BYTES_MAX {
-            let Some((_, body)) = self.cut_entries.pop_first() else { break };
-            bytes -= body.len();
-            let text = "the oldest entries that were cut are forgotten: there are too many";
-            turn.event(Event::Alarm(Cow::Borrowed(text)));
-        }
     }
 
     /// Applies what is committed, matched in this epoch and durable here.
@@ -251,6 +238,7 @@ impl Group {
             self.commit = index;
         }
         self.state.commit(self.commit);
+        self.decide_lost(turn);
         self.log.prune(self.commit, self.limits.log_bytes_max);
         self.forget_snapshot_below(self.commit);
     }

@@ -11,7 +11,7 @@
 //! leader's log; logs that have an entry in common are the same up to there. If it is not, all
 //! that the follower has is replaced by a snapshot, and what was lost is kept aside.
 
-use super::entry::Payload;
+use super::entry::{Opener, Payload};
 use super::message::Body;
 use super::{Group, Role};
 use crate::turn::Turn;
@@ -47,7 +47,7 @@ impl Loss {
 impl Group {
     /// The entry that opens this leader's epoch, and why it may lack something.
     pub(super) fn opening(&self, turn: &Turn<'_>) -> (Payload<'static>, Option<Loss>) {
-        let me = turn.local.me;
+        let me = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
         let loss = match &self.role {
             Role::Candidate(candidate) => candidate.loss(&self.quorum, self.options.failover),
             _ => None,
@@ -144,11 +144,13 @@ impl Group {
 
     /// A snapshot replaces a state that is not the leader's: keeps what the leader's log does not
     /// have aside.
-    pub(super) fn part_from_history(&mut self, epochs: &super::epochs::Epochs) {
-        while let Some((id, kept)) = self.log.pop_above(0) {
-            if epochs.reign_at(id.index).is_none_or(|reign| reign.epoch != id.epoch) {
-                self.cut_entries.insert(id, kept.body);
-            }
-        }
+    pub(super) fn part_from_history(
+        &mut self,
+        turn: &mut Turn<'_>,
+        epochs: &super::epochs::Epochs,
+    ) {
+        self.put_aside_committed(turn, |id| {
+            epochs.reign_at(id.index).is_none_or(|reign| reign.epoch != id.epoch)
+        });
     }
 }

@@ -170,6 +170,7 @@ impl Group {
         self.leader = Some(turn.local.me);
         self.apply_tail();
         turn.event(Event::BecameLeader { group: self.id, epoch: self.epoch });
+        self.note_unheard(turn.local.me);
         if let Some(loss) = loss {
             self.tell_loss(turn, loss);
         }
@@ -243,6 +244,7 @@ impl Group {
         let id = EntryId { epoch: self.epoch, index: self.log.last_index() + 1 };
         let entry = Entry { id, stamp, origin, asker, once, payload };
         let body = entry.encode();
+        self.log_acknowledged(turn);
         let record = log_record::Body::Entry(Cow::Borrowed(&body));
         let position = self.log_record(turn, record, self.options.durability);
         self.log.append(id.epoch, position, Arc::from(body));
@@ -387,6 +389,7 @@ impl Group {
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
         while progress.in_flight.pop_front_if(|(index, _)| *index <= received).is_some() {}
+        self.hear_again(from);
         self.snapshot_is_there(turn, from, incarnation, received);
         self.count_copies(turn);
     }

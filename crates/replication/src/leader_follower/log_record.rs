@@ -3,6 +3,8 @@
 use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::image::Image;
+use super::lost_writes::Fate;
+use super::lost_writes::acknowledged::Range;
 use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -69,7 +71,7 @@ pub enum Body<'a> {
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
-    /// An entry that was cut, kept aside.
+    /// An entry that is about to be cut, with what is known of it: a `LostWrite`.
     CutEntry(Cow<'a, [u8]>),
     /// What follows up to [`Body::SnapshotEnd`] replaces the group's state and log, all or nothing.
     SnapshotBegin {
@@ -90,6 +92,15 @@ pub enum Body<'a> {
     Suspect(bool),
     /// Nothing of the group that was written before can be used: it begins anew, with nothing.
     Forget,
+    /// What has become of an entry that was cut.
+    CutFate {
+        /// The entry.
+        id: EntryId,
+        /// What.
+        fate: Fate,
+    },
+    /// Writers were told OK although their entries were not committed.
+    Acknowledged(Range),
 }
 
 impl<'a> LogRecord<'a> {
@@ -100,10 +111,7 @@ impl<'a> LogRecord<'a> {
         w.u8(RECORD_KIND);
         w.group(self.group);
         match &self.body {
-            Body::Entry(body) => {
-                w.u8(0);
-                w.bytes(body);
-            }
+            Body::Entry(body) => encode_bytes(0, body, &mut w),
             Body::Cut { last_kept } => {
                 w.u8(1);
                 w.u64(*last_kept);
@@ -144,10 +152,7 @@ impl<'a> LogRecord<'a> {
                 w.u8(5);
                 image.encode(&mut w);
             }
-            Body::CutEntry(body) => {
-                w.u8(6);
-                w.bytes(body);
-            }
+            Body::CutEntry(body) => encode_bytes(6, body, &mut w),
             Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 w.u8(7);
                 w.entry_id(*floor);
@@ -162,6 +167,11 @@ impl<'a> LogRecord<'a> {
                 w.bool(*suspect);
             }
             Body::Forget => w.u8(10),
+            Body::CutFate { id, fate } => {
+                w.u8(11);
+                fate.encode(*id, &mut w);
+            }
+            Body::Acknowledged(range) => range.encode(12, &mut w),
         }
     }
 
@@ -196,9 +206,16 @@ impl<'a> LogRecord<'a> {
             8 => Body::SnapshotEnd,
             9 => Body::Suspect(r.bool()?),
             10 => Body::Forget,
+            11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
+            12 => Body::Acknowledged(Range::decode(r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;
         Ok(LogRecord { group, body })
     }
+}
+
+fn encode_bytes(kind: u8, bytes: &[u8], w: &mut Writer<'_>) {
+    w.u8(kind);
+    w.bytes(bytes);
 }

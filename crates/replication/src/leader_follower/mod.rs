@@ -24,10 +24,9 @@
 //! reads alone. `voters.rs` says who counts; `snapshot.rs` brings a follower up that the log does
 //! not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks were lowered;
 //! `once/` carries a command out once, however often it is sent; `retention.rs` says whom the log
-//! does not reach; `recovery.rs` reads the node's log after a restart.
+//! does not reach; `lost_writes/` reports what a failover has cost; `recovery.rs` reads the node's
+//! log after a restart.
 //!
-//! Left out: the lost-write report (entries that were cut are kept aside, see
-//! [`Group::cut_entries`]).
 
 pub mod acks;
 pub mod degrade_ledger;
@@ -41,6 +40,7 @@ pub mod image;
 pub mod leader;
 pub mod lease;
 pub mod log_record;
+pub mod lost_writes;
 pub mod message;
 pub mod once;
 pub mod operator;
@@ -63,8 +63,6 @@ use crate::version::{EntryId, Stamp, VersionVector};
 use crate::{Event, GroupId, Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
@@ -113,8 +111,8 @@ pub struct Group {
     pub epochs: epochs::Epochs,
     /// Where writes were acknowledged with fewer acks than declared, up to the commit index.
     pub degraded: degrade_ledger::Ledger,
-    /// Entries that were cut because a newer leader's log differs, kept aside.
-    pub cut_entries: BTreeMap<EntryId, Arc<[u8]>>,
+    /// Writes that were cut because a newer leader's log differs, kept aside.
+    lost_writes: lost_writes::LostWrites,
     timing: Timing,
     limits: Limits,
     voters: Voters,
@@ -166,7 +164,7 @@ impl Group {
             covered_by_log: VersionVector::default(),
             epochs: epochs::Epochs::default(),
             degraded: degrade_ledger::Ledger::default(),
-            cut_entries: BTreeMap::new(),
+            lost_writes: lost_writes::LostWrites::default(),
             timing: setup.timing,
             limits: setup.limits,
             voters: Voters::default(),
@@ -474,6 +472,7 @@ impl Group {
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };
         self.leader = None;
+        self.log_acknowledged(turn);
         self.state.undo();
         self.covered_by_log = self.covered.clone();
         self.reset_election_timer(turn);

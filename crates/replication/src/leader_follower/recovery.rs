@@ -70,9 +70,9 @@ impl Group {
                 self.newest_stamp = self.newest_stamp.max(newest);
                 self.commit = self.commit.max(image.applied);
             }
-            Body::CutEntry(body) => {
-                self.cut_entries.insert(Entry::id_of(&body)?, Arc::from(&*body));
-            }
+            Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
+            Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
+            Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
             Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
                 let images = Vec::new();
                 let pending = PendingSnapshot { floor, voters, covered, epochs, degraded, images };
@@ -117,9 +117,7 @@ impl Group {
     }
 
     fn replay_cut(&mut self, last_kept: u64) {
-        while let Some((id, kept)) = self.log.pop_above(last_kept) {
-            self.cut_entries.insert(id, kept.body);
-        }
+        while self.log.pop_above(last_kept).is_some() {}
         self.epochs.cut(last_kept);
         if last_kept < self.log.start().index {
             // The log's beginning was dropped in the midst of a tail that was cut later: nothing
@@ -146,7 +144,6 @@ impl Group {
             // A snapshot whose beginning was dropped: a checkpoint with all of it follows.
             return if self.anchored { Err(Malformed) } else { Ok(()) };
         };
-        self.put_aside(&pending.epochs, pending.floor.index);
         self.state.reset();
         for image in &pending.images {
             let newest = self.state.install(image)?;
@@ -168,7 +165,7 @@ impl Group {
         self.covered = VersionVector::default();
         self.epochs = Epochs::default();
         self.degraded = super::degrade_ledger::Ledger::default();
-        self.cut_entries.clear();
+        self.lost_writes = super::lost_writes::LostWrites::default();
         self.voters = super::voters::Voters::default();
         self.suspicion.restore(false);
         self.log = ReplicationLog::default();
@@ -202,6 +199,7 @@ impl Group {
             }
         }
         self.state.commit(self.commit);
+        self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
         Ok(())
     }
 

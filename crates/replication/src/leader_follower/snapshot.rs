@@ -266,10 +266,9 @@ impl Group {
         let (floor, begin) = (installing.floor, installing.begin);
         if core::mem::take(&mut self.follower.diverged) {
             self.follower.agreed = true;
-            self.part_from_history(epochs);
+            self.part_from_history(turn, epochs);
         }
-        self.put_aside(epochs, floor.index);
-        self.bound_cut_entries(turn);
+        self.put_aside(turn, self.commit);
         let body = log_record::Body::SnapshotBegin {
             floor,
             voters: begin.voters.clone(),
@@ -295,6 +294,7 @@ impl Group {
         self.epochs = epochs.clone();
         self.voters.restore(&begin.voters, true);
         self.match_up_to(floor.index);
+        self.decide_lost(turn);
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
@@ -304,17 +304,6 @@ impl Group {
             image.once = Cow::Borrowed(&[]);
         }
         Some(image)
-    }
-
-    /// Takes what is uncommitted here off the log, for a snapshot that ends at an index. What the
-    /// leader's history does not have is cut, and kept aside; the rest is in the snapshot.
-    pub(super) fn put_aside(&mut self, epochs: &Epochs, up_to: u64) {
-        while let Some((id, kept)) = self.log.pop_above(self.commit) {
-            let reign = epochs.reign_at(id.index).filter(|_| id.index <= up_to);
-            if reign.is_none_or(|reign| reign.epoch != id.epoch) {
-                self.cut_entries.insert(id, kept.body);
-            }
-        }
     }
 
     /// Whether an image of the state could be taken now.
@@ -338,10 +327,7 @@ impl Group {
             suspect: self.suspicion.is_suspect(),
         };
         self.log_record(turn, body, Durability::Fsync);
-        for body in self.cut_entries.values() {
-            let record = log_record::Body::CutEntry(Cow::Borrowed(body));
-            self.log_record(turn, record, Durability::Fsync);
-        }
+        self.checkpoint_lost(turn);
     }
 
     /// Writes the image of the slots from `first_slot` on; returns the next slot to go on with,

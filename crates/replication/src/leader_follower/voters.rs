@@ -86,6 +86,7 @@ impl Group {
         node: NodeId,
         incarnation: Incarnation,
     ) {
+        self.tell_for_replaced(turn, node, incarnation);
         self.voters.admit(node, incarnation);
         // Remembered, as after a restart nobody may be left who could tell that it is committed.
         if self.voters.is_born() {

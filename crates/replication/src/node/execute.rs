@@ -7,9 +7,11 @@ use crate::command::glob;
 use crate::keyspace::{Model, Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::copies::wait_counts;
+use crate::leader_follower::lost_writes::report::LostWrite;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
+use crate::wire::Reader;
 use crate::{GroupId, Reply};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -209,6 +211,13 @@ fn lead_part(
         },
         Part::Outcome(id) => group.hold_outcome(turn, requester, *id),
         Part::Degraded => group.hold_degraded(turn, requester, prefix),
+        Part::Replay(report) => match LostWrite::decode(&mut Reader(report)) {
+            Ok(lost) if group.merges() => {
+                multi_leader::replay_lost(group, turn, requester, &lost);
+            }
+            Ok(lost) => group.replay_lost(turn, requester, &lost),
+            Err(_) => turn.refuse(requester, "ERR a malformed report"),
+        },
         Part::Switchover { .. } => turn.refuse(requester, "ERR nobody here can hand over"),
         Part::Size | Part::Keys(_) | Part::Random | Part::Scan { .. } => {
             // What this reply does not show any more must not come back under a later leader
@@ -249,6 +258,7 @@ fn look(
         | Part::Wait { .. }
         | Part::Outcome(_)
         | Part::Degraded
+        | Part::Replay(_)
         | Part::Switchover { .. } => Reply::error("ERR not a look at the records of one group"),
     }
 }

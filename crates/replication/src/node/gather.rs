@@ -28,6 +28,8 @@ pub enum Kind {
     Random,
     /// OK when all are.
     AllOk,
+    /// A lost write that is done again: see `lost_writes/`, under this number.
+    Replay(u64),
     /// An array, a part at each place, in which nodes are numbers.
     Switchover,
 }
@@ -82,6 +84,11 @@ impl Roles {
                 && let Some(gather) = self.gathers.open.remove(&number)
             {
                 let (requester, last_write) = (gather.requester, gather.last_write);
+                if let Kind::Replay(token) = gather.kind {
+                    let reply = gather.parts.into_iter().flatten().next().unwrap_or(Reply::Nil);
+                    self.on_replayed(turn, token, reply, last_write);
+                    continue;
+                }
                 let names = gather.kind == Kind::Switchover;
                 let mut reply = gather.finish(turn);
                 if names {
@@ -108,7 +115,7 @@ impl Gather {
         }
         match self.kind {
             Kind::Each | Kind::Switchover => Reply::Array(parts),
-            Kind::AllOk => Reply::Ok,
+            Kind::AllOk | Kind::Replay(_) => Reply::Ok,
             Kind::Sum => {
                 let number = |part: &Reply<'_>| match part {
                     Reply::Integer(number) => *number,

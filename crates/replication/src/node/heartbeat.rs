@@ -5,6 +5,7 @@ use super::heartbeat_gaps::HeartbeatGaps;
 use super::message::{Confirmed, Led, Message};
 use super::{Node, Roles};
 use crate::turn::Turn;
+use crate::version::EntryId;
 use crate::{Event, Incarnation, Message as AnyMessage, NodeId, Session};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -51,6 +52,7 @@ impl Roles {
                 group: group.id,
                 epoch: group.epoch(),
                 commit: group.commit_to_tell(),
+                last: group.last().index,
             })
             .collect();
         let message = Message::Heartbeat {
@@ -117,6 +119,16 @@ impl Roles {
                     self.on_answer(turn, token, reply, last_write);
                 }
             }
+            Message::AskLost { to, from: session, token, question } => {
+                if to == self.session {
+                    self.on_ask_lost(turn, from, session, token, &question);
+                }
+            }
+            Message::TellLost { to, token, answer } => {
+                if to == self.session {
+                    self.on_tell_lost(turn, from, token, &answer);
+                }
+            }
             Message::NotHere { to, token, group, attempt, leader } => {
                 if to == self.session {
                     self.on_not_here(turn, token, group, attempt, leader);
@@ -161,7 +173,7 @@ impl Roles {
 
     fn on_heartbeat(&mut self, turn: &mut Turn<'_>, from: NodeId, round: u64, led: &[Led]) {
         let mut confirmed = Vec::new();
-        for Led { group, epoch, commit } in led {
+        for Led { group, epoch, commit, last } in led {
             let known = self.leaders.get(group).map_or(0, |(_, epoch)| *epoch);
             if *epoch >= known && self.placement.contains_key(group) {
                 let before = self.leaders.insert(*group, (from, *epoch));
@@ -172,6 +184,7 @@ impl Roles {
             if let Some(group) = self.groups.get_mut(group)
                 && let Some(epoch) = group.on_heartbeat(turn, from, *epoch, *commit)
             {
+                group.hear_last(from, EntryId { epoch, index: *last });
                 confirmed.push(Confirmed { group: group.id, epoch });
             }
         }

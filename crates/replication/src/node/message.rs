@@ -16,6 +16,8 @@ pub struct Led {
     pub epoch: u64,
     /// Up to where it is committed; 0 while the leader does not know.
     pub commit: u64,
+    /// The newest index of its log: a successor can tell how much it lacks.
+    pub last: u64,
 }
 
 /// What a node says about a group in the answer to a heartbeat.
@@ -95,6 +97,42 @@ pub enum Message<'a> {
         /// Who leads, as far as the receiver knows, and since which epoch.
         leader: Option<(NodeId, u64)>,
     },
+    /// What do you know of lost writes? See `lost_writes/message.rs`.
+    AskLost {
+        /// The receiver's process that the sender has in mind.
+        to: Session,
+        /// The sender's process.
+        from: Session,
+        /// Comes back with the answer.
+        token: u64,
+        /// A `Question`.
+        question: Cow<'a, [u8]>,
+    },
+    /// The answer; what was asked to be forgotten is durably so.
+    TellLost {
+        /// The asker's process.
+        to: Session,
+        /// The question's.
+        token: u64,
+        /// An `Answer`.
+        answer: Cow<'a, [u8]>,
+    },
+}
+
+fn encode_last_write(last_write: Option<LastWrite>, w: &mut Writer<'_>) {
+    match last_write {
+        None => w.u8(0),
+        Some(LastWrite::Entry { group, id }) => {
+            w.u8(1);
+            w.group(group);
+            w.entry_id(id);
+        }
+        Some(LastWrite::Copies { acks, synced }) => {
+            w.u8(2);
+            w.u16(acks);
+            w.bool(synced);
+        }
+    }
 }
 
 /// Encodes the arguments of a command.
@@ -134,6 +172,7 @@ impl<'a> Message<'a> {
                     w.group(led.group);
                     w.u64(led.epoch);
                     w.u64(led.commit);
+                    w.u64(led.last);
                 }
             }
             Message::HeartbeatAnswer { round, confirmed } => {
@@ -161,19 +200,7 @@ impl<'a> Message<'a> {
                 w.session(*to);
                 w.u64(*token);
                 reply.encode(w);
-                match last_write {
-                    None => w.u8(0),
-                    Some(LastWrite::Entry { group, id }) => {
-                        w.u8(1);
-                        w.group(*group);
-                        w.entry_id(*id);
-                    }
-                    Some(LastWrite::Copies { acks, synced }) => {
-                        w.u8(2);
-                        w.u16(*acks);
-                        w.bool(*synced);
-                    }
-                }
+                encode_last_write(*last_write, w);
             }
             Message::NotHere { to, token, group, attempt, leader } => {
                 w.u8(4);
@@ -183,6 +210,19 @@ impl<'a> Message<'a> {
                 w.u64(*attempt);
                 w.option_node(leader.map(|(node, _)| node));
                 w.u64(leader.map_or(0, |(_, epoch)| epoch));
+            }
+            Message::AskLost { to, from, token, question } => {
+                w.u8(5);
+                w.session(*to);
+                w.session(*from);
+                w.u64(*token);
+                w.bytes(question);
+            }
+            Message::TellLost { to, token, answer } => {
+                w.u8(6);
+                w.session(*to);
+                w.u64(*token);
+                w.bytes(answer);
             }
         }
     }
@@ -194,7 +234,8 @@ impl<'a> Message<'a> {
                 let (session, round, keyspaces) = (r.session()?, r.u64()?, r.u64()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
-                    led.push(Led { group: r.group()?, epoch: r.u64()?, commit: r.u64()? });
+                    let (group, epoch) = (r.group()?, r.u64()?);
+                    led.push(Led { group, epoch, commit: r.u64()?, last: r.u64()? });
                 }
                 Message::Heartbeat { session, round, keyspaces, led }
             }
@@ -232,6 +273,17 @@ impl<'a> Message<'a> {
                 let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);
                 Message::NotHere { to, token, group, attempt, leader: node.map(|n| (n, epoch)) }
             }
+            5 => Message::AskLost {
+                to: r.session()?,
+                from: r.session()?,
+                token: r.u64()?,
+                question: Cow::Borrowed(r.bytes()?),
+            },
+            6 => Message::TellLost {
+                to: r.session()?,
+                token: r.u64()?,
+                answer: Cow::Borrowed(r.bytes()?),
+            },
             _ => return Err(Malformed),
         })
     }

@@ -12,6 +12,7 @@ pub mod gather;
 pub mod heartbeat;
 pub mod heartbeat_gaps;
 pub mod log_record;
+pub mod lost_writes;
 pub mod message;
 mod multi_leader;
 pub mod open;
@@ -63,6 +64,7 @@ pub struct Roles {
     leaders: BTreeMap<GroupId, (NodeId, u64)>,
     forwards: forward::Forwards,
     gathers: gather::Gathers,
+    lost_queries: lost_writes::LostQueries,
     checkpoint: checkpoint::Checkpoint,
     heartbeat_due_us: u64,
 }
@@ -199,6 +201,7 @@ impl Roles {
         for leaderless in self.leaderless.values_mut() {
             leaderless.on_durable(turn);
         }
+        self.finish_lost_queries(turn);
         self.finish_checkpoint(turn);
     }
 
@@ -219,6 +222,7 @@ impl Roles {
             }
         }
         self.expire_forwards(turn);
+        self.expire_lost_queries(turn);
     }
 
     fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
@@ -264,5 +268,6 @@ impl Roles {
             .min(leaderless.unwrap_or(u64::MAX))
             .min(self.heartbeat_due_us)
             .min(self.forwards.next_deadline())
+            .min(self.lost_queries.next_deadline())
     }
 }

@@ -5,6 +5,7 @@ use super::forward::Forwards;
 use super::gather::Gathers;
 use super::heartbeat::Peer;
 use super::log_record::{self, Identity};
+use super::lost_writes::LostQueries;
 use super::{Node, OpenError, Roles, Setup};
 use crate::keyspace::protected::difference;
 use crate::keyspace::{Cluster, Durability, Model};
@@ -118,6 +119,7 @@ impl Roles {
             leaders: BTreeMap::new(),
             forwards: Forwards::default(),
             gathers: Gathers::default(),
+            lost_queries: LostQueries::default(),
             checkpoint: Checkpoint::default(),
             heartbeat_due_us: 0,
             cluster,

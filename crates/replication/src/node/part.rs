@@ -53,12 +53,14 @@ pub enum Part<'a> {
         /// To whom; the leader chooses where nobody is named.
         to: Option<NodeId>,
     },
+    /// Do a lost write again: its report, encoded.
+    Replay(&'a [u8]),
 }
 
 impl<'a> Part<'a> {
     /// Whether it changes anything: then it is never sent twice.
     pub fn is_write(&self) -> bool {
-        matches!(self, Part::Flush | Part::Switchover { .. })
+        matches!(self, Part::Flush | Part::Replay(_) | Part::Switchover { .. })
     }
 
     /// The part as a forwarded command.
@@ -97,6 +99,10 @@ impl<'a> Part<'a> {
                 w.u8(8);
                 w.option_node(*to);
             }
+            Part::Replay(report) => {
+                w.u8(9);
+                w.bytes(report);
+            }
         }
         let mut bytes = PART.to_vec();
         let name = Span { start: 0, length: PART.len() as u32 };
@@ -127,6 +133,7 @@ impl<'a> Part<'a> {
             6 => Part::Outcome(r.entry_id()?),
             7 => Part::Degraded,
             8 => Part::Switchover { to: r.option_node()? },
+            9 => Part::Replay(r.bytes()?),
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

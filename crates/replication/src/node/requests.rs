@@ -124,6 +124,7 @@ impl Roles {
                 self.start_everywhere(turn, requester, Kind::Random, &Part::Random);
             }
             Action::Flush => self.start_everywhere(turn, requester, Kind::AllOk, &Part::Flush),
+            Action::Lost(lost) => self.start_lost(turn, requester, *lost),
             Action::Recover { prefix } => self.recover(turn, requester, prefix),
             Action::Outcome { token } => self.start_outcome(turn, requester, token),
             Action::Degraded { prefix } => self.start_degraded(turn, requester, *prefix),

@@ -42,8 +42,10 @@ pub struct MemberStatus {
     pub retention: Retention,
     /// Sessions whose commands are remembered for `TF.ONCE`.
     pub once_sessions: u64,
-    /// Entries that were cut and are kept aside.
-    pub cut_entries: u64,
+    /// Writes that are reported as lost here, by what their clients were told.
+    pub lost_writes: crate::leader_follower::lost_writes::Counts,
+    /// At a leader: entries that an earlier leader was heard to have, and was not heard since.
+    pub unheard_entries: u64,
     /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
     /// than declared.
     pub degraded: Option<Interval>,
@@ -98,7 +100,8 @@ impl Node {
                 lag: group.lag(now.monotonic_us),
                 retention: group.retention(),
                 once_sessions: group.state.once.len() as u64,
-                cut_entries: group.cut_entries.len() as u64,
+                lost_writes: group.reported_counts(),
+                unheard_entries: group.unheard().map_or(0, |unheard| unheard.entries()),
                 degraded: group.open_interval(),
                 since_ms: group.tenure().since_ms,
                 why: group.tenure().why.clone(),

@@ -8,6 +8,7 @@ pub mod acks;
 pub mod counters;
 pub mod fading;
 pub mod leadership;
+pub mod lost_write_report;
 pub mod lost_writes;
 pub mod outcomes;
 pub mod possible_loss;

@@ -187,6 +187,7 @@ impl Cluster {
             format!("{name} {what}; {lost} bytes of its log are damaged or gone")
         });
         self.observations.count("crash");
+        self.observations.crashes.push((id, now_us));
         let broken: Vec<ClientId> = self
             .connections
             .iter()

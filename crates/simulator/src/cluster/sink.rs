@@ -66,6 +66,7 @@ impl Effects for Sink<'_> {
     }
 
     fn send(&mut self, to: NodeId, message: &Message<'_>) {
+        self.observations.sent(message);
         let messages = self.output.frames.entry(to).or_default();
         let length = frame::push(messages, message);
         let bytes = messages.get(messages.len() - length..).unwrap_or(&[]);
@@ -75,6 +76,7 @@ impl Effects for Sink<'_> {
     }
 
     fn reply(&mut self, request: RequestId, reply: &Reply<'_>) {
+        self.observations.replied(request, reply);
         self.output.replies.push((request, reply.clone().into_owned()));
     }
 

@@ -96,6 +96,7 @@ impl Cluster {
             server.lost_power = false;
             self.trace.line(now_us, || format!("{name} loses its disk"));
             self.observations.count("wiped disk");
+            self.observations.wipes.push((id, now_us));
         }
     }
 

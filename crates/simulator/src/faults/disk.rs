@@ -136,6 +136,7 @@ impl Faults {
         let Some(backup) = server.disk.take_backup() else { return };
         if server.disk.go_back(backup) {
             cluster.observations.count("disk lied");
+            cluster.observations.wipes.push((node, cluster.now_us));
         }
         cluster.trace.line(cluster.now_us, || format!("{node}'s disk has lied"));
         cluster.crash(node, true);

@@ -24,6 +24,7 @@
 //! run 2s
 //! expect no event Truncated           none since the last `expect event`
 //! expect c1: OK                       where several clients wait
+//! expect has old, first               the reply has this in it
 //! expect c1: ERR ... is weaker ...    what stands for `...` does not matter
 //! client c1 @eu-2: TF.OUTCOME $token  the token of the newest error that had one
 //! expect equal                        all replicas hold the same, soon
@@ -34,7 +35,7 @@ mod parse;
 mod play;
 
 pub use parse::{Expected, Step, parse};
-pub use play::play;
+pub use play::{play, play_with};
 
 /// A line that is wrong, or did not come true.
 #[derive(Clone, PartialEq, Eq, Debug)]

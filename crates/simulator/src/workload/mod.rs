@@ -320,6 +320,7 @@ impl Workload {
         let Some(client) = self.clients.get_mut(number) else { return };
         let first = self.history.operations.len();
         let places = (first..first + keys.len()).collect();
+        self.history.requests.insert((connection.0, sequence), first);
         client.waiting.insert(sequence, Waiting::Operations(places));
         let node = client.node;
         for key in keys {

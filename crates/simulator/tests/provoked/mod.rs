@@ -3,6 +3,7 @@
 //! many; with the bug the checkers must see it at one of them, and without it at none.
 
 mod leases;
+mod lost_writes;
 
 use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
 use replication::leader_follower::Group;

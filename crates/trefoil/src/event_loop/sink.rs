@@ -7,6 +7,7 @@ use crate::operator_log;
 use crate::peers::Peers;
 use replication::keyspace::Cluster;
 use replication::keyspace::Durability;
+use replication::leader_follower::lost_writes::Counts as LostCounts;
 use replication::version::EntryId;
 use replication::{Effects, Event, GroupId, Message, NodeId, Position, Reply, RequestId};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Counts {
     pub read_repairs: u64,
     /// Leaderships won.
     pub leaderships: u64,
+    /// Writes reported as lost.
+    pub lost_writes: u64,
     /// Writes acknowledged with fewer acks than declared.
     pub degraded_writes: u64,
     /// Reads answered under a lease, without asking a follower.
@@ -96,9 +99,13 @@ impl Effects for Sink {
                 let group = self.group(*group);
                 operator_log::line(format_args!(
                     "{cut} entries of {group} cut behind epoch {} index {}: a newer leader's log \
-                     differs; they are kept aside",
+                     differs; what clients wrote is kept aside",
                     last_kept.epoch, last_kept.index
                 ));
+            }
+            Event::LostWrites { group, counts } => {
+                self.counts.lost_writes += counts.all();
+                self.tell_lost(*group, counts);
             }
             Event::AcknowledgedBelow { .. } => self.counts.degraded_writes += 1,
             Event::DegradeOpened { group, first } => {
@@ -161,6 +168,18 @@ impl Sink {
             "ALARM: POSSIBLE LOSS: leader of {group} in epoch {epoch}, behind epoch {} index {}, \
              which is all that is left: {why}",
             last.epoch, last.index
+        ));
+    }
+
+    fn tell_lost(&self, group: GroupId, counts: &LostCounts) {
+        let group = self.group(group);
+        operator_log::line(format_args!(
+            "{} writes of {group} are lost by a failover: {} were acknowledged, {} were not, of {} \
+             nobody knows; TF.LOST LIST shows them",
+            counts.all(),
+            counts.acknowledged,
+            counts.not_acknowledged,
+            counts.maybe
         ));
     }
 

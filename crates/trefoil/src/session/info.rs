@@ -130,6 +130,7 @@ fn replication_section(session: &Session<'_>, text: &mut String) {
     field(text, "degraded_writes", session.sink.counts.degraded_writes);
     field(text, "lease_reads", session.sink.counts.lease_reads);
     field(text, "leases_lost", session.sink.counts.leases_lost);
+    lost_writes(session, text);
     for (number, member) in state.cluster.members.iter().enumerate() {
         let node = replication::NodeId(number as u16);
         if node != state.me {
@@ -159,6 +160,24 @@ fn log_kept(session: &Session<'_>, text: &mut String, keyspace: usize, group: &G
         let _ = write!(value, ",slowest={node},bytes_left={left}");
     }
     field(text, &name, value);
+}
+
+/// What failovers have cost, as far as this node reports it: see `TF.LOST LIST`.
+fn lost_writes(session: &Session<'_>, text: &mut String) {
+    let keyspaces = &session.state.cluster.keyspaces;
+    let groups = keyspaces.iter().flat_map(|k| session.node.status(session.time, k.id));
+    let (mut acknowledged, mut not_acknowledged, mut maybe, mut unheard) = (0, 0, 0, 0);
+    for here in groups.filter_map(|group| group.here) {
+        acknowledged += here.lost_writes.acknowledged;
+        not_acknowledged += here.lost_writes.not_acknowledged;
+        maybe += here.lost_writes.maybe;
+        unheard += here.unheard_entries;
+    }
+    field(text, "lost_writes_acknowledged", acknowledged);
+    field(text, "lost_writes_not_acknowledged", not_acknowledged);
+    field(text, "lost_writes_maybe", maybe);
+    field(text, "lost_writes_unheard", unheard);
+    field(text, "lost_writes_reported_total", session.sink.counts.lost_writes);
 }
 
 /// Tools take `cluster_enabled:1` for "only keys of one slot in a command, and only at their node",

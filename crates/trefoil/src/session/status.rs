@@ -130,14 +130,19 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
         });
         let _ = write!(
             text,
-            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\"cut_entries\":{},\
+            ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\
+             \"lost_writes\":{{\"acknowledged\":{},\"not_acknowledged\":{},\
+             \"maybe\":{},\"unheard\":{}}},\
              \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{},\
              \"suspect\":{},\"possible_loss\":{}",
             here.epoch,
             here.last_index,
             here.commit,
             joined(here.lag.iter().map(lag)),
-            here.cut_entries,
+            here.lost_writes.acknowledged,
+            here.lost_writes.not_acknowledged,
+            here.lost_writes.maybe,
+            here.unheard_entries,
             here.once_sessions,
             log_fields(session, here),
             here.since_ms,

@@ -3,6 +3,7 @@
 
 pub(super) mod cluster;
 pub(super) mod key;
+pub(super) mod lost;
 pub(super) mod once;
 mod options;
 pub(super) mod several;

@@ -101,6 +101,7 @@ impl Group {
             }
         }
         self.state.commit(self.commit);
+        self.decide_lost(turn);
         let entry = self.log.id_at(self.commit).unwrap_or_default();
         turn.event(Event::Committed { group: self.id, entry });
         self.prune_as_leader();
@@ -124,9 +125,12 @@ impl Group {
         self.close_inherited(turn);
         let need = self.need();
         let mut copies = self.copies(turn);
+        // What can be lost (A < C) is acknowledged only with this node's own durable copy: when it
+        // is lost, the one who knows what was acknowledged also has what it was.
+        let own = copies.first().copied().unwrap_or(0).max(self.commit);
         let visible = self.commit.max(reached_by(&mut copies, self.quorum.visible()));
         let acknowledged = match need.level {
-            AckLevel::Durable => reached_by(&mut copies, need.copies),
+            AckLevel::Durable => reached_by(&mut copies, need.copies).min(own),
             level => reached_by(&mut self.copies_of(turn, Have::of(level)), need.copies),
         };
         if let Role::Leader(leader) = &mut self.role {
@@ -136,13 +140,14 @@ impl Group {
             self.acknowledge(turn, write, need);
         }
         self.release_degraded(turn, &copies);
-        self.release_special(turn);
+        self.release_special(turn, own);
         self.release_reads(turn, visible);
         self.release_waits(turn);
     }
 
-    /// Those who have said themselves what they wait for.
-    fn release_special(&mut self, turn: &mut Turn<'_>) {
+    /// Those who have said themselves what they wait for; `own` is how far this node durably has
+    /// its log.
+    fn release_special(&mut self, turn: &mut Turn<'_>, own: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.held.special.is_empty() {
             return;
@@ -151,7 +156,8 @@ impl Group {
         let mut waiting = Vec::with_capacity(held.len());
         for special in held {
             let Special { write, need } = special;
-            match self.acks_of(turn, write.id.index, need) >= need.copies {
+            let is_here = need.level != AckLevel::Durable || write.id.index <= own;
+            match is_here && self.acks_of(turn, write.id.index, need) >= need.copies {
                 true => self.acknowledge(turn, write, need),
                 false => waiting.push(Special { write, need }),
             }

@@ -27,7 +27,8 @@ const NEVER_GIVEN: &str = "ERR this token is of no write: its group has never ha
 
 impl Group {
     /// A write has what its writer waits for: `got`.
-    pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>, write: Write, _got: Need) {
+    pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>, write: Write, got: Need) {
+        self.note_acknowledged(turn, write.id, got.level);
         let last_write = LastWrite::Entry { group: self.id, id: write.id };
         turn.answer(write.requester, write.reply, Some(last_write));
     }

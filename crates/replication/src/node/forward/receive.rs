@@ -2,11 +2,13 @@
 
 use crate::command::{self, Action};
 use crate::keyspace::slot::slot_of;
+use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::node::Roles;
 use crate::node::message::{Message, decode_arguments};
 use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
 use crate::turn::{Asker, Requester, Turn};
+use crate::wire::Reader;
 use crate::{Arguments, GroupId, Message as AnyMessage, NodeId, Session, Span};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -75,6 +77,12 @@ impl Roles {
                     (first..=last).contains(slot)
                 })
             }
+            Work::Part(Part::Replay(report)) => match LostWrite::decode(&mut Reader(report)) {
+                Ok(LostWrite { what: What::Changes(changes), .. }) => {
+                    changes.iter().all(|change| holds(&change.key))
+                }
+                _ => false,
+            },
             Work::Part(_) => true,
         }
     }

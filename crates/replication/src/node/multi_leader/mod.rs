@@ -11,6 +11,8 @@ use crate::leader_follower::Group;
 use crate::leader_follower::acks::need::Need;
 use crate::leader_follower::entry::{Change, Origin, Payload};
 use crate::leader_follower::execute::NO_ROOM;
+use crate::leader_follower::lost_writes::replay::FLUSH_IS_NOT_REPLAYED;
+use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::multi_leader::leader::{self, Proposal};
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
@@ -128,6 +130,47 @@ pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: 
         Some(id) => group.hold_write(turn, requester, id, Reply::Ok, group.need()),
         None => group.answer_range(turn, requester, Reply::Ok),
     }
+}
+
+/// Does a lost write again, all of it or nothing. This node leads its datacenter's group.
+pub(in crate::node) fn replay_lost(
+    group: &mut Group,
+    turn: &mut Turn<'_>,
+    requester: Requester,
+    lost: &LostWrite,
+) {
+    let What::Changes(changes) = &lost.what else {
+        return turn.refuse(requester, FLUSH_IS_NOT_REPLAYED);
+    };
+    if let Some((index, text)) = group.replay_conflict(turn, changes) {
+        return group.hold_read(turn, requester, index, Reply::error(text));
+    }
+    if let Some(error) = write_error(group, turn) {
+        return turn.refuse(requester, error);
+    }
+    let seen = changes.iter().map(|c| leader::newest_seen(group.state.store.get(&c.key)));
+    let newest = seen.max().unwrap_or_default();
+    let proposal = propose(group, turn, newest);
+    let name = proposal.name;
+    let again = changes.iter().filter_map(|change| {
+        let record = again(change.old.as_ref(), change.new.as_ref()?, name);
+        Some(Change { key: Cow::Borrowed(&*change.key), record: Some(record) })
+    });
+    let id = append(group, turn, proposal, again.collect());
+    group.hold_write(turn, requester, id, Reply::Ok, group.need());
+}
+
+/// A lost record under a new name. An increment keeps its base's: it belongs to that.
+fn again(old: Option<&Record>, new: &Record, name: Name) -> Record {
+    let expiry_stamp = match old {
+        Some(old) if old.expiry_stamp == new.expiry_stamp => new.expiry_stamp,
+        _ => name.stamp,
+    };
+    let (stamp, dot) = match old {
+        Some(old) if (old.stamp, old.dot) == (new.stamp, new.dot) => (new.stamp, new.dot),
+        _ => (name.stamp, name.dot),
+    };
+    Record { stamp, dot, expiry_stamp, ..new.clone() }
 }
 
 /// What a flush that cannot go on answers: what it has begun with is not taken back.

@@ -75,11 +75,28 @@ impl Report {
 /// What a node has to tell; `None` where it does not know the command.
 fn entries(connection: &mut Connection) -> io::Result<Option<Vec<Entry>>> {
     match connection.call(&["TF.LOST", "LIST"])? {
-        Reply::Array(parts) => Ok(Some(parts.iter().map(entry).collect())),
+        Reply::Array(parts) => {
+            let listed: Vec<Entry> = parts.iter().map(entry).collect();
+            listed
+                .into_iter()
+                .map(|entry| whole(connection, entry))
+                .collect::<io::Result<_>>()
+                .map(Some)
+        }
         Reply::Nil => Ok(Some(Vec::new())),
         Reply::Error(text) if text.to_lowercase().contains("unknown command") => Ok(None),
         Reply::Error(text) => Err(io::Error::other(text.into_owned())),
         other => Err(io::Error::other(format!("TF.LOST LIST answered {other:?}"))),
+    }
+}
+
+/// An entry with all of its values: a list shows only the beginning of long ones.
+fn whole(connection: &mut Connection, listed: Entry) -> io::Result<Entry> {
+    match listed.get("id") {
+        Some(id) if listed.get("shortened").is_some_and(|count| count != "0") => {
+            Ok(entry(&connection.call(&["TF.LOST", "SHOW", id])?))
+        }
+        _ => Ok(listed),
     }
 }
 

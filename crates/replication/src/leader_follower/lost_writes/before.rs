@@ -1,0 +1,96 @@
+//! What a cut entry wrote over: the key's newest record in the log before it, or else the
+//! committed one. That is what its leader had in front of it when it evaluated the command.
+
+use super::report::{LostChange, What};
+use crate::conflict::last_write_wins;
+use crate::leader_follower::entry::{Entry, Payload};
+use crate::leader_follower::state::State;
+use crate::storage::record::Record;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What an entry writes, where nobody knows over what; `None` if it writes nothing.
+pub(super) fn without(entry: &Entry<'_>) -> Option<What> {
+    match &entry.payload {
+        Payload::Clear => Some(What::Everything),
+        Payload::Changes(changes) => {
+            let lost = changes.iter().map(|change| LostChange {
+                key: change.key.to_vec(),
+                old: None,
+                new: change.record.clone(),
+            });
+            Some(What::Changes(lost.collect()))
+        }
+        _ => None,
+    }
+}
+
+/// The records as they were before an entry, while one goes through a log's tail.
+pub(super) struct Before<'a> {
+    committed: &'a State,
+    /// Whether the tail has removed all keys that are not below.
+    is_cleared: bool,
+    changed: BTreeMap<Vec<u8>, Option<Record>>,
+}
+
+impl Before<'_> {
+    /// The committed records.
+    pub fn new(committed: &State) -> Before<'_> {
+        Before { committed, is_cleared: false, changed: BTreeMap::new() }
+    }
+
+    fn record(&self, key: &[u8]) -> Option<Record> {
+        match self.changed.get(key) {
+            Some(record) => record.clone(),
+            None if self.is_cleared => None,
+            None => self.committed.store.get(key).cloned(),
+        }
+    }
+
+    /// What an entry writes, and over what; `None` if it writes nothing.
+    pub fn what(&self, entry: &Entry<'_>) -> Option<What> {
+        match &entry.payload {
+            Payload::Clear => Some(What::Everything),
+            Payload::Changes(changes) => {
+                let lost = changes.iter().map(|change| LostChange {
+                    key: change.key.to_vec(),
+                    old: self.record(&change.key),
+                    new: change.record.clone(),
+                });
+                Some(What::Changes(lost.collect()))
+            }
+            Payload::Opening(_)
+            | Payload::Voter(..)
+            | Payload::Covers(_)
+            | Payload::Degrade(_)
+            | Payload::OpeningAfterLoss(..) => None,
+        }
+    }
+
+    /// The entry is behind.
+    pub fn take(&mut self, entry: &Entry<'_>) {
+        match &entry.payload {
+            Payload::Clear => {
+                self.is_cleared = true;
+                self.changed.clear();
+            }
+            Payload::Changes(changes) => {
+                for change in changes {
+                    let record = match (&change.record, self.record(&change.key)) {
+                        (Some(incoming), Some(kept)) if self.committed.merges() => {
+                            let merged = last_write_wins::merge(&kept, incoming).outcome;
+                            Some(merged.replacement(incoming.clone()).unwrap_or(kept))
+                        }
+                        (record, _) => record.clone(),
+                    };
+                    self.changed.insert(change.key.to_vec(), record);
+                }
+            }
+            Payload::Opening(_)
+            | Payload::Voter(..)
+            | Payload::Covers(_)
+            | Payload::Degrade(_)
+            | Payload::OpeningAfterLoss(..) => {}
+        }
+    }
+}

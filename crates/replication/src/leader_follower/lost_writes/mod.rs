@@ -1,0 +1,495 @@
+//! The lost-write report: what a failover has cost, by key, client and time.
+//!
+//! A follower cuts from its log what a newer leader's log does not have. Where A < C (`async`, or
+//! an `available` election) some of that was acknowledged. So every entry of a client is put aside
+//! when it is cut, with all that can be told of it then: who asked, what it wrote, what it wrote
+//! over, and what its client was told.
+//!
+//! - *Who reports.* The node that led the entry's epoch, for it knows what it acknowledged
+//!   (`acknowledged.rs`); and it has every entry that it acknowledged, because where A < C its own
+//!   durable copy must be among the A. A follower keeps the entries of others as a *witness*: they
+//!   become a report (`maybe`) only when that leader can never tell, because another disk of it is
+//!   a voter now.
+//! - *When.* What was cut may come back with a leader that still has it. It is lost when the
+//!   committed log has another entry in its place, or has gone on in a newer epoch before it: the
+//!   log then holds it nowhere. After a snapshot the same question answers what of the old tail
+//!   has survived in it.
+//! - *For how long.* Until an operator says FORGET, or REPLAY has brought it back (`replay.rs`);
+//!   in every checkpoint; up to a bound, the oldest first and with an alarm.
+//!
+//! When the old leader does not come back, its successor can only say how far it had heard that
+//! the old log reached: that is told as long as it leads, see [`Unheard`].
+//!
+//! Left out: reports of `interval-1s` keyspaces whose leader's machine lost power. What its disk
+//! has not, it cannot tell.
+
+pub mod acknowledged;
+mod before;
+pub mod replay;
+pub mod report;
+
+use super::Group;
+use super::entry::Entry;
+use super::log_record;
+use crate::keyspace::{AckLevel, Durability};
+use crate::mutant::Mutant;
+use crate::turn::{Asker, Turn};
+use crate::version::EntryId;
+use crate::wire::{Malformed, Read, Reader, Writer};
+use crate::{Event, Incarnation, NodeId, Position};
+use acknowledged::{Acknowledged, Range};
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use before::Before;
+use report::{LostWrite, Status, What};
+
+/// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// What is kept of writes that were cut, and what is needed to tell of them.
+#[derive(Default)]
+pub struct LostWrites {
+    kept: BTreeMap<EntryId, LostWrite>,
+    /// Those whose fate is not known yet.
+    open: BTreeSet<EntryId>,
+    bytes: usize,
+    pub(super) acknowledged: Acknowledged,
+    /// How far the log of the leader that was heard last is known to reach.
+    heard: Option<Heard>,
+    unheard: Option<Unheard>,
+}
+
+/// How far a leader's log is known to reach.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    leader: NodeId,
+    last: EntryId,
+}
+
+/// Writes of an earlier leader that nobody else has: it was heard to have so many entries, and
+/// was not heard since. An upper bound of what is known, for some of them may be no client's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unheard {
+    /// The earlier leader.
+    pub leader: NodeId,
+    /// The epoch that it led.
+    pub epoch: u64,
+    /// The first index that is missing.
+    pub first: u64,
+    /// The last index that was heard of.
+    pub last: u64,
+}
+
+/// How many reports there are, by what clients were told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Lost although they were acknowledged.
+    pub acknowledged: u64,
+    /// Lost, and no client was told otherwise.
+    pub not_acknowledged: u64,
+    /// Lost, and nobody knows what the client was told.
+    pub maybe: u64,
+}
+
+/// What has become of an entry that was cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// No log has it any more.
+    Lost,
+    /// It is in the committed log after all, or an operator has forgotten it.
+    Gone,
+    /// A new entry does what it did.
+    Replayed(EntryId),
+}
+
+impl Counts {
+    fn add(&mut self, status: Status) {
+        match status {
+            Status::Acknowledged { .. } => self.acknowledged += 1,
+            Status::NotAcknowledged => self.not_acknowledged += 1,
+            Status::Maybe => self.maybe += 1,
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> u64 {
+        self.acknowledged + self.not_acknowledged + self.maybe
+    }
+}
+
+impl LostWrites {
+    fn insert(&mut self, mut write: LostWrite) {
+        if let Some(before) = self.remove(write.id)
+            && write.status == Status::Maybe
+        {
+            // It was cut before, came back, and was cut again: what was known once stays known.
+            write.status = before.status;
+        }
+        if !write.is_lost {
+            self.open.insert(write.id);
+        }
+        self.bytes += write.bytes();
+        self.kept.insert(write.id, write);
+    }
+
+    fn remove(&mut self, id: EntryId) -> Option<LostWrite> {
+        let write = self.kept.remove(&id)?;
+        self.open.remove(&id);
+        self.bytes = self.bytes.saturating_sub(write.bytes());
+        Some(write)
+    }
+
+    fn apply(&mut self, id: EntryId, fate: Fate) {
+        match fate {
+            Fate::Lost => {
+                self.open.remove(&id);
+                if let Some(write) = self.kept.get_mut(&id) {
+                    write.is_lost = true;
+                }
+            }
+            Fate::Gone => drop(self.remove(id)),
+            Fate::Replayed(now) => {
+                self.remove(id);
+                // What was written over the lost write may be replayed after it: it is there again,
+                // under another name.
+                for write in self.kept.values_mut() {
+                    let What::Changes(changes) = &mut write.what else { continue };
+                    for old in changes.iter_mut().filter_map(|change| change.old.as_mut()) {
+                        if (old.dot.actor, old.dot.counter) == (id.epoch, id.index) {
+                            (old.dot.actor, old.dot.counter) = (now.epoch, now.index);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an entry that was put aside from the node's log.
+    pub(super) fn replay_kept(&mut self, bytes: &[u8]) -> Read<()> {
+        let mut r = Reader(bytes);
+        self.insert(LostWrite::decode(&mut r)?);
+        r.finish()
+    }
+
+    /// Takes a fate from the node's log.
+    pub(super) fn replay_fate(&mut self, id: EntryId, fate: Fate) {
+        self.apply(id, fate);
+    }
+}
+
+impl Group {
+    /// The log is about to be cut after an index: what clients wrote above it is put aside. Called
+    /// while the state holds what is committed and nothing else.
+    pub(super) fn put_aside(&mut self, turn: &mut Turn<'_>, last_kept: u64) {
+        if turn.local.mutants.is(Mutant::ReportForgotten) {
+            return;
+        }
+        let mut before = Before::new(&self.state);
+        let mut cut = Vec::new();
+        for index in self.commit + 1..=self.log.last_index() {
+            let Some(kept) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            if index > last_kept
+                && let Some(asker) = entry.asker.clone()
+                && let Some(what) = before.what(&entry)
+            {
+                cut.push(self.lost_write(turn, entry.id, asker, what));
+            }
+            before.take(&entry);
+        }
+        for write in cut {
+            self.log_kept(turn, &write);
+            self.lost_writes.insert(write);
+        }
+        self.bound_kept(turn);
+    }
+
+    /// Entries that were known to be committed are lost after all: what a leader under a possible
+    /// loss lacks. What they wrote over is not known any more.
+    pub(super) fn put_aside_committed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        is_cut: impl Fn(EntryId) -> bool,
+    ) {
+        let mut cut = Vec::new();
+        for index in self.log.start().index + 1..=self.commit {
+            let Some(kept) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            if is_cut(entry.id)
+                && let Some(asker) = entry.asker.clone()
+                && let Some(what) = before::without(&entry)
+            {
+                let write = self.lost_write(turn, entry.id, asker, what);
+                cut.push(LostWrite { status: Status::Maybe, ..write });
+            }
+        }
+        for write in cut {
+            self.log_kept(turn, &write);
+            self.lost_writes.insert(write);
+        }
+        self.bound_kept(turn);
+    }
+
+    fn lost_write(&self, turn: &Turn<'_>, id: EntryId, asker: Asker, what: What) -> LostWrite {
+        let reign = self.epochs.reign_of(id.epoch);
+        let leader = reign.map(|reign| (reign.leader, reign.incarnation));
+        let is_own = leader == Some((turn.local.me, turn.local.incarnation));
+        let status = match is_own {
+            true => self.lost_writes.acknowledged.status(id),
+            false => Status::Maybe,
+        };
+        let cut_at_ms = turn.now.wall_ms;
+        LostWrite { id, asker, leader, is_own, status, what, cut_at_ms, is_lost: false }
+    }
+
+    fn log_kept(&self, turn: &mut Turn<'_>, write: &LostWrite) {
+        let mut bytes = Vec::new();
+        write.encode(&mut Writer(&mut bytes));
+        let record = log_record::Body::CutEntry(Cow::Owned(bytes));
+        self.log_record(turn, record, self.options.durability);
+    }
+
+    fn log_fate(
+        &self,
+        turn: &mut Turn<'_>,
+        id: EntryId,
+        fate: Fate,
+        durability: Durability,
+    ) -> Position {
+        self.log_record(turn, log_record::Body::CutFate { id, fate }, durability)
+    }
+
+    /// The oldest go where there are too many; what only a witness keeps goes first.
+    fn bound_kept(&mut self, turn: &mut Turn<'_>) {
+        let mut forgotten = 0u64;
+        for only_witnessed in [true, false] {
+            let ids: Vec<EntryId> = self.lost_writes.kept.keys().copied().collect();
+            for id in ids {
+                if self.lost_writes.bytes <= KEPT_BYTES_MAX {
+                    break;
+                }
+                let Some(write) = self.lost_writes.kept.get(&id) else { continue };
+                if only_witnessed && (write.is_own || self.is_reported(write)) {
+                    continue;
+                }
+                forgotten += u64::from(!only_witnessed);
+                self.log_fate(turn, id, Fate::Gone, self.options.durability);
+                self.lost_writes.remove(id);
+            }
+        }
+        if forgotten > 0 {
+            let text = alloc::format!(
+                "the {forgotten} oldest lost writes are forgotten: more than {KEPT_BYTES_MAX} \
+                 bytes of them wait for TF.LOST FORGET or REPLAY"
+            );
+            turn.event(Event::Alarm(Cow::Owned(text)));
+        }
+    }
+
+    /// The commit index has risen: what was cut below it is lost, or has survived.
+    pub(super) fn decide_lost(&mut self, turn: &mut Turn<'_>) {
+        let mut told = Counts::default();
+        if !self.lost_writes.open.is_empty() {
+            let open: Vec<EntryId> = self.lost_writes.open.iter().copied().collect();
+            for id in open {
+                let Some(fate) = self.fate_of(id) else { continue };
+                self.log_fate(turn, id, fate, self.options.durability);
+                self.lost_writes.apply(id, fate);
+                let write = self.lost_writes.kept.get(&id);
+                if let Some(write) = write.filter(|write| self.is_reported(write)) {
+                    told.add(write.status);
+                }
+            }
+        }
+        self.lost_writes.acknowledged.forget_up_to(self.commit);
+        self.tell_lost(turn, told);
+    }
+
+    fn tell_lost(&self, turn: &mut Turn<'_>, counts: Counts) {
+        if counts.all() > 0 {
+            turn.event(Event::LostWrites { group: self.id, counts });
+        }
+    }
+
+    /// What has become of an entry that was cut, as far as the committed log says. A log's epochs
+    /// only rise: one that has passed the entry's epoch before the entry's place does not have it.
+    fn fate_of(&self, id: EntryId) -> Option<Fate> {
+        if id.index > self.commit {
+            let newest = self.epochs.reign_at(self.commit)?;
+            return (newest.epoch > id.epoch).then_some(Fate::Lost);
+        }
+        match self.epochs.reign_at(id.index) {
+            Some(reign) if reign.epoch == id.epoch => Some(Fate::Gone),
+            Some(_) => Some(Fate::Lost),
+            // Forgotten after thousands of elections: nothing is reported that may have survived.
+            None => Some(Fate::Gone),
+        }
+    }
+
+    /// Whether a write that was cut is this node's to report: it led the epoch, or whoever did can
+    /// never tell.
+    fn is_reported(&self, write: &LostWrite) -> bool {
+        let may_tell = |(node, disk)| self.voters.counts(node, disk);
+        write.is_lost && (write.is_own || !write.leader.is_some_and(may_tell))
+    }
+
+    /// The writes that this node reports as lost, in the order of epochs and indexes.
+    pub fn reported(&self) -> impl Iterator<Item = &LostWrite> {
+        self.lost_writes.kept.values().filter(|write| self.is_reported(write))
+    }
+
+    /// How many writes this node reports as lost.
+    pub fn reported_counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.reported().for_each(|write| counts.add(write.status));
+        counts
+    }
+
+    /// Another disk of a member counts from now on: what only the old one could tell is reported
+    /// by the witnesses. Called before.
+    pub(super) fn tell_for_replaced(
+        &self,
+        turn: &mut Turn<'_>,
+        node: NodeId,
+        incarnation: Incarnation,
+    ) {
+        let mut told = Counts::default();
+        for write in self.lost_writes.kept.values().filter(|write| write.is_lost) {
+            let was_told = self.is_reported(write);
+            if !was_told && write.leader.is_some_and(|(n, disk)| n == node && disk != incarnation) {
+                told.add(write.status);
+            }
+        }
+        self.tell_lost(turn, told);
+    }
+
+    /// A writer is told OK. Only where the entry is not committed there is something to remember.
+    pub(super) fn note_acknowledged(&mut self, turn: &Turn<'_>, id: EntryId, level: AckLevel) {
+        if id.index > self.commit {
+            self.lost_writes.acknowledged.note(id, turn.now.wall_ms, level);
+        }
+    }
+
+    /// Writes down what was acknowledged since the last time: rides with the next record.
+    pub(super) fn log_acknowledged(&mut self, turn: &mut Turn<'_>) {
+        while let Some(mut range) = self.lost_writes.acknowledged.next_to_log() {
+            if turn.local.mutants.is(Mutant::WatermarkTooHigh) {
+                range.last = self.log.last_index() + 1;
+            }
+            let record = log_record::Body::Acknowledged(range);
+            self.log_record(turn, record, self.options.durability);
+        }
+    }
+
+    /// Writes down in a checkpoint what is kept of cut entries.
+    pub(super) fn checkpoint_lost(&self, turn: &mut Turn<'_>) {
+        for write in self.lost_writes.kept.values() {
+            self.log_kept(turn, write);
+        }
+        let ranges: Vec<Range> = self.lost_writes.acknowledged.ranges().copied().collect();
+        for range in ranges {
+            self.log_record(turn, log_record::Body::Acknowledged(range), Durability::Fsync);
+        }
+    }
+
+    /// Forgets a report, or a witness's entry. Returns from when on that is durable; `None` if
+    /// there is none. `replayed_as` names the entry that has brought it back.
+    pub fn forget_lost(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: EntryId,
+        replayed_as: Option<EntryId>,
+    ) -> Option<Position> {
+        let is_there = self.lost_writes.kept.get(&id).is_some_and(|write| write.is_lost);
+        if !is_there && replayed_as.is_none() {
+            return None;
+        }
+        // Where writes merge, a dot is not an entry's name.
+        let replayed_as = replayed_as.filter(|_| !self.merges());
+        let fate = replayed_as.map_or(Fate::Gone, Fate::Replayed);
+        let position = self.log_fate(turn, id, fate, Durability::Fsync);
+        self.lost_writes.apply(id, fate);
+        Some(position)
+    }
+
+    /// The leader's log is known to reach so far.
+    pub fn hear_last(&mut self, leader: NodeId, last: EntryId) {
+        if last.epoch == self.epoch && self.leader == Some(leader) {
+            let before = self.lost_writes.heard.map_or(EntryId::default(), |heard| heard.last);
+            if last > before {
+                self.lost_writes.heard = Some(Heard { leader, last });
+            }
+        }
+    }
+
+    /// This node is about to lead: what an earlier leader was heard to have, and this log has not,
+    /// is told until that leader is back.
+    pub(super) fn note_unheard(&mut self, me: NodeId) {
+        let last = self.log.last();
+        let heard = self.lost_writes.heard.filter(|heard| {
+            heard.last.index > last.index && heard.last.epoch >= last.epoch && heard.leader != me
+        });
+        self.lost_writes.unheard = heard.map(|Heard { leader, last: heard }| Unheard {
+            leader,
+            epoch: heard.epoch,
+            first: last.index + 1,
+            last: heard.index,
+        });
+    }
+
+    /// A follower has matched this leader's log: it reports for itself.
+    pub(super) fn hear_again(&mut self, from: NodeId) {
+        self.lost_writes.unheard.take_if(|unheard| unheard.leader == from);
+    }
+
+    /// At a leader: what an earlier leader has, or had, and was not heard to say since.
+    pub fn unheard(&self) -> Option<Unheard> {
+        self.lost_writes.unheard.filter(|_| self.leads())
+    }
+}
+
+impl Fate {
+    /// Writes the fate of an entry.
+    pub fn encode(self, id: EntryId, w: &mut Writer<'_>) {
+        w.entry_id(id);
+        match self {
+            Fate::Lost => w.u8(0),
+            Fate::Gone => w.u8(1),
+            Fate::Replayed(id) => {
+                w.u8(2);
+                w.entry_id(id);
+            }
+        }
+    }
+
+    /// Reads what [`Fate::encode`] has written after the entry.
+    pub fn decode(r: &mut Reader<'_>) -> Read<Fate> {
+        match r.u8()? {
+            0 => Ok(Fate::Lost),
+            1 => Ok(Fate::Gone),
+            2 => Ok(Fate::Replayed(r.entry_id()?)),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl Unheard {
+    /// How many entries, at most.
+    pub fn entries(&self) -> u64 {
+        self.last.saturating_sub(self.first).saturating_add(1)
+    }
+
+    /// Writes it.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        w.u16(self.leader.0);
+        w.u64(self.epoch);
+        w.u64(self.first);
+        w.u64(self.last);
+    }
+
+    /// Reads what [`Unheard::encode`] has written.
+    pub fn decode(r: &mut Reader<'_>) -> Read<Unheard> {
+        Ok(Unheard { leader: r.node()?, epoch: r.u64()?, first: r.u64()?, last: r.u64()? })
+    }
+}

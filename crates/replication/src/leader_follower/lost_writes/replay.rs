@@ -1,0 +1,97 @@
+//! REPLAY: a lost write is done again as a normal write, if nobody has written its keys since.
+
+use super::report::{LostChange, LostWrite, What};
+use crate::command::Reply;
+use crate::command::error::{ECHO_BYTES_MAX, echo};
+use crate::leader_follower::Group;
+use crate::leader_follower::entry::{Change, Payload};
+use crate::leader_follower::execute::NO_ROOM;
+use crate::storage::record::Record;
+use crate::turn::{Requester, Turn};
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A lost FLUSHALL stays lost.
+pub const FLUSH_IS_NOT_REPLAYED: &str = "ERR this lost write removed all keys there were; \
+    keys written since would go, too: give FLUSHALL again if that is meant, and FORGET this";
+
+impl Group {
+    /// Does a lost write again, all of it or nothing, as one entry. This node leads.
+    pub fn replay_lost(&mut self, turn: &mut Turn<'_>, requester: Requester, write: &LostWrite) {
+        let What::Changes(changes) = &write.what else {
+            return turn.refuse(requester, FLUSH_IS_NOT_REPLAYED);
+        };
+        if let Some((index, text)) = self.replay_conflict(turn, changes) {
+            return self.hold_read(turn, requester, index, Reply::error(text));
+        }
+        if !self.has_room() {
+            return turn.refuse(requester, NO_ROOM);
+        }
+        let name = self.next_name(turn);
+        let renamed = |record: &Record| Record {
+            stamp: name.stamp,
+            dot: name.dot,
+            expiry_stamp: name.stamp,
+            ..record.clone()
+        };
+        let again = changes.iter().map(|change| Change {
+            key: Cow::Borrowed(&*change.key),
+            record: change.new.as_ref().map(renamed),
+        });
+        let payload = Payload::Changes(again.collect());
+        let id = self.append_for_asker(turn, name.stamp, None, payload);
+        self.hold_write(turn, requester, id, Reply::Ok, self.need());
+    }
+
+    /// Why a lost write cannot be done again, and the entry that says so: a key is not what it was
+    /// made on any more, or its time is over.
+    pub fn replay_conflict(
+        &self,
+        turn: &Turn<'_>,
+        changes: &[LostChange],
+    ) -> Option<(u64, String)> {
+        let now_ms = self.time_ms(turn);
+        let live = |record: &&Record| record.is_live(now_ms);
+        for change in changes {
+            let kept = self.state.store.get(&change.key);
+            let index = self.state.newest_index(kept);
+            let (there, old) = (kept.filter(live), change.old.as_ref().filter(live));
+            let key = echo(&change.key, ECHO_BYTES_MAX);
+            if there.map(|record| self.name_of_record(record))
+                != old.map(|record| self.name_of_record(record))
+            {
+                let there = match there.and_then(Record::value) {
+                    Some(value) => format!("now holds '{}'", echo(&value, ECHO_BYTES_MAX)),
+                    None => String::from("does not exist now"),
+                };
+                let text = format!(
+                    "CONFLICT '{key}' {there}, which is not what the lost write was made on; \
+                     nothing was replayed"
+                );
+                return Some((index, text));
+            }
+            let was_live = |record: &Record| record.is_live(0) && !record.is_live(now_ms);
+            if change.new.as_ref().is_some_and(was_live) {
+                let text = format!(
+                    "ERR '{key}' would have expired by now; nothing was replayed, FORGET this"
+                );
+                return Some((index, text));
+            }
+        }
+        None
+    }
+
+    /// What tells a record from every other one of its key. Where all writes are ordered, every
+    /// write has its own dot; where they merge, increments and deadlines belong to their base.
+    fn name_of_record(&self, record: &Record) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut w = crate::wire::Writer(&mut bytes);
+        match self.merges() {
+            true => w.record(record),
+            false => w.dot(record.dot),
+        }
+        bytes
+    }
+}

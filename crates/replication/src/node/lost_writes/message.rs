@@ -1,0 +1,201 @@
+//! What nodes ask each other about lost writes.
+
+use crate::leader_follower::lost_writes::Unheard;
+use crate::leader_follower::lost_writes::report::LostWrite;
+use crate::version::EntryId;
+use crate::wire::{Malformed, Read, Reader, Writer};
+use crate::{DatacenterId, GroupId, KeyspaceId};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A lost write's name, as operators write it: keyspace, generation, partition, datacenter, epoch
+/// and index.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LostId {
+    /// The group whose log had it.
+    pub group: GroupId,
+    /// The entry.
+    pub entry: EntryId,
+}
+
+impl LostId {
+    /// Reads a name; `None` if it is none.
+    pub fn parse(text: &[u8]) -> Option<LostId> {
+        let text = core::str::from_utf8(text).ok()?;
+        let mut parts = text.split('-');
+        let group = GroupId {
+            keyspace: KeyspaceId(u32::from_str_radix(parts.next()?, 16).ok()?),
+            generation: parts.next()?.parse().ok()?,
+            partition: parts.next()?.parse().ok()?,
+            datacenter: DatacenterId(parts.next()?.parse().ok()?),
+        };
+        let entry =
+            EntryId { epoch: parts.next()?.parse().ok()?, index: parts.next()?.parse().ok()? };
+        parts.next().is_none().then_some(LostId { group, entry })
+    }
+
+    /// The name in print.
+    pub fn print(&self) -> String {
+        let GroupId { keyspace, generation, partition, datacenter } = self.group;
+        format!(
+            "{:x}-{generation}-{partition}-{}-{}-{}",
+            keyspace.0, datacenter.0, self.entry.epoch, self.entry.index
+        )
+    }
+}
+
+/// What one node asks another.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Question<'a> {
+    /// Which writes do you report that have a key under a prefix?
+    List(&'a [u8]),
+    /// What do you know of this one?
+    Find(LostId),
+    /// Forget this one, durably; replayed as the entry, if one is given.
+    Forget(LostId, Option<EntryId>),
+}
+
+impl<'a> Question<'a> {
+    /// The question's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut w = Writer(&mut bytes);
+        match self {
+            Question::List(prefix) => {
+                w.u8(0);
+                w.bytes(prefix);
+            }
+            Question::Find(id) => {
+                w.u8(1);
+                w.group(id.group);
+                w.entry_id(id.entry);
+            }
+            Question::Forget(id, replayed_as) => {
+                w.u8(2);
+                w.group(id.group);
+                w.entry_id(id.entry);
+                w.bool(replayed_as.is_some());
+                w.entry_id(replayed_as.unwrap_or_default());
+            }
+        }
+        bytes
+    }
+
+    /// Reads a question.
+    pub fn decode(bytes: &'a [u8]) -> Read<Question<'a>> {
+        let mut r = Reader(bytes);
+        let question = match r.u8()? {
+            0 => Question::List(r.bytes()?),
+            1 => Question::Find(LostId { group: r.group()?, entry: r.entry_id()? }),
+            2 => {
+                let id = LostId { group: r.group()?, entry: r.entry_id()? };
+                let (some, entry) = (r.bool()?, r.entry_id()?);
+                Question::Forget(id, some.then_some(entry))
+            }
+            _ => return Err(Malformed),
+        };
+        r.finish()?;
+        Ok(question)
+    }
+}
+
+/// A report in an answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    /// The report.
+    pub write: LostWrite,
+    /// How many of its values are longer than those shown.
+    pub shortened: u32,
+}
+
+/// What one node, or all of them, know.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Answer {
+    /// Reports. Of one write, what is certain counts.
+    pub found: BTreeMap<LostId, Found>,
+    /// How many more there are.
+    pub more: u64,
+    /// What earlier leaders were heard to have and were not heard since.
+    pub unheard: Vec<(GroupId, Unheard)>,
+    /// Whether something was there to be forgotten.
+    pub done: bool,
+}
+
+impl Answer {
+    /// Takes what another node knows, too.
+    pub fn merge(&mut self, other: Answer) {
+        for (id, found) in other.found {
+            match self.found.get(&id) {
+                Some(known) if known.write.is_own => {}
+                _ => drop(self.found.insert(id, found)),
+            }
+        }
+        self.more += other.more;
+        self.unheard.extend(other.unheard);
+        self.done |= other.done;
+    }
+
+    /// The answer's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut w = Writer(&mut bytes);
+        w.u32(self.found.len() as u32);
+        for (id, found) in &self.found {
+            w.group(id.group);
+            found.write.encode(&mut w);
+            w.u32(found.shortened);
+        }
+        w.u64(self.more);
+        w.u32(self.unheard.len() as u32);
+        for (group, unheard) in &self.unheard {
+            w.group(*group);
+            unheard.encode(&mut w);
+        }
+        w.bool(self.done);
+        bytes
+    }
+
+    /// Reads an answer.
+    pub fn decode(bytes: &[u8]) -> Read<Answer> {
+        let mut r = Reader(bytes);
+        let mut answer = Answer::default();
+        for _ in 0..r.u32()? {
+            let group = r.group()?;
+            let write = LostWrite::decode(&mut r)?;
+            let id = LostId { group, entry: write.id };
+            answer.found.insert(id, Found { write, shortened: r.u32()? });
+        }
+        answer.more = r.u64()?;
+        for _ in 0..r.u32()? {
+            answer.unheard.push((r.group()?, Unheard::decode(&mut r)?));
+        }
+        answer.done = r.bool()?;
+        r.finish()?;
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_printed_and_nothing_else_is() {
+        let group = GroupId {
+            keyspace: KeyspaceId(0x9ab3_f01c),
+            generation: 0,
+            partition: 63,
+            datacenter: DatacenterId(1),
+        };
+        let id = LostId { group, entry: EntryId { epoch: 3, index: 17 } };
+        assert_eq!(id.print(), "9ab3f01c-0-63-1-3-17");
+        assert_eq!(LostId::parse(id.print().as_bytes()), Some(id));
+        for wrong in
+            ["", "9ab3f01c-0-63-1-3", "9ab3f01c-0-63-1-3-17-1", "user:1", "-----", "\u{e9}"]
+        {
+            assert_eq!(LostId::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

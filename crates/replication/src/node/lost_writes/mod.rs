@@ -1,0 +1,401 @@
+//! `TF.LOST`, on any node: asks every node that could know, and puts their answers together.
+//!
+//! A report is kept where it was made, at the node that led or at a witness, and not in the
+//! group's log: it is about what that log does not have. So LIST asks all nodes, and SHOW, FORGET
+//! and REPLAY ask the members of the group that the id names. Nodes that are down are named in the
+//! answer and not waited for.
+//!
+//! REPLAY asks for the report, has the group's leader do the write again (`replay.rs` beside the
+//! report), and when that is acknowledged has the report forgotten, durably.
+
+pub mod message;
+mod reply;
+
+use super::Roles;
+use super::gather::Kind;
+use super::message::Message;
+use super::part::Part;
+use super::requests::Work;
+use crate::command::error::{ECHO_BYTES_MAX, echo};
+use crate::command::verb::Lost;
+use crate::keyspace::Durability;
+use crate::leader_follower::lost_writes::replay::FLUSH_IS_NOT_REPLAYED;
+use crate::leader_follower::lost_writes::report::{LostWrite, What};
+use crate::storage::record::Value;
+use crate::turn::{Asker, LastWrite, Requester, Turn};
+use crate::wire::Writer;
+use crate::{GroupId, Message as AnyMessage, NodeId, Position, Reply, Session};
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use message::{Answer, Found, LostId, Question};
+
+/// Reports that one node puts into a LIST; it says how many more there are.
+const LISTED_MAX: usize = 10_000;
+/// Bytes of keys and values that one node puts into a LIST.
+const LISTED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a value that LIST shows; SHOW shows all of them.
+const LISTED_VALUE_BYTES_MAX: usize = 1024;
+/// Commands about lost writes that wait for other nodes.
+const QUERIES_MAX: usize = 1024;
+
+/// Questions that are out.
+#[derive(Default)]
+pub struct LostQueries {
+    next: u64,
+    open: BTreeMap<u64, Query>,
+}
+
+/// A question that is out.
+struct Query {
+    requester: Requester,
+    asker: Option<Asker>,
+    purpose: Purpose,
+    /// Who has not answered.
+    missing: BTreeSet<NodeId>,
+    /// Who will not.
+    silent: BTreeSet<NodeId>,
+    answer: Answer,
+    /// From when on what this node has done itself is durable.
+    position: Position,
+    deadline_us: u64,
+}
+
+/// Why it was asked.
+#[derive(Clone, Copy)]
+enum Purpose {
+    List,
+    Show(LostId),
+    Forget(LostId),
+    /// REPLAY's first step: the report.
+    Replay(LostId),
+    /// REPLAY's second step: the write is done again, under this gather.
+    Write(LostId),
+    /// REPLAY's last step: the report is forgotten.
+    Replayed(LostId, LastWrite),
+}
+
+impl LostQueries {
+    /// When the earliest question has waited long enough.
+    pub fn next_deadline(&self) -> u64 {
+        let waiting = self.open.values().filter(|query| !query.missing.is_empty());
+        waiting.map(|query| query.deadline_us).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Roles {
+    /// A client's `TF.LOST`.
+    pub(super) fn start_lost(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        command: Lost<'_>,
+    ) {
+        if self.lost_queries.open.len() >= QUERIES_MAX {
+            return turn.refuse(requester, "TRYAGAIN too many TF.LOST commands are under way");
+        }
+        let asker = turn.local.asker.clone();
+        let (text, purpose): (&[u8], fn(LostId) -> Purpose) = match command {
+            Lost::List { prefix } => {
+                let question = Question::List(prefix);
+                return self.ask_lost(turn, requester, asker, Purpose::List, question);
+            }
+            Lost::Show(id) => (id, Purpose::Show),
+            Lost::Replay(id) => (id, Purpose::Replay),
+            Lost::Forget(id) => (id, Purpose::Forget),
+        };
+        let id = LostId::parse(text).filter(|id| self.placement.contains_key(&id.group));
+        let Some(id) = id else {
+            let text = echo(text, ECHO_BYTES_MAX);
+            let text = format!("ERR '{text}' is not the id of a lost write: see TF.LOST LIST");
+            return turn.refuse(requester, text);
+        };
+        let purpose = purpose(id);
+        let question = match purpose {
+            Purpose::Forget(_) => Question::Forget(id, None),
+            _ => Question::Find(id),
+        };
+        self.ask_lost(turn, requester, asker, purpose, question);
+    }
+
+    /// Asks everybody who could know.
+    fn ask_lost(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        asker: Option<Asker>,
+        purpose: Purpose,
+        question: Question<'_>,
+    ) {
+        let nodes: BTreeSet<NodeId> = match question {
+            Question::List(_) => {
+                let groups = self.placement.iter();
+                let led = groups.filter(|(group, _)| group.datacenter != GroupId::EVERYWHERE);
+                led.flat_map(|(_, members)| members.iter().copied()).collect()
+            }
+            Question::Find(id) | Question::Forget(id, _) => {
+                self.placement.get(&id.group).into_iter().flatten().copied().collect()
+            }
+        };
+        self.lost_queries.next += 1;
+        let token = self.lost_queries.next;
+        let timeout_us = self.timing.forward_timeout_us;
+        let mut query = Query {
+            requester,
+            asker,
+            purpose,
+            missing: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            answer: Answer::default(),
+            position: Position(0),
+            deadline_us: turn.now.monotonic_us.saturating_add(timeout_us),
+        };
+        for node in nodes {
+            if node == turn.local.me {
+                (query.answer, query.position) = self.know_of_lost(turn, question);
+                continue;
+            }
+            let session = self.peers.get(usize::from(node.0)).and_then(|peer| peer.session);
+            let Some(to) = session.filter(|_| self.is_up(turn, node)) else {
+                query.silent.insert(node);
+                continue;
+            };
+            let question = Cow::Owned(question.encode());
+            let message = Message::AskLost { to, from: self.session, token, question };
+            turn.send(node, AnyMessage::Node(message));
+            query.missing.insert(node);
+        }
+        self.lost_queries.open.insert(token, query);
+        self.finish_lost_queries(turn);
+    }
+
+    /// Another node's question.
+    pub(super) fn on_ask_lost(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        session: Session,
+        token: u64,
+        question: &[u8],
+    ) {
+        let Ok(question) = Question::decode(question) else { return };
+        let (answer, position) = self.know_of_lost(turn, question);
+        let answer = Cow::Owned(answer.encode());
+        let message = AnyMessage::Node(Message::TellLost { to: session, token, answer });
+        turn.send_when_durable(position, Durability::Fsync, from, message);
+    }
+
+    /// The answer to a question of this node's.
+    pub(super) fn on_tell_lost(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        token: u64,
+        answer: &[u8],
+    ) {
+        let Some(query) = self.lost_queries.open.get_mut(&token) else { return };
+        if query.missing.remove(&from) {
+            match Answer::decode(answer) {
+                Ok(answer) => query.answer.merge(answer),
+                Err(_) => drop(query.silent.insert(from)),
+            }
+        }
+        self.finish_lost_queries(turn);
+    }
+
+    /// What this node knows or does itself, and from when on that is durable.
+    fn know_of_lost(&mut self, turn: &mut Turn<'_>, question: Question<'_>) -> (Answer, Position) {
+        let mut answer = Answer::default();
+        match question {
+            Question::List(prefix) => return (self.list_lost(prefix), Position(0)),
+            Question::Find(id) => {
+                let reported = self.groups.get(&id.group).into_iter().flat_map(|g| g.reported());
+                for write in reported.filter(|write| write.id == id.entry) {
+                    let found = Found { write: write.clone(), shortened: 0 };
+                    answer.found.insert(id, found);
+                }
+            }
+            Question::Forget(id, replayed_as) => {
+                if let Some(group) = self.groups.get_mut(&id.group)
+                    && let Some(position) = group.forget_lost(turn, id.entry, replayed_as)
+                {
+                    answer.done = true;
+                    return (answer, position);
+                }
+            }
+        }
+        (answer, Position(0))
+    }
+
+    fn list_lost(&self, prefix: &[u8]) -> Answer {
+        let mut answer = Answer::default();
+        let mut bytes = 0;
+        for group in self.groups.values() {
+            let keyspace = self.cluster.keyspace(group.id.keyspace);
+            let keyspace = keyspace.map_or(&[][..], |keyspace| &keyspace.prefix);
+            for write in group.reported().filter(|write| write.is_under(prefix, keyspace)) {
+                if answer.found.len() >= LISTED_MAX || bytes >= LISTED_BYTES_MAX {
+                    answer.more += 1;
+                    continue;
+                }
+                let found = shortened(write.clone());
+                bytes += found.write.bytes();
+                answer.found.insert(LostId { group: group.id, entry: write.id }, found);
+            }
+            let is_under = keyspace.starts_with(prefix) || prefix.starts_with(keyspace);
+            let unheard = group.unheard().filter(|_| is_under);
+            answer.unheard.extend(unheard.map(|unheard| (group.id, unheard)));
+        }
+        answer
+    }
+
+    /// Whoever is not up, or has taken too long, is not waited for.
+    pub(super) fn expire_lost_queries(&mut self, turn: &mut Turn<'_>) {
+        if self.lost_queries.open.is_empty() {
+            return;
+        }
+        let down: BTreeSet<NodeId> = (0..self.cluster.members.len() as u16)
+            .map(NodeId)
+            .filter(|node| !self.is_up(turn, *node))
+            .collect();
+        for query in self.lost_queries.open.values_mut() {
+            let late = query.deadline_us <= turn.now.monotonic_us;
+            let gone: Vec<NodeId> =
+                query.missing.iter().copied().filter(|n| late || down.contains(n)).collect();
+            for node in gone {
+                query.missing.remove(&node);
+                query.silent.insert(node);
+            }
+        }
+        self.finish_lost_queries(turn);
+    }
+
+    /// Takes up the questions that everybody has answered who will.
+    pub(super) fn finish_lost_queries(&mut self, turn: &mut Turn<'_>) {
+        let synced = turn.local.synced;
+        let ready: Vec<u64> = self
+            .lost_queries
+            .open
+            .iter()
+            .filter(|(_, query)| query.missing.is_empty() && query.position <= synced)
+            .filter(|(_, query)| !matches!(query.purpose, Purpose::Write(_)))
+            .map(|(token, _)| *token)
+            .collect();
+        for token in ready {
+            if let Some(query) = self.lost_queries.open.remove(&token) {
+                self.finish_lost_query(turn, query);
+            }
+        }
+    }
+
+    fn finish_lost_query(&mut self, turn: &mut Turn<'_>, mut query: Query) {
+        let requester = query.requester;
+        let silent = self.names(&query.silent);
+        match query.purpose {
+            Purpose::List => {
+                let silent = query.silent.iter().copied();
+                let reply = reply::list(&self.cluster, &query.answer, silent);
+                turn.answer(requester, reply, None);
+            }
+            Purpose::Show(id) => match query.answer.found.get(&id) {
+                Some(found) => {
+                    turn.answer(requester, reply::report(&self.cluster, &id, found), None);
+                }
+                None => turn.refuse(requester, not_found(id, &silent)),
+            },
+            Purpose::Forget(id) if !query.answer.done => {
+                turn.refuse(requester, not_found(id, &silent));
+            }
+            Purpose::Forget(_) if !query.silent.is_empty() => {
+                let text = format!("PARTIAL forgotten, but {silent} may still know of it");
+                turn.refuse(requester, text);
+            }
+            Purpose::Forget(_) => turn.answer(requester, Reply::Ok, None),
+            Purpose::Replay(id) => match query.answer.found.remove(&id) {
+                Some(found) => self.replay_lost(turn, query, id, &found.write),
+                None => turn.refuse(requester, not_found(id, &silent)),
+            },
+            Purpose::Write(_) => {}
+            Purpose::Replayed(id, _) if !query.answer.done || !query.silent.is_empty() => {
+                let text = format!(
+                    "PARTIAL the write is done again, but {silent} may still report it as lost: \
+                     TF.LOST FORGET {} when it is back",
+                    id.print()
+                );
+                turn.refuse(requester, text);
+            }
+            Purpose::Replayed(_, last_write) => turn.answer(requester, Reply::Ok, Some(last_write)),
+        }
+    }
+
+    /// Has the group's leader do a lost write again.
+    fn replay_lost(&mut self, turn: &mut Turn<'_>, query: Query, id: LostId, write: &LostWrite) {
+        if write.what == What::Everything {
+            return turn.refuse(query.requester, FLUSH_IS_NOT_REPLAYED);
+        }
+        let mut bytes = Vec::new();
+        write.encode(&mut Writer(&mut bytes));
+        self.lost_queries.next += 1;
+        let token = self.lost_queries.next;
+        turn.local.asker = query.asker.clone();
+        let gather = self.gathers.open(query.requester, Kind::Replay(token), 1, true);
+        self.lost_queries.open.insert(token, Query { purpose: Purpose::Write(id), ..query });
+        let requester = Requester::Part { gather, part: 0 };
+        let part = Part::Replay(&bytes);
+        self.deliver(turn, requester, id.group, &Work::Part(part.clone()), &|| part.encode());
+    }
+
+    /// The group's leader has answered: what is done again is not lost any more.
+    pub(super) fn on_replayed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        token: u64,
+        reply: Reply<'static>,
+        last_write: Option<LastWrite>,
+    ) {
+        let Some(query) = self.lost_queries.open.remove(&token) else { return };
+        match (query.purpose, last_write) {
+            (Purpose::Write(id), Some(LastWrite::Entry { id: again, .. })) if !reply.is_error() => {
+                let purpose =
+                    Purpose::Replayed(id, LastWrite::Entry { group: id.group, id: again });
+                let question = Question::Forget(id, Some(again));
+                self.ask_lost(turn, query.requester, query.asker, purpose, question);
+            }
+            _ => turn.answer(query.requester, reply, last_write),
+        }
+    }
+
+    fn names(&self, nodes: &BTreeSet<NodeId>) -> String {
+        let names: Vec<String> =
+            nodes.iter().map(|node| reply::node_name(&self.cluster, *node)).collect();
+        names.join(", ")
+    }
+}
+
+fn not_found(id: LostId, silent: &str) -> String {
+    let silent = match silent {
+        "" => String::new(),
+        silent => format!(" (no answer from {silent})"),
+    };
+    format!("ERR there is no lost write {}{silent}", id.print())
+}
+
+/// A report as a list shows it: long values are cut short, and counted.
+fn shortened(mut write: LostWrite) -> Found {
+    let mut shortened = 0;
+    if let What::Changes(changes) = &mut write.what {
+        let records = changes.iter_mut().flat_map(|c| [c.old.as_mut(), c.new.as_mut()]);
+        for record in records.flatten() {
+            if let Value::String(bytes) = &mut record.value
+                && bytes.len() > LISTED_VALUE_BYTES_MAX
+                && record.increments.is_empty()
+            {
+                *bytes = bytes.get(..LISTED_VALUE_BYTES_MAX).unwrap_or_default().into();
+                shortened += 1;
+            }
+        }
+    }
+    Found { write, shortened }
+}
