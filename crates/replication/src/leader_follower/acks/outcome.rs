@@ -49,6 +49,9 @@ impl Group {
              survive, TF.OUTCOME with the token tells later",
             need.copies
         );
+        if turn.local.mutants.is(Mutant::OpenIsRefused) {
+            return turn.refuse(write.requester, format!("TRYAGAIN {why}; nothing was written"));
+        }
         turn.refuse(write.requester, text);
     }
 
