@@ -4,8 +4,8 @@
 //! their nodes. It waits until every reply that it holds has gone and the successor durably has
 //! the whole log; then it tells it to take over. The successor starts an election at once, without
 //! pre-vote (Ongaro 2014, §3.10). Its vote requests name the epoch that handed over: those votes
-//! pass the promises made to that epoch's leader, and only those (`lease.rs`). So nothing that was
-//! acknowledged is lost, and nothing becomes unknown.
+//! pass the promises made to the leaders up to that epoch, and only those (`lease.rs`). So nothing
+//! that was acknowledged is lost, and nothing becomes unknown.
 //!
 //! If the successor does not take over within an election timeout, the leader goes on in its
 //! epoch. It takes no lease again in it: the order may have been delivered late, and the votes of
