@@ -156,6 +156,14 @@ impl Group {
         }
     }
 
+    /// This node leads again: what it began in an earlier epoch gave up that epoch's lease, and
+    /// nobody may be sent past the one that it is about to take.
+    pub(super) fn end_older_handover(&mut self, turn: &mut Turn<'_>) {
+        if let Some(handover) = self.handover.take() {
+            self.end_handover(turn, handover);
+        }
+    }
+
     /// Tells who asked that it did not come to be.
     fn end_handover(&mut self, turn: &mut Turn<'_>, handover: Handover) {
         let Some((requester, name)) = handover.order.asked else { return };
