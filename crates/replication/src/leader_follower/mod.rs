@@ -53,6 +53,8 @@ pub mod stall;
 pub mod state;
 pub mod suspicion;
 pub mod tenure;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
 pub mod voters;
 
