@@ -195,9 +195,9 @@ impl Group {
     }
 
     /// Whether a candidate's question changes nothing here, not even the epoch: this node hears a
-    /// leader, or has promised. Not where the leader of this very epoch has sent the candidate.
+    /// leader, or has promised. Not where that leader, or a later one, has sent the candidate.
     pub(super) fn refuses_to_vote(&self, turn: &Turn<'_>, handed_over: Option<u64>) -> bool {
-        let sent = handed_over == Some(self.epoch);
+        let sent = handed_over.is_some_and(|epoch| epoch >= self.epoch);
         (self.hears_leader(turn) && !sent) || self.has_promised(turn, handed_over)
     }
 

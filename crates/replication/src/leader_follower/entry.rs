@@ -43,7 +43,19 @@ pub struct Once<'a> {
 }
 
 impl<'a> Once<'a> {
-    fn encode(once: Option<&Once<'_>>, w: &mut Writer<'_>) {
+    /// The same for a report of a lost write: whom to forget for it is said anew where it is done
+    /// again.
+    pub(super) fn without_forgotten(&self) -> Once<'static> {
+        Once {
+            session: Cow::Owned(self.session.to_vec()),
+            sequence: self.sequence,
+            reply: self.reply.clone().into_owned(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// Writes the name, or that there is none.
+    pub(super) fn encode(once: Option<&Once<'_>>, w: &mut Writer<'_>) {
         w.bool(once.is_some());
         if let Some(once) = once {
             w.bytes(&once.session);
@@ -54,7 +66,8 @@ impl<'a> Once<'a> {
         }
     }
 
-    fn decode(r: &mut Reader<'a>) -> Read<Option<Once<'a>>> {
+    /// Reads what [`Once::encode`] has written.
+    pub(super) fn decode(r: &mut Reader<'a>) -> Read<Option<Once<'a>>> {
         if !r.bool()? {
             return Ok(None);
         }
