@@ -59,6 +59,7 @@ pub mod transfer;
 pub mod voters;
 
 use crate::keyspace::{Durability, GroupOptions};
+use crate::mutant::Mutant;
 use crate::node::{Limits, Timing};
 use crate::quorum::Quorum;
 use crate::turn::Turn;
@@ -223,7 +224,7 @@ impl Group {
             Body::Newest { .. } => return self.on_newest(from, incarnation, &message.body),
             _ => {}
         }
-        if epoch < self.epoch {
+        if epoch < self.epoch && !turn.local.mutants.is(Mutant::OldEpochBelieved) {
             turn.event(Event::EpochRefused { group: self.id, from, epoch });
             if message.body != Body::EpochOver {
                 self.say_epoch(turn, from, Body::EpochOver);
