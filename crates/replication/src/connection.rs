@@ -9,8 +9,10 @@ use alloc::vec::Vec;
 /// A connection that has asked something and has not gone.
 #[derive(Debug, Default)]
 pub struct Connection {
-    /// Its newest write that was acknowledged.
+    /// Its newest write that was answered.
     pub last_write: Option<LastWrite>,
+    /// That write's number: answers may overtake each other.
+    last_write_sequence: u64,
     /// The client's address and the name that it has given itself.
     label: Arc<[u8]>,
     unanswered: u32,
@@ -67,7 +69,11 @@ impl Connection {
     /// A command was answered. Returns the WAITs that have nothing before them any more.
     pub fn answered(&mut self, sequence: u64, last_write: Option<LastWrite>) -> Vec<Wait> {
         self.unanswered = self.unanswered.saturating_sub(1);
-        self.last_write = last_write.or(self.last_write);
+        if last_write.is_some()
+            && (self.last_write.is_none() || sequence > self.last_write_sequence)
+        {
+            (self.last_write, self.last_write_sequence) = (last_write, sequence);
+        }
         if self.waits.is_empty() {
             return Vec::new();
         }
@@ -103,6 +109,17 @@ mod tests {
         let ready = connection.answered(1, Some(LastWrite::Copies { acks: 2, synced: true }));
         assert_eq!(ready.first().unwrap().request, request(2));
         assert_eq!(connection.last_write, Some(LastWrite::Copies { acks: 2, synced: true }));
+    }
+
+    #[test]
+    fn the_last_write_is_the_one_that_was_asked_last() {
+        let mut connection = Connection::default();
+        let copies = |acks| Some(LastWrite::Copies { acks, synced: true });
+        connection.answered(0, copies(1));
+        connection.answered(2, copies(2));
+        connection.answered(1, copies(3));
+        connection.answered(3, None);
+        assert_eq!(connection.last_write, copies(2));
     }
 
     #[test]

@@ -282,6 +282,12 @@ impl Verb<'_> {
         )
     }
 
+    /// Whether its reply is the same whatever it finds: SET without a condition.
+    pub fn tells_nothing(&self) -> bool {
+        let always = Condition::Always;
+        matches!(self, Verb::Set { condition, get: false, .. } if *condition == always)
+    }
+
     /// What it must know: a model that cannot give it refuses with `-NEEDCOORD`.
     pub fn needs(&self) -> Needs {
         match self {

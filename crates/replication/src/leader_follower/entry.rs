@@ -43,7 +43,19 @@ pub struct Once<'a> {
 }
 
 impl<'a> Once<'a> {
-    fn encode(once: Option<&Once<'_>>, w: &mut Writer<'_>) {
+    /// The same for a report of a lost write: whom to forget for it is said anew where it is done
+    /// again.
+    pub(super) fn without_forgotten(&self) -> Once<'static> {
+        Once {
+            session: Cow::Owned(self.session.to_vec()),
+            sequence: self.sequence,
+            reply: self.reply.clone().into_owned(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// Writes the name, or that there is none.
+    pub(super) fn encode(once: Option<&Once<'_>>, w: &mut Writer<'_>) {
         w.bool(once.is_some());
         if let Some(once) = once {
             w.bytes(&once.session);
@@ -54,7 +66,8 @@ impl<'a> Once<'a> {
         }
     }
 
-    fn decode(r: &mut Reader<'a>) -> Read<Option<Once<'a>>> {
+    /// Reads what [`Once::encode`] has written.
+    pub(super) fn decode(r: &mut Reader<'a>) -> Read<Option<Once<'a>>> {
         if !r.bool()? {
             return Ok(None);
         }
@@ -116,6 +129,15 @@ pub struct Change<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// For a planted bug: deadlines are as far off as a node's clock is from when they were set.
+    pub(super) fn move_deadlines(&mut self, now_ms: u64) {
+        let off_ms = now_ms as i64 - self.stamp.wall_ms() as i64;
+        let Payload::Changes(changes) = &mut self.payload else { return };
+        for record in changes.iter_mut().filter_map(|change| change.record.as_mut()) {
+            record.expires_at_ms = record.expires_at_ms.map(|ms| ms.saturating_add_signed(off_ms));
+        }
+    }
+
     /// The entry's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(128);

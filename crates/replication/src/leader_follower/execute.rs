@@ -52,12 +52,12 @@ impl Group {
         if !room {
             return turn.refuse(requester, NO_ROOM);
         }
-        let reply = reply.into_owned();
+        let reply = (reply.into_owned(), if command.verb.tells_nothing() { 0 } else { index });
         let name = self.next_name(turn);
         let record = data::overwrite(write, record, name);
         let change = Change { key: Cow::Borrowed(command.key), record };
         let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(vec![change]));
-        self.hold_write(turn, requester, id, reply, need);
+        self.hold_write_that_saw(turn, requester, id, reply, need);
     }
 
     /// The name that the next entry gives to what it writes.

@@ -222,7 +222,8 @@ impl Group {
             return;
         }
         // A late piece must not take the place of a longer log that was acknowledged since.
-        if self.has_floor(piece.floor) {
+        let is_late = self.has_floor(piece.floor);
+        if is_late && !turn.local.mutants.is(Mutant::OldSnapshotTaken) {
             return self.match_up_to(piece.floor.index);
         }
         let first_slot = u32::from(self.state.store.first_slot());

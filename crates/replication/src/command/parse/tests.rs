@@ -149,6 +149,7 @@ fn options_of_one_command() {
         "TF.WITH W 3",
         "TF.WITH W 3 --",
         "TF.WITH -- TF.WITH -- GET k",
+        "TF.WITH -- TF.ONCE 5-x 1 -- SET k v",
     ] {
         let text = error_of(line);
         assert!(text.starts_with("ERR TF.WITH: ") && text.contains("W n"), "{line}: {text}");
@@ -245,5 +246,18 @@ proptest! {
         let understood = with_words(&words, |parsed| parsed.is_ok());
         prop_assert!(!understood || info.accepts(words.len()));
         prop_assert!(!understood || info.scope == Scope::Data);
+    }
+}
+
+#[test]
+fn commands_inside_of_commands_end_soon_however_many_there_are() {
+    let mut words: Vec<&[u8]> = Vec::new();
+    for _ in 0..100_000 {
+        words.extend([&b"TF.WITH"[..], b"--", b"TF.ONCE", b"5-x", b"1", b"--"]);
+    }
+    words.extend([&b"DEL"[..], b"k"]);
+    for from in [0, 2] {
+        let words = words.get(from..).unwrap_or_default();
+        with_words(words, |parsed| assert!(parsed.is_err()));
     }
 }

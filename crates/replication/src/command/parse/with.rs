@@ -40,6 +40,10 @@ pub(in crate::command) fn with<'a>(
     if name.eq_ignore_ascii_case(info.name.as_bytes()) {
         return wrong("not a command for itself");
     }
+    if name.eq_ignore_ascii_case(b"TF.ONCE") {
+        // Understood one in the other, they would be as deep as a client likes, and so the stack.
+        return wrong("TF.ONCE goes in front: TF.ONCE session number -- TF.WITH ... -- command");
+    }
     let command = by_table(inner)?;
     let has_keys = match command.action {
         Action::Key(_) | Action::Each { .. } => true,

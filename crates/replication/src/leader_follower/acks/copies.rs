@@ -2,7 +2,7 @@
 
 use super::super::entry::Entry;
 use super::super::{Group, Role};
-use super::held::{Answer, Read, Special, Wait};
+use super::held::{Answer, Read, Special, Wait, Write};
 use super::need::Need;
 use crate::Event;
 use crate::command::Reply;
@@ -120,6 +120,11 @@ impl Group {
     /// Lets go the replies whose entries have enough copies, and the reads that are confirmed.
     pub(in super::super) fn release(&mut self, turn: &mut Turn<'_>) {
         if !self.is_serving() {
+            if let Role::Leader(leader) = &self.role
+                && turn.local.mutants.is(Mutant::InheritedShown)
+            {
+                self.release_reads(turn, leader.first_index - 1);
+            }
             return;
         }
         self.close_inherited(turn);
@@ -133,21 +138,26 @@ impl Group {
             AckLevel::Durable => reached_by(&mut copies, need.copies).min(own),
             level => reached_by(&mut self.copies_of(turn, Have::of(level)), need.copies),
         };
+        let visible = match turn.local.mutants.is(Mutant::ReadUncommitted) {
+            true => self.log.last_index(),
+            false => visible,
+        };
         if let Role::Leader(leader) = &mut self.role {
             leader.visible = visible;
         }
-        while let Some(write) = self.pop_held_write(|write| write.id.index <= acknowledged) {
+        let may_go = |write: &Write| write.id.index <= acknowledged && write.saw <= visible;
+        while let Some(write) = self.pop_held_write(may_go) {
             self.acknowledge(turn, write, need);
         }
+        self.release_special(turn, own, visible);
         self.release_degraded(turn, &copies);
-        self.release_special(turn, own);
         self.release_reads(turn, visible);
         self.release_waits(turn);
     }
 
     /// Those who have said themselves what they wait for; `own` is how far this node durably has
     /// its log.
-    fn release_special(&mut self, turn: &mut Turn<'_>, own: u64) {
+    fn release_special(&mut self, turn: &mut Turn<'_>, own: u64, visible: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.held.special.is_empty() {
             return;
@@ -157,7 +167,8 @@ impl Group {
         for special in held {
             let Special { write, need } = special;
             let is_here = need.level != AckLevel::Durable || write.id.index <= own;
-            match is_here && self.acks_of(turn, write.id.index, need) >= need.copies {
+            let may_tell = is_here && write.saw <= visible;
+            match may_tell && self.acks_of(turn, write.id.index, need) >= need.copies {
                 true => self.acknowledge(turn, write, need),
                 false => waiting.push(Special { write, need }),
             }

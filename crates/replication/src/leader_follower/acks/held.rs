@@ -2,7 +2,7 @@
 //! and the leader is confirmed, a WAIT's for followers.
 
 use super::super::{Group, Role};
-use super::need::Need;
+use super::need::{Need, SPECIAL_WRITES_MAX};
 use crate::command::Reply;
 use crate::keyspace::{AckLevel, MissingAcks};
 use crate::mutant::Mutant;
@@ -12,6 +12,10 @@ use crate::{ClientId, Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+
+/// A retry does not wait in line with the others.
+const TOO_MANY_WAIT: &str = "TRYAGAIN this was carried out before and waits for its acks, and too \
+                             many others like it do, too; nothing was done now";
 
 /// Replies that wait, each kind in the order of what it waits for.
 #[derive(Default)]
@@ -31,6 +35,8 @@ pub struct Write {
     pub(super) requester: Requester,
     pub(super) id: EntryId,
     pub(super) reply: Reply<'static>,
+    /// The newest write that the reply tells of besides its own: it waits until that is visible.
+    pub(super) saw: u64,
     pub(super) deadline_us: u64,
 }
 
@@ -129,8 +135,21 @@ impl Group {
         reply: Reply<'static>,
         need: Need,
     ) {
+        self.hold_write_that_saw(turn, requester, id, (reply, 0), need);
+    }
+
+    /// The same for a reply that tells what it has found: an earlier write, up to `saw`, that must
+    /// be visible first. Fewer acks or a lower level are about the writer's own write only.
+    pub fn hold_write_that_saw(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        id: EntryId,
+        (reply, saw): (Reply<'static>, u64),
+        need: Need,
+    ) {
         let deadline_us = self.write_deadline_us(turn);
-        let write = Write { requester, id, reply, deadline_us };
+        let write = Write { requester, id, reply, saw, deadline_us };
         let is_usual = need == self.need();
         if let Role::Leader(leader) = &mut self.role {
             match is_usual {
@@ -155,8 +174,11 @@ impl Group {
         need: Need,
     ) {
         let deadline_us = self.write_deadline_us(turn);
-        let write = Write { requester, id, reply, deadline_us };
+        let write = Write { requester, id, reply, saw: id.index, deadline_us };
         if let Role::Leader(leader) = &mut self.role {
+            if leader.held.special.len() >= SPECIAL_WRITES_MAX {
+                return turn.refuse(requester, TOO_MANY_WAIT);
+            }
             leader.held.special.push(Special { write, need });
         }
         self.release(turn);
@@ -256,21 +278,28 @@ impl Group {
 
     fn expire_writes(&mut self, turn: &mut Turn<'_>) {
         let now_us = turn.now.monotonic_us;
-        let need = self.need();
+        let usual = self.need();
         let why = "its acks have not come in time";
         while let Some(write) = self.pop_held_write(|write| write.deadline_us <= now_us) {
             if let Some(deadline_us) = self.degrade_at_deadline(turn, write.id) {
                 self.push_back_held(Write { deadline_us, ..write });
                 break;
             }
-            let acked = self.acks_of(turn, write.id.index, need);
-            self.leave_open(turn, write, need, acked, why);
+            let acked = self.acks_of(turn, write.id.index, usual);
+            self.leave_open(turn, write, usual, acked, why);
         }
         let Role::Leader(leader) = &mut self.role else { return };
         let (expired, special): (Vec<Special>, Vec<Special>) =
             leader.held.special.drain(..).partition(|s| s.write.deadline_us <= now_us);
         leader.held.special = special;
         for Special { write, need } in expired {
+            let degraded = (need == usual).then(|| self.degrade_at_deadline(turn, write.id));
+            if let (Some(deadline_us), Role::Leader(leader)) = (degraded.flatten(), &mut self.role)
+            {
+                let write = Write { deadline_us, ..write };
+                leader.held.special.push(Special { write, need });
+                continue;
+            }
             let acked = self.acks_of(turn, write.id.index, need);
             self.leave_open(turn, write, need, acked, why);
         }

@@ -49,7 +49,12 @@ impl Group {
              survive, TF.OUTCOME with the token tells later",
             need.copies
         );
-        turn.refuse(write.requester, text);
+        if turn.local.mutants.is(Mutant::OpenIsRefused) {
+            return turn.refuse(write.requester, format!("TRYAGAIN {why}; nothing was written"));
+        }
+        // It is its connection's last write all the same: WAIT speaks of it.
+        let last_write = LastWrite::Entry { group: self.id, id: write.id };
+        turn.answer(write.requester, Reply::error(text), Some(last_write));
     }
 
     /// The leadership is over: reads may be tried again, the outcome of writes is open. `copies`

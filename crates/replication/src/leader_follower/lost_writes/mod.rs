@@ -29,11 +29,11 @@ pub mod replay;
 pub mod report;
 
 use super::Group;
-use super::entry::Entry;
+use super::entry::{Entry, Once};
 use super::log_record;
 use crate::keyspace::{AckLevel, Durability};
 use crate::mutant::Mutant;
-use crate::turn::{Asker, Turn};
+use crate::turn::Turn;
 use crate::version::EntryId;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{Event, Incarnation, NodeId, Position};
@@ -191,10 +191,9 @@ impl Group {
             let Some(kept) = self.log.get(index) else { continue };
             let Ok(entry) = Entry::decode(&kept.body) else { continue };
             if index > last_kept
-                && let Some(asker) = entry.asker.clone()
                 && let Some(what) = before.what(&entry)
             {
-                cut.push(self.lost_write(turn, entry.id, asker, what));
+                cut.extend(self.lost_write(turn, &entry, what));
             }
             before.take(&entry);
         }
@@ -217,10 +216,9 @@ impl Group {
             let Some(kept) = self.log.get(index) else { continue };
             let Ok(entry) = Entry::decode(&kept.body) else { continue };
             if is_cut(entry.id)
-                && let Some(asker) = entry.asker.clone()
                 && let Some(what) = before::without(&entry)
+                && let Some(write) = self.lost_write(turn, &entry, what)
             {
-                let write = self.lost_write(turn, entry.id, asker, what);
                 cut.push(LostWrite { status: Status::Maybe, ..write });
             }
         }
@@ -231,7 +229,10 @@ impl Group {
         self.bound_kept(turn);
     }
 
-    fn lost_write(&self, turn: &Turn<'_>, id: EntryId, asker: Asker, what: What) -> LostWrite {
+    /// `None` if it is no client's.
+    fn lost_write(&self, turn: &Turn<'_>, entry: &Entry<'_>, what: What) -> Option<LostWrite> {
+        let (id, asker) = (entry.id, entry.asker.clone()?);
+        let once = entry.once.as_ref().map(Once::without_forgotten);
         let reign = self.epochs.reign_of(id.epoch);
         let leader = reign.map(|reign| (reign.leader, reign.incarnation));
         let is_own = leader == Some((turn.local.me, turn.local.incarnation));
@@ -240,7 +241,8 @@ impl Group {
             false => Status::Maybe,
         };
         let cut_at_ms = turn.now.wall_ms;
-        LostWrite { id, asker, leader, is_own, status, what, cut_at_ms, is_lost: false }
+        let is_lost = false;
+        Some(LostWrite { id, asker, leader, is_own, status, once, what, cut_at_ms, is_lost })
     }
 
     fn log_kept(&self, turn: &mut Turn<'_>, write: &LostWrite) {

@@ -1,4 +1,6 @@
-//! REPLAY: a lost write is done again as a normal write, if nobody has written its keys since.
+//! REPLAY: a lost write is done again as a normal write, if nobody has written its keys since. One
+//! that was to be carried out once is done under its name: a retry of it does not count again, and
+//! after a retry there is nothing to replay.
 
 use super::report::{LostChange, LostWrite, What};
 use crate::command::Reply;
@@ -26,6 +28,15 @@ impl Group {
         if let Some((index, text)) = self.replay_conflict(turn, changes) {
             return self.hold_read(turn, requester, index, Reply::error(text));
         }
+        let once = write.once.as_ref();
+        if let Some(again) = once.and_then(|once| self.carried_out_again(once)) {
+            let text = format!(
+                "CONFLICT its client has sent the command again, and it was carried out as entry \
+                 {}-{}; nothing was replayed, FORGET this",
+                again.epoch, again.index
+            );
+            return self.hold_read(turn, requester, again.index, Reply::error(text));
+        }
         if !self.has_room() {
             return turn.refuse(requester, NO_ROOM);
         }
@@ -40,8 +51,12 @@ impl Group {
             key: Cow::Borrowed(&*change.key),
             record: change.new.as_ref().map(renamed),
         });
-        let payload = Payload::Changes(again.collect());
-        let id = self.append_for_asker(turn, name.stamp, None, payload);
+        let again: Vec<Change<'_>> = again.collect();
+        let once = once.and_then(|once| self.may_come_again(once));
+        let id = match once {
+            Some(call) => self.append_once(turn, call, name.stamp, again),
+            None => self.append_for_asker(turn, name.stamp, None, Payload::Changes(again)),
+        };
         self.hold_write(turn, requester, id, Reply::Ok, self.need());
     }
 

@@ -1,6 +1,7 @@
 //! A write that was cut: who asked for it, what it wrote over, and what its client was told.
 
 use crate::keyspace::AckLevel;
+use crate::leader_follower::entry::Once;
 use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::EntryId;
@@ -10,6 +11,9 @@ use alloc::vec::Vec;
 
 /// What a report costs besides its keys and values, about, in bytes.
 const OVERHEAD_BYTES: usize = 128;
+
+/// What the name of a command that is carried out once costs, with its reply, about, in bytes.
+const ONCE_BYTES: usize = 256;
 
 /// An entry that was cut, with what is known of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,6 +28,8 @@ pub struct LostWrite {
     pub is_own: bool,
     /// What its client was told.
     pub status: Status,
+    /// The name under which it was carried out once, if it has one: its client may send it again.
+    pub once: Option<Once<'static>>,
     /// What it wrote.
     pub what: What,
     /// When it was cut, in milliseconds since 1970.
@@ -81,7 +87,8 @@ impl LostWrite {
             What::Changes(changes) => changes.iter().map(of_change).sum(),
             What::Everything => 0,
         };
-        OVERHEAD_BYTES + self.asker.label.len() + what
+        let once = self.once.as_ref().map_or(0, |once| once.session.len() + ONCE_BYTES);
+        OVERHEAD_BYTES + self.asker.label.len() + once + what
     }
 
     /// Whether a key of it, or all that it may have removed, is under a prefix.
@@ -100,6 +107,7 @@ impl LostWrite {
         w.u64(self.leader.map_or(0, |(_, incarnation)| incarnation.0));
         w.bool(self.is_own);
         self.status.encode(w);
+        Once::encode(self.once.as_ref(), w);
         w.u64(self.cut_at_ms);
         w.bool(self.is_lost);
         match &self.what {
@@ -127,6 +135,7 @@ impl LostWrite {
         let (node, incarnation) = (r.option_node()?, r.incarnation()?);
         let leader = node.map(|node| (node, incarnation));
         let (is_own, status) = (r.bool()?, Status::decode(r)?);
+        let once = Once::decode(r)?.as_ref().map(Once::without_forgotten);
         let (cut_at_ms, is_lost) = (r.u64()?, r.bool()?);
         let what = match r.u8()? {
             0 => What::Everything,
@@ -142,7 +151,7 @@ impl LostWrite {
             }
             _ => return Err(Malformed),
         };
-        Ok(LostWrite { id, asker, leader, is_own, status, what, cut_at_ms, is_lost })
+        Ok(LostWrite { id, asker, leader, is_own, status, once, what, cut_at_ms, is_lost })
     }
 }
 

@@ -86,8 +86,10 @@ impl Group {
                 vec![Change { key: Cow::Borrowed(command.key), record }]
             }
         };
-        let id = self.append_once(turn, (name, once), write_name.stamp, changes, &reply);
-        self.hold_write(turn, requester, id, reply, need);
+        let call = (name, once, &reply);
+        let id = self.append_once(turn, call, write_name.stamp, changes);
+        let saw = if command.verb.tells_nothing() { 0 } else { index };
+        self.hold_write_that_saw(turn, requester, id, (reply, saw), need);
     }
 
     /// MSET, carried out at most once. This node leads.
@@ -101,7 +103,7 @@ impl Group {
     ) {
         let Some(name) = self.new_call(turn, requester, once, need) else { return };
         let (stamp, changes) = self.changes_of_pairs(turn, pairs);
-        let id = self.append_once(turn, (name, once), stamp, changes, &Reply::Ok);
+        let id = self.append_once(turn, (name, once, &Reply::Ok), stamp, changes);
         self.hold_write(turn, requester, id, Reply::Ok, need);
     }
 
@@ -118,6 +120,7 @@ impl Group {
             return None;
         };
         let text = match self.state.once.seen(&name, once.sequence) {
+            Seen::Done(..) if turn.local.mutants.is(Mutant::RetryRepeated) => return Some(name),
             Seen::Done(id, reply) => {
                 turn.event(crate::Event::Deduplicated { group: self.id, entry: id });
                 if turn.local.mutants.is(Mutant::OnceAnsweredEarly) {
@@ -153,13 +156,31 @@ impl Group {
         name.started_ms > self.time_ms(turn).saturating_add(AHEAD_MS_MAX)
     }
 
-    fn append_once(
+    /// The entry that carries a lost command out again after its client has sent it again.
+    pub(super) fn carried_out_again(&self, once: &Once<'_>) -> Option<EntryId> {
+        match self.state.once.seen(&Name::parse(&once.session)?, once.sequence) {
+            Seen::Done(id, _) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The name of a lost command, if a retry of it would be carried out.
+    pub(super) fn may_come_again<'a>(
+        &self,
+        once: &'a Once<'static>,
+    ) -> Option<(Name, OnceId<'a>, &'a Reply<'static>)> {
+        let name = Name::parse(&once.session)?;
+        let seen = self.state.once.seen(&name, once.sequence);
+        let id = OnceId { session: &once.session, sequence: once.sequence };
+        matches!(seen, Seen::New | Seen::Open).then_some((name, id, &once.reply))
+    }
+
+    pub(super) fn append_once(
         &mut self,
         turn: &mut Turn<'_>,
-        (name, once): (Name, OnceId<'_>),
+        (name, once, reply): (Name, OnceId<'_>, &Reply<'static>),
         stamp: Stamp,
         changes: Vec<Change<'_>>,
-        reply: &Reply<'static>,
     ) -> EntryId {
         let bounds = (self.limits.once_sessions_max, self.limits.once_bytes_max);
         let forgotten = self.state.once.to_forget(&name, encoded(reply).len(), bounds);

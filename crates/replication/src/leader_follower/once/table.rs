@@ -104,7 +104,7 @@ impl OnceTable {
                 Ok(reply) => Seen::Done(call.id, reply.into_owned()),
                 Err(_) => Seen::TooOld(newest),
             },
-            None if sequence.saturating_add(WINDOW) <= newest => Seen::TooOld(newest),
+            None if newest.saturating_sub(sequence) >= WINDOW => Seen::TooOld(newest),
             None => Seen::Open,
         }
     }
@@ -157,7 +157,7 @@ impl OnceTable {
         let place = calls.partition_point(|call| call.sequence < sequence);
         calls.insert(place, Call { sequence, id, reply: Arc::from(bytes) });
         let newest = calls.last().map_or(0, |call| call.sequence);
-        calls.retain(|call| call.sequence.saturating_add(WINDOW) > newest);
+        calls.retain(|call| newest.saturating_sub(call.sequence) < WINDOW);
         Arc::new(Session { calls })
     }
 
@@ -314,6 +314,16 @@ mod tests {
         call(&mut table, 5, 70);
         assert_eq!(table.seen(&name(5), 38), Seen::TooOld(70), "38 is 32 below 70");
         assert!(matches!(table.seen(&name(5), 40), Seen::Done(..)));
+    }
+
+    #[test]
+    fn the_largest_number_is_remembered_like_every_other() {
+        let mut table = OnceTable::new((0, 16_383));
+        call(&mut table, 5, u64::MAX - WINDOW);
+        call(&mut table, 5, u64::MAX);
+        assert!(matches!(table.seen(&name(5), u64::MAX), Seen::Done(..)));
+        assert_eq!(table.seen(&name(5), u64::MAX - 1), Seen::Open);
+        assert_eq!(table.seen(&name(5), u64::MAX - WINDOW), Seen::TooOld(u64::MAX));
     }
 
     #[test]

@@ -434,7 +434,10 @@ impl Roles {
             ),
             false => format!("TRYAGAIN {why} ({name})"),
         };
-        turn.refuse(sent.command.requester, text);
+        // What is not known to be anywhere has no copies that a WAIT could count.
+        let none = LastWrite::Copies { acks: 0, synced: false };
+        let last_write = sent.command.is_write.then_some(none);
+        turn.answer(sent.command.requester, Reply::error(text), last_write);
     }
 
     /// Answers what has waited too long.

@@ -52,7 +52,8 @@ pub(in crate::node) fn execute(
     let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);
     let change = Change { key: Cow::Borrowed(command.key), record: Some(record) };
     let id = append(group, turn, proposal, vec![change]);
-    group.hold_write(turn, requester, id, reply, need);
+    let saw = if command.verb.tells_nothing() { 0 } else { index };
+    group.hold_write_that_saw(turn, requester, id, (reply, saw), need);
 }
 
 /// Answers a read from what this follower knows to be committed; it may be stale.
