@@ -113,6 +113,8 @@ pub struct Time {
 
 /// What happens to a node.
 #[derive(Debug)]
+// An input lives for one step and is stored nowhere: a box would cost an allocation a message.
+#[allow(clippy::large_enum_variant)]
 pub enum Input<'a> {
     /// What one read of a client's socket held.
     Requests(Requests<'a>),

@@ -137,6 +137,12 @@ impl Roles {
         }
     }
 
+    /// Whether a node was last heard with other keyspaces: its groups are not this node's, whatever
+    /// their names. Its heartbeats tell when that is over.
+    pub(super) fn is_foreign(&self, node: NodeId) -> bool {
+        self.peers.get(usize::from(node.0)).is_some_and(|peer| peer.foreign)
+    }
+
     /// Notes how long a peer was silent. What every heartbeat is late by is no silence.
     fn note_gap(&mut self, turn: &Turn<'_>, from: NodeId, session: Session, led: &[Led]) {
         let leads = led.iter().any(|led| self.groups.contains_key(&led.group));
@@ -233,5 +239,88 @@ impl Node {
     pub fn heard_us_ago(&self, now_us: u64, node: NodeId) -> Option<u64> {
         let heard_us = self.roles.peers.get(usize::from(node.0))?.heard_us?;
         Some(now_us.saturating_sub(heard_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Limits, Setup, Timing};
+    use super::*;
+    use crate::keyspace::{Cluster, GroupOptions, Keyspace, LeaderFollower, Member, Model};
+    use crate::leader_follower::message::{Body, Message as GroupMessage};
+    use crate::mutant::Mutants;
+    use crate::{
+        DatacenterId, Effects, GroupId, Input, KeyspaceId, Position, Reply, RequestId, Time,
+    };
+    use alloc::string::String;
+
+    /// Counts what is said.
+    #[derive(Default)]
+    struct Sink {
+        records: u64,
+        sent: usize,
+    }
+
+    impl Effects for Sink {
+        fn append(&mut self, _: &[u8], _: crate::keyspace::Durability) -> Position {
+            self.records += 1;
+            Position(self.records)
+        }
+        fn truncate(&mut self, _: Position) {}
+        fn send(&mut self, _: NodeId, _: &AnyMessage<'_>) {
+            self.sent += 1;
+        }
+        fn reply(&mut self, _: RequestId, _: &Reply<'_>) {}
+        fn event(&mut self, _: &Event) {}
+    }
+
+    fn setup() -> Setup {
+        let home = DatacenterId(0);
+        let group = GroupOptions::defaults(3);
+        let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
+        let member = |name: &str| Member { name: String::from(name), datacenter: home };
+        let cluster = Cluster {
+            name: String::from("test"),
+            secret: 1,
+            datacenters: alloc::vec![String::from("eu")],
+            members: ["eu-1", "eu-2", "eu-3"].map(member).to_vec(),
+            keyspaces: alloc::vec![Keyspace { id: KeyspaceId(1), prefix: Vec::new(), model }],
+        };
+        Setup {
+            cluster,
+            me: NodeId(0),
+            new_incarnation: Incarnation(1),
+            seed: 1,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            mutants: Mutants::default(),
+            may_have_lost_unsynced: false,
+            damaged: false,
+        }
+    }
+
+    #[test]
+    fn a_node_with_other_keyspaces_is_in_no_group_of_this_one() {
+        let (from, incarnation) = (NodeId(1), Incarnation(2));
+        let (setup, mut sink) = (setup(), Sink::default());
+        let ours = setup.cluster.digest();
+        let now = Time { monotonic_us: 1, wall_ms: 1 };
+        let mut node = Node::open(setup, core::iter::empty(), now, &mut sink).unwrap();
+        let kept = Position(sink.records);
+        node.step(now, Input::Durable { written: kept, synced: kept }, &mut sink);
+        let group: GroupId = *node.placement().keys().next().unwrap();
+        for (keyspaces, answers) in [(ours ^ 1, 0), (ours, 1)] {
+            let session = Session { incarnation, boot: 1 };
+            let led = Vec::new();
+            let heartbeat = Message::Heartbeat { session, round: 1, keyspaces, led };
+            let message = AnyMessage::Node(heartbeat);
+            node.step(now, Input::Message { from, incarnation, message }, &mut sink);
+            sink.sent = 0;
+            let asks = GroupMessage { group, epoch: 0, body: Body::AskVoters };
+            let message = AnyMessage::LeaderFollower(asks);
+            node.step(now, Input::Message { from, incarnation, message }, &mut sink);
+            assert_eq!(sink.sent, answers);
+        }
     }
 }

@@ -167,6 +167,10 @@ impl Roles {
         incarnation: Incarnation,
         message: Message<'_>,
     ) {
+        let is_heartbeat = matches!(message, Message::Node(message::Message::Heartbeat { .. }));
+        if self.is_foreign(from) && !is_heartbeat {
+            return;
+        }
         match message {
             Message::Node(message) => self.on_node_message(turn, from, incarnation, message),
             Message::LeaderFollower(message) => {

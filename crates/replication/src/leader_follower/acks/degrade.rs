@@ -21,6 +21,7 @@ use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
 use crate::{Event, GroupId};
 use alloc::borrow::Cow;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -36,6 +37,9 @@ pub struct Degrading {
     mark: (u64, u64),
     /// Whether an interval that an earlier leader left open has been looked for.
     has_looked_back: bool,
+    /// This leader's writes whose clients were told that the outcome is open, as far as replicas
+    /// may lack them: one that is sent again is acknowledged for the first time.
+    left_open: BTreeSet<u64>,
 }
 
 /// Whether acks are lowered.
@@ -109,23 +113,29 @@ impl Group {
         if degraded.writes == 0 || all >= degraded.last.index || is_quick {
             let note = Note::Closed(*degraded);
             leader.degrading.stage = Stage::Off;
+            leader.degrading.left_open = leader.degrading.left_open.split_off(&(all + 1));
             self.append(turn, None, Payload::Degrade(note));
         }
     }
 
-    /// The same for commands that were sent again: what they wait for was written before.
+    /// The same for commands that were sent again: what they wait for was written before, and is
+    /// in the ledger already if its first answer was OK. What an earlier leader wrote waits for all
+    /// its acks: which ledger it is in, only that one knew.
     fn release_degraded_retries(&mut self, turn: &mut Turn<'_>, lowered: u64, copies: &[u64]) {
-        let usual = self.need();
+        let (usual, epoch) = (self.need(), self.epoch);
         let Role::Leader(leader) = &mut self.role else { return };
-        let (enough, waiting): (Vec<Special>, Vec<Special>) = leader
-            .held
-            .special
-            .drain(..)
-            .partition(|Special { write, need }| *need == usual && write.id.index <= lowered);
+        let (enough, waiting): (Vec<Special>, Vec<Special>) =
+            leader.held.special.drain(..).partition(|Special { write, need }| {
+                *need == usual && write.id.index <= lowered && write.id.epoch == epoch
+            });
         leader.held.special = waiting;
         for Special { write, .. } in enough {
             let has = copies.iter().filter(|copy| **copy >= write.id.index).count();
-            self.note_degraded(turn, write.id, has as u64);
+            if let Role::Leader(leader) = &mut self.role
+                && leader.degrading.left_open.remove(&write.id.index)
+            {
+                self.note_degraded(turn, write.id, has as u64);
+            }
             self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
         }
     }
@@ -141,6 +151,16 @@ impl Group {
         degraded.writes += 1;
         degraded.fewest = degraded.fewest.min(copies);
         turn.event(Event::AcknowledgedBelow { group: self.id, entry, copies });
+    }
+
+    /// A write's client is told that the outcome is open.
+    pub(super) fn note_left_open(&mut self, id: EntryId) {
+        if let Role::Leader(leader) = &mut self.role
+            && self.options.missing_acks == MissingAcks::Degrade
+            && id.epoch == self.epoch
+        {
+            leader.degrading.left_open.insert(id.index);
+        }
     }
 
     /// At a tick: remembers where the log ends now, to see how quickly the last replica follows.

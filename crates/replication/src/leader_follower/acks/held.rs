@@ -293,7 +293,8 @@ impl Group {
             leader.held.special.drain(..).partition(|s| s.write.deadline_us <= now_us);
         leader.held.special = special;
         for Special { write, need } in expired {
-            let degraded = (need == usual).then(|| self.degrade_at_deadline(turn, write.id));
+            let may_be = need == usual && write.id.epoch == self.epoch;
+            let degraded = may_be.then(|| self.degrade_at_deadline(turn, write.id));
             if let (Some(deadline_us), Role::Leader(leader)) = (degraded.flatten(), &mut self.role)
             {
                 let write = Write { deadline_us, ..write };
