@@ -11,7 +11,7 @@
 use super::super::degrade_ledger::{Degraded, Interval, Note};
 use super::super::entry::{Entry, Payload};
 use super::super::{Group, Role};
-use super::held::{Answer, Special};
+use super::held::Answer;
 use super::need::Need;
 use crate::command::Reply;
 use crate::keyspace::{AckLevel, MissingAcks};
@@ -100,7 +100,6 @@ impl Group {
             self.note_degraded(turn, write.id, has as u64);
             self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
         }
-        self.release_degraded_retries(turn, lowered, &copies);
         let all = reached_by(&mut copies, self.quorum.acks);
         let in_time_us = self.options.ack_timeout_ms.saturating_mul(500);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -113,31 +112,13 @@ impl Group {
         }
     }
 
-    /// The same for commands that were sent again: what they wait for was written before.
-    fn release_degraded_retries(&mut self, turn: &mut Turn<'_>, lowered: u64, copies: &[u64]) {
-        let usual = self.need();
-        let Role::Leader(leader) = &mut self.role else { return };
-        let (enough, waiting): (Vec<Special>, Vec<Special>) = leader
-            .held
-            .special
-            .drain(..)
-            .partition(|Special { write, need }| *need == usual && write.id.index <= lowered);
-        leader.held.special = waiting;
-        for Special { write, .. } in enough {
-            let has = copies.iter().filter(|copy| **copy >= write.id.index).count();
-            self.note_degraded(turn, write.id, has as u64);
-            self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
-        }
-    }
-
     fn note_degraded(&mut self, turn: &mut Turn<'_>, entry: EntryId, copies: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         let degraded = &mut leader.degrading.degraded;
         if degraded.writes == 0 {
             *degraded = Degraded { first: entry, fewest: copies, ..Degraded::default() };
         }
-        degraded.first = degraded.first.min(entry);
-        degraded.last = degraded.last.max(entry);
+        degraded.last = entry;
         degraded.writes += 1;
         degraded.fewest = degraded.fewest.min(copies);
         turn.event(Event::AcknowledgedBelow { group: self.id, entry, copies });

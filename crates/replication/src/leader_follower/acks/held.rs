@@ -294,13 +294,6 @@ impl Group {
             leader.held.special.drain(..).partition(|s| s.write.deadline_us <= now_us);
         leader.held.special = special;
         for Special { write, need } in expired {
-            let degraded = (need == usual).then(|| self.degrade_at_deadline(turn, write.id));
-            if let (Some(deadline_us), Role::Leader(leader)) = (degraded.flatten(), &mut self.role)
-            {
-                let write = Write { deadline_us, ..write };
-                leader.held.special.push(Special { write, need });
-                continue;
-            }
             let acked = self.acks_of(turn, write.id.index, need);
             self.leave_open(turn, write, need, acked, why);
         }
