@@ -1,14 +1,20 @@
 //! Planted bugs. Without the feature `mutants` there are none, and every question is `false` at
 //! compile time; the server refuses to compile with it.
 
-/// One rule left out, to prove that the simulator's checkers see it.
+/// One rule left out, to prove that the simulator's checkers see it. "Trap" is a number among the
+/// known mistakes of replicated systems: A1 an acknowledged write lost at a failover, A2 and A3 a
+/// tail cut in the wrong place, A4 messages of an older epoch, A5 leases and clocks, A6 a new
+/// leader that does not know what is committed, A7 reads of a deposed leader, A11 acks lowered
+/// silently, A12 an election that ignores the logs, A13 snapshots, A15 a lost tail, A16 corruption
+/// taken for a torn tail, A19 retries, A20 a definite answer about an open outcome, A21 time
+/// decided on replicas, A23 a new disk that counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mutant {
-    /// A follower acknowledges an entry before it is durable.
+    /// A follower acknowledges an entry before it is durable (trap A1).
     AckBeforeDurable,
-    /// A vote is given without being written down.
+    /// A vote is given without being written down (trap A15).
     VoteNotDurable,
-    /// A follower cuts its log to what it knows to be committed when a new leader speaks.
+    /// A follower cuts its log to what it knows to be committed when a new leader speaks (trap A2).
     TruncateToCommit,
     /// Copies of an older epoch's entries are counted (Raft, figure 8).
     CountOlderEpochs,
@@ -16,42 +22,66 @@ pub enum Mutant {
     WallClockWins,
     /// One answer fewer than R is enough for a quorum read.
     ReadOneShort,
-    /// A leader answers reads without asking whether it still leads.
+    /// A leader answers reads without asking whether it still leads (trap A7).
     ReadWithoutRound,
     /// A multi-leader group applies an update as often as it arrives.
     ApplyTwice,
-    /// A node with a wiped disk counts at once.
+    /// A node with a wiped disk counts at once (trap A23).
     WipedNodeCounts,
-    /// The leader's own copy counts before it is durable.
+    /// The leader's own copy counts before it is durable (trap A1).
     OwnCopyCountsEarly,
-    /// Checkpoints and snapshots leave out what is remembered of commands for `TF.ONCE`.
+    /// Checkpoints and snapshots leave out what is remembered of commands for `TF.ONCE` (trap A13:
+    /// the index moves, the data does not).
     OnceForgottenInImages,
-    /// A retry is answered before its first attempt is acknowledged.
+    /// A retry is answered before its first attempt is acknowledged (trap A19).
     OnceAnsweredEarly,
-    /// Pieces of different snapshots are put together.
+    /// Pieces of different snapshots are put together (trap A13).
     SnapshotsMix,
     /// Entries that are cut are not put aside.
     ReportForgotten,
     /// The acknowledgement watermark in the log is ahead of what was acknowledged.
     WatermarkTooHigh,
-    /// `TF.OUTCOME` says of every index up to the commit index that it is committed.
+    /// `TF.OUTCOME` says of every index up to the commit index that it is committed (trap A20).
     OutcomeByIndex,
-    /// `degrade` lowers the acks to the leader's own copy.
+    /// `degrade` lowers the acks to the leader's own copy (trap A11).
     DegradeBelowCommit,
-    /// Acks are lowered without a line in the degrade ledger.
+    /// Acks are lowered without a line in the degrade ledger (trap A11).
     DegradeUnrecorded,
-    /// A follower that has an entry counts as one that has applied it.
+    /// A follower that has an entry counts as one that has applied it (trap A1).
     ReceivedIsApplied,
-    /// A lease is counted from when the answers come, and not from before the question.
+    /// A lease is counted from when the answers come, and not from before the question (trap A5).
     LeaseFromReceive,
-    /// A follower forgets its promise with the epoch, and with its process.
+    /// A follower forgets its promise with the epoch, and with its process (trap A5).
     PromiseForgotten,
-    /// A leader that hands over keeps its lease.
+    /// A leader that hands over keeps its lease (trap A5).
     LeaseKeptInTransfer,
-    /// A lease is looked at with the clock that the read's input carries.
+    /// A lease is looked at with the clock that the read's input carries (trap A5).
     LeaseCheckedEarly,
-    /// A member that lost its last second in a power cut votes and acknowledges as if it had not.
+    /// A member that lost its last second in a power cut votes and acknowledges as if it had not
+    /// (trap A15).
     SuspectVotes,
+    /// A follower takes logs to agree where they are as long as each other (trap A3).
+    MatchByIndex,
+    /// Messages of an older epoch are believed like those of this one (trap A4).
+    OldEpochBelieved,
+    /// A new leader shows what it inherited before it knows that it is committed (trap A6).
+    InheritedShown,
+    /// A vote is given to whoever asks first, however short the log (trap A12).
+    VoteForAnyLog,
+    /// A snapshot that comes late takes the place of a log that has got beyond it (trap A13).
+    OldSnapshotTaken,
+    /// A log that is damaged where it was on disk is cut there, and the member goes on as before
+    /// (trap A16).
+    DamageIsTornTail,
+    /// A command of `TF.ONCE` that was carried out before is carried out again (trap A19).
+    RetryRepeated,
+    /// A writer whose acks have not come is told that nothing was written (trap A20).
+    OpenIsRefused,
+    /// A read is answered although what it saw does not have the copies that make it visible (trap
+    /// A11).
+    ReadUncommitted,
+    /// A follower counts deadlines from when it applies them, by its own clock (trap A21).
+    OwnDeadlines,
 }
 
 /// Whether planted bugs are compiled in.

@@ -2,7 +2,7 @@
 //! value went into a log.
 
 use crate::copies::Copies;
-use replication::leader_follower::entry::Entry;
+use replication::leader_follower::entry::{Entry, Payload};
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::node::message::Message as NodeMessage;
 use replication::storage::record::{Record, Value};
@@ -231,12 +231,14 @@ impl Observations {
         }
     }
 
-    /// Takes note of a client's entry.
+    /// Takes note of a client's entry, unless it changes nothing and only remembers a reply: then
+    /// nothing can be lost with it.
     fn note_asked(&mut self, bytes: &[u8]) {
         let Some((&RECORD_KIND, record)) = bytes.split_first() else { return };
         if let Ok(LogRecord { group, body: Body::Entry(body) }) =
             LogRecord::decode(&mut Reader(record))
-            && let Ok(Entry { id, asker: Some(asker), .. }) = Entry::decode(&body)
+            && let Ok(Entry { id, asker: Some(asker), payload, .. }) = Entry::decode(&body)
+            && !matches!(&payload, Payload::Changes(changes) if changes.is_empty())
         {
             self.asked.insert((group, id), (asker.client.0, asker.sequence));
         }

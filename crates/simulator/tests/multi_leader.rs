@@ -334,10 +334,19 @@ fn a_flush_removes_what_it_saw_everywhere_and_an_expired_key_is_gone_in_both_pla
 
 #[test]
 fn what_a_power_cut_takes_after_it_was_sent_comes_back_and_its_numbers_are_not_given_again() {
+    // Which of the sectors that were not synced a power cut takes is left to chance.
+    let losses = (1..=16).filter(|seed| a_power_cut_after_sending(*seed)).count();
+    assert!(losses > 3, "{losses} of 16 power cuts have taken something");
+}
+
+/// Whether the power cut has taken what was sent; if it has, all must come right.
+fn a_power_cut_after_sending(seed: u64) -> bool {
     let limits = Limits::default();
-    let mut world = World::with(Durability::Interval, 2, limits, Weather::calm(), 1);
+    let mut world = World::with(Durability::Interval, 2, limits, Weather::calm(), seed);
     assert_eq!(world.call(0, "INCR n"), Reply::Integer(1));
     world.settle(SECOND_US);
+    // Until the first one is on disk.
+    world.run(SECOND_US);
     world.cluster.servers.first_mut().unwrap().disk.slow_factor = 3000;
     assert_eq!(world.call(0, "INCRBY n 6"), Reply::Integer(7));
     world.run(SECOND_US / 4);
@@ -348,7 +357,9 @@ fn what_a_power_cut_takes_after_it_was_sent_comes_back_and_its_numbers_are_not_g
     world.cluster.start(NodeId(0));
     world.run(SECOND_US);
     let left: i64 = world.value(0, "n").parse().unwrap();
-    assert!(left < 7, "something is lost: {left}");
+    if left == 7 {
+        return false;
+    }
     for number in 0..3 {
         assert_eq!(world.call(0, &format!("SET x{number} new")), Reply::Ok);
         assert_eq!(world.call(0, "INCR n"), Reply::Integer(left + number + 1));
@@ -357,4 +368,5 @@ fn what_a_power_cut_takes_after_it_was_sent_comes_back_and_its_numbers_are_not_g
     world.settle(20 * SECOND_US);
     assert_eq!(world.value(1, "x2"), "new");
     assert_eq!(world.value(0, "n"), "10", "lost here, kept there, and added to");
+    true
 }

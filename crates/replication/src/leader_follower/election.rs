@@ -135,7 +135,7 @@ impl Group {
         let granted = epoch > self.epoch
             && self.is_voter(turn)
             && !self.refuses_to_vote(turn, None)
-            && last >= self.log.last();
+            && self.is_up_to_date(turn, last);
         let suspect = self.says_suspect(turn);
         let body = Body::PreVoteAnswer { granted, current: self.epoch, suspect };
         let message = super::message::Message { group: self.id, epoch, body };
@@ -195,9 +195,9 @@ impl Group {
     }
 
     /// Whether a candidate's question changes nothing here, not even the epoch: this node hears a
-    /// leader, or has promised. Not where the leader of this very epoch has sent the candidate.
+    /// leader, or has promised. Not where that leader, or a later one, has sent the candidate.
     pub(super) fn refuses_to_vote(&self, turn: &Turn<'_>, handed_over: Option<u64>) -> bool {
-        let sent = handed_over == Some(self.epoch);
+        let sent = handed_over.is_some_and(|epoch| epoch >= self.epoch);
         (self.hears_leader(turn) && !sent) || self.has_promised(turn, handed_over)
     }
 
@@ -216,7 +216,7 @@ impl Group {
         let free = self.voted_for.is_none_or(|node| node == from);
         let granted = free
             && self.leader.is_none()
-            && last >= self.log.last()
+            && self.is_up_to_date(turn, last)
             && !self.has_promised(turn, handed_over);
         let mut position = self.epoch_position;
         if granted && self.voted_for.is_none() {
@@ -232,6 +232,11 @@ impl Group {
         let suspect = self.says_suspect(turn);
         let message = self.message(Body::VoteAnswer { granted, suspect });
         turn.send_when_durable(position, Durability::Fsync, from, message);
+    }
+
+    /// Whether a candidate's log has everything that this one may have helped to commit.
+    fn is_up_to_date(&self, turn: &Turn<'_>, last: EntryId) -> bool {
+        last >= self.log.last() || turn.local.mutants.is(Mutant::VoteForAnyLog)
     }
 
     pub(super) fn on_vote_answer(

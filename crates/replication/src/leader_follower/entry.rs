@@ -129,6 +129,15 @@ pub struct Change<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// For a planted bug: deadlines are as far off as a node's clock is from when they were set.
+    pub(super) fn move_deadlines(&mut self, now_ms: u64) {
+        let off_ms = now_ms as i64 - self.stamp.wall_ms() as i64;
+        let Payload::Changes(changes) = &mut self.payload else { return };
+        for record in changes.iter_mut().filter_map(|change| change.record.as_mut()) {
+            record.expires_at_ms = record.expires_at_ms.map(|ms| ms.saturating_add_signed(off_ms));
+        }
+    }
+
     /// The entry's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(128);

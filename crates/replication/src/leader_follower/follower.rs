@@ -123,7 +123,7 @@ impl Group {
         if first_word && turn.local.mutants.is(Mutant::TruncateToCommit) {
             self.cut(turn, self.commit);
         }
-        if let Some(hint) = self.mismatch(previous) {
+        if let Some(hint) = self.mismatch(turn, previous) {
             return self.say_epoch(turn, from, Body::Mismatch { previous, hint });
         }
         let Some(matched) = self.take_entries(turn, previous, entries) else {
@@ -141,12 +141,13 @@ impl Group {
 
     /// Where the logs may agree, if they do not at `previous`. What is committed here agrees with
     /// every leader.
-    fn mismatch(&self, previous: EntryId) -> Option<u64> {
+    fn mismatch(&self, turn: &Turn<'_>, previous: EntryId) -> Option<u64> {
         if previous.index <= self.commit.max(self.log.start().index) {
             return None;
         }
         match self.log.id_at(previous.index) {
             Some(id) if id == previous => None,
+            Some(_) if turn.local.mutants.is(Mutant::MatchByIndex) => None,
             Some(_) => Some(self.log.before_epoch_at(previous.index).max(self.commit)),
             None => Some(self.log.last_index()),
         }
@@ -230,7 +231,10 @@ impl Group {
         while self.commit < target {
             let index = self.commit + 1;
             let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { break };
-            if let Ok(entry) = Entry::decode(&body) {
+            if let Ok(mut entry) = Entry::decode(&body) {
+                if turn.local.mutants.is(Mutant::OwnDeadlines) {
+                    entry.move_deadlines(turn.now.wall_ms);
+                }
                 // The leader has told about conflicts when it appended the entry.
                 self.state.apply(&entry, false);
                 self.on_entry_committed(turn, &entry);

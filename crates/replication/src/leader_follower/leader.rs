@@ -149,6 +149,7 @@ impl Group {
     /// entry. Until that is committed, nobody is answered.
     pub(super) fn become_leader(&mut self, turn: &mut Turn<'_>) {
         let now_us = turn.now.monotonic_us;
+        self.end_older_handover(turn);
         let (opening, loss) = self.opening(turn);
         let first_index = self.log.last_index() + 1;
         let progress = self

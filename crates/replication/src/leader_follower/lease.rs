@@ -82,10 +82,12 @@ impl Group {
     }
 
     /// Whether a promise forbids this node to vote. The votes of a transfer pass the promises that
-    /// were made to the leader who handed over, and no others.
+    /// were made to the leader who handed over, and to those before him: when he was elected, their
+    /// leases were over, or given up. No others: else there was no way back right after a transfer
+    /// where the vote of the one who handed over is needed.
     pub(super) fn has_promised(&self, turn: &Turn<'_>, handed_over: Option<u64>) -> bool {
         let binds = self.promise.is_fresh || turn.now.monotonic_us < self.promise.until_us;
-        binds && handed_over != Some(self.promise.epoch)
+        binds && handed_over.is_none_or(|epoch| epoch < self.promise.epoch)
     }
 
     /// For a planted bug: the promise goes with the epoch, or with the process.

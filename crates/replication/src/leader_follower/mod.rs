@@ -17,16 +17,17 @@
 //!   reply is held until what it saw is visible, and until a lease, or a heartbeat round that was
 //!   started after it, has confirmed that this node still leads.
 //!
-//! The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it to
-//! the followers, `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
-//! `election.rs` is failover, `transfer.rs` a planned change of leader, `stall.rs` what a leader
-//! does that cannot go on, `tenure.rs` why the leader has changed; `lease.rs` lets a leader answer
-//! reads alone. `voters.rs` says who counts; `snapshot.rs` brings a follower up that the log does
-//! not reach; `epochs.rs` remembers who wrote what, `degrade_ledger.rs` where acks were lowered;
-//! `once/` carries a command out once, however often it is sent; `retention.rs` says whom the log
-//! does not reach; `lost_writes/` reports what a failover has cost; `recovery.rs` reads the node's
-//! log after a restart.
+//! The files, by what a reader may look for:
 //!
+//! - The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it,
+//!   `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
+//! - Who leads: `election.rs` is failover, `transfer.rs` a planned change, `stall.rs` what a leader
+//!   does that cannot go on, `tenure.rs` why it changed, `lease.rs` how it answers reads alone.
+//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs`.
+//! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`).
+//! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
+//!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
+//! - After a restart: `recovery.rs`.
 
 pub mod acks;
 pub mod degrade_ledger;
@@ -52,10 +53,13 @@ pub mod stall;
 pub mod state;
 pub mod suspicion;
 pub mod tenure;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
 pub mod voters;
 
 use crate::keyspace::{Durability, GroupOptions};
+use crate::mutant::Mutant;
 use crate::node::{Limits, Timing};
 use crate::quorum::Quorum;
 use crate::turn::Turn;
@@ -220,7 +224,7 @@ impl Group {
             Body::Newest { .. } => return self.on_newest(from, incarnation, &message.body),
             _ => {}
         }
-        if epoch < self.epoch {
+        if epoch < self.epoch && !turn.local.mutants.is(Mutant::OldEpochBelieved) {
             turn.event(Event::EpochRefused { group: self.id, from, epoch });
             if message.body != Body::EpochOver {
                 self.say_epoch(turn, from, Body::EpochOver);

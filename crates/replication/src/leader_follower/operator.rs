@@ -246,8 +246,11 @@ impl Group {
     ) {
         let me = (turn.local.me, turn.local.incarnation);
         let free = self.voted_for.is_none_or(|node| node == from);
-        let granted =
-            free && self.leader.is_none() && last >= self.log.last() && voters.contains(&me);
+        let granted = free
+            && self.leader.is_none()
+            && last >= self.log.last()
+            && voters.contains(&me)
+            && !self.has_promised(turn, None);
         if granted && self.voted_for.is_none() {
             self.voted_for = Some(from);
             self.reset_election_timer(turn);

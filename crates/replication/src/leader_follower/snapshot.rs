@@ -113,8 +113,10 @@ impl Group {
         (floor, history): (EntryId, u64),
         next_slot: u32,
     ) {
+        let first_slot = u32::from(self.state.store.first_slot());
         let last_slot = u32::from(self.state.store.last_slot());
-        let reaches = history == self.history()
+        let same_history = history == self.history();
+        let reaches = same_history
             && floor.index <= self.commit
             && self.log.id_at(floor.index) == Some(floor);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -124,7 +126,8 @@ impl Group {
             return;
         }
         if sending.floor == floor {
-            sending.next_slot = next_slot;
+            // Pieces of another history may hold entries beyond their floor that are lost.
+            sending.next_slot = if same_history { next_slot } else { first_slot };
         } else if sending.wanted {
             return;
         } else if reaches {
@@ -219,15 +222,19 @@ impl Group {
             return;
         }
         // A late piece must not take the place of a longer log that was acknowledged since.
-        if self.has_floor(piece.floor) {
+        let is_late = self.has_floor(piece.floor);
+        if is_late && !turn.local.mutants.is(Mutant::OldSnapshotTaken) {
             return self.match_up_to(piece.floor.index);
         }
         let first_slot = u32::from(self.state.store.first_slot());
         let epoch = self.epoch;
-        // A later leader that does not go on with what has begun may offer an earlier floor.
+        // A later leader that does not go on with what has begun may offer an earlier floor, or
+        // the same one of another history.
         let other = self.installing.as_ref().is_none_or(|begun| {
+            let begin = piece.begin.as_ref();
+            let parted = begin.is_some_and(|begin| begin.history != begun.begin.history);
             begun.floor.index < piece.floor.index
-                || (begun.floor != piece.floor && begun.epoch < epoch)
+                || ((parted || begun.floor != piece.floor) && begun.epoch < epoch)
         });
         if other {
             let Some(begin) = piece.begin.clone() else {

@@ -4,8 +4,8 @@
 //! their nodes. It waits until every reply that it holds has gone and the successor durably has
 //! the whole log; then it tells it to take over. The successor starts an election at once, without
 //! pre-vote (Ongaro 2014, §3.10). Its vote requests name the epoch that handed over: those votes
-//! pass the promises made to that epoch's leader, and only those (`lease.rs`). So nothing that was
-//! acknowledged is lost, and nothing becomes unknown.
+//! pass the promises made to the leaders up to that epoch, and only those (`lease.rs`). So nothing
+//! that was acknowledged is lost, and nothing becomes unknown.
 //!
 //! If the successor does not take over within an election timeout, the leader goes on in its
 //! epoch. It takes no lease again in it: the order may have been delivered late, and the votes of
@@ -153,6 +153,14 @@ impl Group {
         self.end_handover(turn, handover);
         if !by_order && self.leads() && self.stalled_for_us(turn).is_some() {
             self.step_down(turn, why);
+        }
+    }
+
+    /// This node leads again: what it began in an earlier epoch gave up that epoch's lease, and
+    /// nobody may be sent past the one that it is about to take.
+    pub(super) fn end_older_handover(&mut self, turn: &mut Turn<'_>) {
+        if let Some(handover) = self.handover.take() {
+            self.end_handover(turn, handover);
         }
     }
 

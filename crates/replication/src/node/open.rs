@@ -12,6 +12,7 @@ use crate::keyspace::{Cluster, Durability, Model};
 use crate::leader_follower::{self, Group, GroupSetup};
 use crate::leaderless::{self, Leaderless};
 use crate::multi_leader::MultiLeader;
+use crate::mutant::Mutant;
 use crate::turn::{Local, Turn};
 use crate::wire::Reader;
 use crate::{Effects, Event, GroupId, NodeId, Position, Session, Time, replicas, token};
@@ -46,7 +47,7 @@ impl Node {
         let unusable = roles.finish_recovery(&setup)?;
         // What is damaged counts for nothing until its peers have repaired it: another disk.
         let identity = match identity {
-            Some(known) if setup.damaged => {
+            Some(known) if setup.damaged && !setup.mutants.is(Mutant::DamageIsTornTail) => {
                 Some(Identity { incarnation: setup.new_incarnation, ..known })
             }
             known => known,

@@ -41,6 +41,8 @@ pub struct Server {
     pub(super) stall_us: u64,
     /// Whether a failed write or sync may take what was not synced before.
     pub(super) failure_drops: bool,
+    /// When what the disk is doing is finished.
+    pub(super) disk_due_us: Option<u64>,
     pub(super) process: Option<Process>,
 }
 
@@ -85,6 +87,7 @@ impl Server {
             ends_after: None,
             stall_us: 0,
             failure_drops: true,
+            disk_due_us: None,
             process: None,
         }
     }

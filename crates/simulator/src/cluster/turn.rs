@@ -57,6 +57,10 @@ impl Cluster {
         if server.process_number != process || server.process.is_none() {
             return;
         }
+        if server.disk_due_us != Some(now_us) {
+            // A rest that was broken off by a batch.
+            return;
+        }
         let (written, synced, next) = match server.disk.done(&mut self.random) {
             Ok(done) => done,
             Err(failure) => {
@@ -72,8 +76,9 @@ impl Cluster {
             server.lost_power = false;
             server.disk.trust();
         }
-        if let Some(after_us) = next {
-            self.schedule(now_us + after_us, Happening::Disk { node: id, process });
+        server.disk_due_us = next.map(|after_us| now_us + after_us);
+        if let Some(due_us) = server.disk_due_us {
+            self.schedule(due_us, Happening::Disk { node: id, process });
         }
         let kept = if promises::counts_synced(&self.plan.cluster) { synced } else { written };
         self.observations.copies.kept(id, kept);
@@ -192,7 +197,9 @@ impl Cluster {
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
         let process_number = server.process_number;
         if let Some(after_us) = server.disk.flush(&mut self.random) {
-            self.schedule(at_us + after_us, Happening::Disk { node: id, process: process_number });
+            let due_us = at_us + after_us;
+            server.disk_due_us = Some(due_us);
+            self.schedule(due_us, Happening::Disk { node: id, process: process_number });
         }
         for (to, messages) in output.frames {
             if self.ends_here(id) {

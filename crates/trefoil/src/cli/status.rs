@@ -86,6 +86,20 @@ pub struct GroupStatus {
     lag: BTreeMap<String, Lag>,
     log: Log,
     degraded: Option<Degraded>,
+    why: Option<String>,
+    suspect: bool,
+    possible_loss: u64,
+    lost_writes: LostWrites,
+}
+
+/// Writes that are reported as lost.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct LostWrites {
+    acknowledged: u64,
+    not_acknowledged: u64,
+    maybe: u64,
+    unheard: u64,
 }
 
 /// How much of a group's log is kept for followers.
@@ -213,7 +227,46 @@ fn show(status: &Status) -> String {
     }
     let mut out = String::new();
     let _ = writeln!(out, "{}\n\n{}", members.trim_fmt(), groups.trim_fmt());
+    let groups = status
+        .keyspaces
+        .iter()
+        .flat_map(|keyspace| keyspace.groups.iter().map(move |group| (keyspace, group)));
+    for (keyspace, group) in groups {
+        for note in group.notes() {
+            let prefix = show_prefix(&keyspace.prefix);
+            let _ = writeln!(out, "{prefix} partition {}: {note}", group.partition);
+        }
+    }
     out
+}
+
+impl GroupStatus {
+    /// What an operator should know of the group, in sentences.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(why) = self.why.as_ref().filter(|why| !why.is_empty()) {
+            notes.push(format!("last change of leader, as this node knows it: {why}"));
+        }
+        if self.suspect {
+            let text = "this node lost its power and may lack its last second: it neither votes \
+                        nor acknowledges until a leader has made that good";
+            notes.push(String::from(text));
+        }
+        if self.possible_loss > 0 {
+            let epoch = self.possible_loss;
+            notes
+                .push(format!("POSSIBLE LOSS: the leader of epoch {epoch} may have lacked writes"));
+        }
+        let lost = &self.lost_writes;
+        if lost.acknowledged + lost.not_acknowledged + lost.maybe + lost.unheard > 0 {
+            notes.push(format!(
+                "lost writes known here: {} acknowledged, {} not, {} maybe; up to {} more are with \
+                 a leader that was not heard since; see TF.LOST LIST",
+                lost.acknowledged, lost.not_acknowledged, lost.maybe, lost.unheard
+            ));
+        }
+        notes
+    }
 }
 
 /// One row a group; the many groups of a leaderless keyspace, which nobody leads, share one.

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 
 /// The checkers that claims name: files of `crates/simulator/src/checkers`, without their ending.
 /// A test there compares the two.
-pub const CHECKERS: [&str; 9] = [
+pub const CHECKERS: [&str; 10] = [
     "acks",
     "counters",
     "leadership",
     "lost_writes",
     "outcomes",
+    "possible_loss",
     "quorum_reads",
     "superseded",
     "wgl",

@@ -68,6 +68,7 @@ pub(super) fn explain_group(
     explain_failover(options, &quorum, holders.survival, claims);
     let copies = if options.ack_level == AckLevel::Received { 0 } else { a };
     explain_durability(options.durability, copies, holders.acks, claims);
+    explain_power_cuts(options, &quorum, claims);
     explain_missing_acks(options, &quorum, holders.acks, claims);
     explain_reads(options, &quorum, holders.reads, claims);
     explain_leases(options, &quorum, holders.reads, claims);
@@ -185,9 +186,9 @@ pub(super) fn explain_durability(
         Durability::Interval => claims.add(
             UNCHECKED,
             "durability = interval-1s: a copy counts when the operating system has it, and is on \
-             disk within a second. A crash of processes takes nothing; a power cut CAN LOSE writes \
-             acknowledged in the last second, even if it hits one node only. WAITAOF waits until a \
-             write is on disk.",
+             disk within a second. A crash of processes takes nothing; a power cut CAN TAKE the \
+             copies of the last second from each node that it hits. WAITAOF waits until a write \
+             is on disk.",
         ),
     }
     match copies {
@@ -210,6 +211,37 @@ pub(super) fn explain_durability(
             ),
         ),
     }
+}
+
+/// What a power cut costs the group where copies count before they are on disk.
+fn explain_power_cuts(options: &GroupOptions, quorum: &Quorum, claims: &mut Claims) {
+    if options.durability == Durability::Fsync {
+        return;
+    }
+    let (n, e) = (quorum.replicas, quorum.election);
+    let spare = n.saturating_sub(e);
+    claims.add(
+        &["possible_loss"],
+        match (options.failover, spare) {
+            (Failover::Available, _) => format!(
+                "A node that lost its power neither votes nor acknowledges until it has back what \
+                 it may have lost; but where {e} such votes are all that can be had, they elect \
+                 (failover = available), which CAN LOSE writes of the last second. That leader \
+                 says POSSIBLE LOSS."
+            ),
+            (Failover::Safe, 0) => format!(
+                "A power cut of any of the {n} nodes CAN LOSE writes of the last second. The next \
+                 leader then says POSSIBLE LOSS."
+            ),
+            (Failover::Safe, _) => format!(
+                "A node that lost its power neither votes nor acknowledges until it has back what \
+                 it may have lost: power cuts of up to {spare} of {n} nodes at once lose nothing \
+                 that C = {} had. Of more, CAN LOSE writes of the last second: the group waits \
+                 for all {n} nodes, and the next leader says POSSIBLE LOSS.",
+                quorum.commit
+            ),
+        },
+    );
 }
 
 fn explain_missing_acks(

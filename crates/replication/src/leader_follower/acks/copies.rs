@@ -120,6 +120,11 @@ impl Group {
     /// Lets go the replies whose entries have enough copies, and the reads that are confirmed.
     pub(in super::super) fn release(&mut self, turn: &mut Turn<'_>) {
         if !self.is_serving() {
+            if let Role::Leader(leader) = &self.role
+                && turn.local.mutants.is(Mutant::InheritedShown)
+            {
+                self.release_reads(turn, leader.first_index - 1);
+            }
             return;
         }
         self.close_inherited(turn);
@@ -132,6 +137,10 @@ impl Group {
         let acknowledged = match need.level {
             AckLevel::Durable => reached_by(&mut copies, need.copies).min(own),
             level => reached_by(&mut self.copies_of(turn, Have::of(level)), need.copies),
+        };
+        let visible = match turn.local.mutants.is(Mutant::ReadUncommitted) {
+            true => self.log.last_index(),
+            false => visible,
         };
         if let Role::Leader(leader) = &mut self.role {
             leader.visible = visible;

@@ -49,6 +49,9 @@ impl Group {
              survive, TF.OUTCOME with the token tells later",
             need.copies
         );
+        if turn.local.mutants.is(Mutant::OpenIsRefused) {
+            return turn.refuse(write.requester, format!("TRYAGAIN {why}; nothing was written"));
+        }
         // It is its connection's last write all the same: WAIT speaks of it.
         let last_write = LastWrite::Entry { group: self.id, id: write.id };
         turn.answer(write.requester, Reply::error(text), Some(last_write));

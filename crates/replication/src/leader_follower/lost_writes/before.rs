@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 pub(super) fn without(entry: &Entry<'_>) -> Option<What> {
     match &entry.payload {
         Payload::Clear => Some(What::Everything),
+        Payload::Changes(changes) if changes.is_empty() => None,
         Payload::Changes(changes) => {
             let lost = changes.iter().map(|change| LostChange {
                 key: change.key.to_vec(),
@@ -51,6 +52,7 @@ impl Before<'_> {
     pub fn what(&self, entry: &Entry<'_>) -> Option<What> {
         match &entry.payload {
             Payload::Clear => Some(What::Everything),
+            Payload::Changes(changes) if changes.is_empty() => None,
             Payload::Changes(changes) => {
                 let lost = changes.iter().map(|change| LostChange {
                     key: change.key.to_vec(),
@@ -92,5 +94,22 @@ impl Before<'_> {
             | Payload::Degrade(_)
             | Payload::OpeningAfterLoss(..) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::{EntryId, Stamp};
+
+    #[test]
+    fn an_entry_that_only_remembers_a_reply_takes_nothing_with_it() {
+        let id = EntryId { epoch: 1, index: 1 };
+        let payload = Payload::Changes(Vec::new());
+        let stamp = Stamp::ZERO;
+        let entry = Entry { id, stamp, origin: None, asker: None, once: None, payload };
+        let state = State::new(0, 16383, 1, false);
+        assert!(Before::new(&state).what(&entry).is_none());
+        assert!(without(&entry).is_none());
     }
 }

@@ -121,6 +121,7 @@ impl Group {
             return None;
         };
         let text = match self.state.once.seen(&name, once.sequence) {
+            Seen::Done(..) if turn.local.mutants.is(Mutant::RetryRepeated) => return Some(name),
             Seen::Done(id, reply) => {
                 turn.event(crate::Event::Deduplicated { group: self.id, entry: id });
                 if turn.local.mutants.is(Mutant::OnceAnsweredEarly) {

@@ -1,0 +1,225 @@
+//! One member of a group whose peers' messages are written by hand: what is late, repeated or of
+//! another time at the very moment where it would do harm.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::image::{Begin, Image, SnapshotPiece};
+use super::message::{Body, Matched};
+use super::transfer::Order;
+use super::*;
+use crate::keyspace::Acks;
+use crate::mutant::Mutants;
+use crate::turn::Local;
+use crate::{Effects, KeyspaceId, Reply, RequestId, Time};
+use alloc::vec;
+
+const GROUP: GroupId = GroupId {
+    keyspace: KeyspaceId(1),
+    generation: 0,
+    partition: 0,
+    datacenter: GroupId::EVERYWHERE,
+};
+const ME: NodeId = NodeId(0);
+const PEER: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
+const DISK: Incarnation = Incarnation(1);
+const LAST_SLOT: u16 = 16_383;
+
+/// What a node has asked of its driver.
+#[derive(Default)]
+struct Sink {
+    records: u64,
+    sent: Vec<(NodeId, Vec<u8>)>,
+}
+
+impl Effects for Sink {
+    fn append(&mut self, _: &[u8], _: Durability) -> Position {
+        self.records += 1;
+        Position(self.records)
+    }
+    fn truncate(&mut self, _: Position) {}
+    fn send(&mut self, to: NodeId, message: &crate::Message<'_>) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.sent.push((to, bytes));
+    }
+    fn reply(&mut self, _: RequestId, _: &Reply<'_>) {}
+    fn event(&mut self, _: &Event) {}
+}
+
+struct Member {
+    group: Group,
+    local: Local,
+    sink: Sink,
+    now_us: u64,
+}
+
+impl Member {
+    /// A voter among three.
+    fn new() -> Member {
+        let options = GroupOptions { acks: Acks::Majority, ..GroupOptions::defaults(3) };
+        let mut group = Group::new(GroupSetup {
+            id: GROUP,
+            members: vec![ME, PEER, OTHER],
+            options,
+            slots: (0, LAST_SLOT),
+            seed: 1,
+            merges: false,
+            timing: Timing::default(),
+            limits: Limits::default(),
+        });
+        group.voters.restore(&voters(), true);
+        let local = Local::new(ME, DISK, 1, Mutants::default());
+        Member { group, local, sink: Sink::default(), now_us: 100_000_000 }
+    }
+
+    /// One input, after which its disk has everything; what it has said.
+    fn step(&mut self, act: impl FnOnce(&mut Group, &mut Turn<'_>)) -> Vec<(NodeId, Body<'_>)> {
+        self.sink.sent.clear();
+        let now = Time { monotonic_us: self.now_us, wall_ms: self.now_us / 1_000 };
+        let mut turn = Turn { now, effects: &mut self.sink, local: &mut self.local };
+        act(&mut self.group, &mut turn);
+        let kept = turn.local.last_position;
+        turn.local.kept(kept, kept);
+        turn.send_owed();
+        self.group.on_durable(&mut turn);
+        self.group.on_turn_end(&mut turn);
+        let said = self.sink.sent.iter().map(|(to, bytes)| {
+            let crate::Message::LeaderFollower(message) = crate::Message::decode(bytes).unwrap()
+            else {
+                panic!("a group says what a group says")
+            };
+            (*to, message.body)
+        });
+        said.collect()
+    }
+
+    fn hear(&mut self, from: NodeId, epoch: u64, body: Body<'_>) -> Vec<(NodeId, Body<'_>)> {
+        let message = Message { group: GROUP, epoch, body };
+        self.step(|group, turn| group.on_message(turn, from, DISK, message))
+    }
+
+    /// Elected in the next epoch, under an operator's word or not; returns that epoch.
+    fn lead(&mut self, by_word: bool) -> u64 {
+        let epoch = self.group.epoch + 1;
+        self.step(|group, turn| {
+            group.adopt_epoch(turn, epoch, "a test");
+            let position = Position(0);
+            if by_word {
+                group.role = Role::Candidate(Candidate::by_word(position));
+                group.on_message(turn, PEER, DISK, vote(epoch));
+            } else {
+                group.start_election(turn, None);
+                group.on_message(turn, PEER, DISK, vote(epoch + 1));
+            }
+            group.count_votes(turn);
+        });
+        assert!(self.group.leads());
+        self.group.epoch
+    }
+
+    /// A follower has all of the leader's log.
+    fn matched_by(&mut self, from: NodeId) {
+        let last = self.group.last().index;
+        let matched = Matched { received: last, durable: last, applied: 0, synced: last };
+        self.hear(from, self.group.epoch, Body::Matched(matched));
+    }
+}
+
+fn voters() -> message::VoterSet {
+    vec![(ME, DISK), (PEER, DISK), (OTHER, DISK)]
+}
+
+fn vote(epoch: u64) -> Message<'static> {
+    Message { group: GROUP, epoch, body: Body::VoteAnswer { granted: true, suspect: false } }
+}
+
+fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece<'static> {
+    let (records, once) = (Cow::Borrowed(&[][..]), Cow::Borrowed(&[][..]));
+    let (first_slot, last_slot) = slots;
+    let begin = begin.map(|history| Begin {
+        voters: voters(),
+        covered: VersionVector::default(),
+        degraded: degrade_ledger::Ledger::default(),
+        history,
+    });
+    SnapshotPiece {
+        floor,
+        image: Image { first_slot, last_slot, applied: floor.index, records, once, horizon_ms: 0 },
+        done: last_slot == LAST_SLOT,
+        begin,
+        epochs: epochs::Epochs::default(),
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_history_does_not_go_on_although_it_has_the_same_floor() {
+    let mut leader = Member::new();
+    leader.lead(false);
+    leader.matched_by(PEER);
+    let floor = leader.group.last();
+    assert_eq!(leader.group.commit(), floor.index);
+    // It goes on under a possible loss, and nothing of its own is committed yet.
+    let epoch = leader.lead(true);
+    leader.step(|group, turn| {
+        group.progress_of(turn, OTHER, DISK);
+        group.start_snapshot(turn, OTHER);
+    });
+    // What the follower has of the leader before may hold entries that are lost.
+    let wanted = Body::SnapshotWanted { floor, history: 0, next_slot: 8_000 };
+    let said = leader.hear(OTHER, epoch, wanted);
+    let slots: Vec<u16> = said
+        .iter()
+        .filter_map(|(to, body)| match body {
+            Body::Snapshot(piece) if *to == OTHER => Some(piece.image.first_slot),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(slots, [0]);
+
+    let mut follower = Member::new();
+    follower.hear(PEER, 5, Body::Snapshot(piece(floor, (0, 7_999), Some(0))));
+    let said = follower.hear(PEER, 6, Body::Snapshot(piece(floor, (0, 99), Some(6))));
+    assert!(
+        said.contains(&(PEER, Body::SnapshotWanted { floor, history: 6, next_slot: 100 })),
+        "it begins anew: {said:?}"
+    );
+}
+
+#[test]
+fn a_handover_ends_with_the_leadership_that_began_it() {
+    let mut leader = Member::new();
+    leader.lead(false);
+    leader.matched_by(PEER);
+    leader.step(|group, turn| {
+        let why = Cow::Borrowed("a test");
+        group.hand_over(turn, Order { to: OTHER, why, asked: None });
+    });
+    // Deposed and elected again before the handover has come to its end: this leadership has a
+    // lease of its own, and nobody may be sent to be elected past it.
+    leader.lead(false);
+    leader.matched_by(PEER);
+    let epoch = leader.group.epoch;
+    let last = leader.group.last().index;
+    let matched = Matched { received: last, durable: last, applied: 0, synced: last };
+    let said = leader.hear(OTHER, epoch, Body::Matched(matched));
+    assert!(!said.contains(&(OTHER, Body::TakeOver)), "{said:?}");
+    assert!(leader.group.takes_in());
+}
+
+#[test]
+fn a_promise_binds_against_an_operators_word_that_comes_late() {
+    let mut member = Member::new();
+    // It can confirm the second heartbeat: then its epoch is on disk.
+    for _ in 0..2 {
+        member.step(|group, turn| {
+            let _ = group.on_heartbeat(turn, PEER, 3, 0);
+        });
+    }
+    // It hears of the new epoch before it hears the word.
+    member.hear(OTHER, 4, Body::EpochOver);
+    let last = EntryId::default();
+    let said = member.hear(OTHER, 4, Body::Recover { last, voters: voters() });
+    let granted =
+        said.iter().any(|(_, body)| matches!(body, Body::VoteAnswer { granted: true, .. }));
+    assert!(!granted, "{said:?}");
+}
