@@ -64,8 +64,9 @@ fn run_until<T>(cluster: &mut Cluster, mut look: impl FnMut(&Cluster) -> Option<
     panic!("not within 20 seconds");
 }
 
-#[test]
-fn a_new_leader_tells_how_much_of_the_old_ones_log_nobody_has_until_that_is_back() {
+/// A cluster whose leader has crashed with writes that nobody else has: it, its successor, and what
+/// that one says.
+fn after_a_crash() -> (Cluster, NodeId, NodeId, Unheard) {
     let mut cluster = cluster();
     let old = run_until(&mut cluster, leader);
     let connection = cluster.connect(old);
@@ -82,10 +83,15 @@ fn a_new_leader_tells_how_much_of_the_old_ones_log_nobody_has_until_that_is_back
 
     let new = run_until(&mut cluster, |cluster| leader(cluster).filter(|node| *node != old));
     let opening = group_of(&cluster, new).unwrap().epochs.reign_at(u64::MAX).unwrap();
-    let Unheard { leader: of, first, last, .. } =
-        group_of(&cluster, new).unwrap().unheard().expect("the followers lagged behind");
+    let unheard = group_of(&cluster, new).unwrap().unheard().expect("the followers lagged behind");
+    let Unheard { leader: of, first, last, .. } = unheard;
     assert_eq!((of, first, last), (old, opening.first_index, written));
+    (cluster, old, new, unheard)
+}
 
+#[test]
+fn a_new_leader_tells_how_much_of_the_old_ones_log_nobody_has_until_that_is_back() {
+    let (mut cluster, old, new, Unheard { first, last, .. }) = after_a_crash();
     cluster.start(old);
     let reports = run_until(&mut cluster, |cluster| {
         let reports = group_of(cluster, old)?.reported_counts().all();
@@ -93,4 +99,19 @@ fn a_new_leader_tells_how_much_of_the_old_ones_log_nobody_has_until_that_is_back
         (reports > 0 && !told).then_some(reports)
     });
     assert_eq!(reports, last - first + 1, "now it tells for itself");
+}
+
+#[test]
+fn it_goes_on_telling_when_the_old_one_comes_back_with_another_disk() {
+    let (mut cluster, old, new, unheard) = after_a_crash();
+    cluster.wipe(old);
+    cluster.start(old);
+    run_until(&mut cluster, |cluster| {
+        let is_back = group_of(cluster, old)?.commit() > unheard.first;
+        is_back.then_some(())
+    });
+    let later_us = cluster.now_us + 20 * HEARTBEAT_US;
+    run_until(&mut cluster, |cluster| (cluster.now_us >= later_us).then_some(()));
+    assert_eq!(leader(&cluster), Some(new));
+    assert_eq!(group_of(&cluster, new).unwrap().unheard(), Some(unheard));
 }

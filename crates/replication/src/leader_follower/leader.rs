@@ -390,7 +390,7 @@ impl Group {
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
         while progress.in_flight.pop_front_if(|(index, _)| *index <= received).is_some() {}
-        self.hear_again(from);
+        self.hear_again(from, incarnation);
         self.snapshot_is_there(turn, from, incarnation, received);
         self.count_copies(turn);
     }

@@ -78,7 +78,8 @@ pub(super) struct Wait {
 impl Held {
     /// Whether no write or read waits; a WAIT is told what there is when the leader goes.
     pub fn is_idle(&self) -> bool {
-        self.writes.is_empty() && self.reads.is_empty() && self.evaluated.is_empty()
+        let no_writes = self.writes.is_empty() && self.special.is_empty();
+        no_writes && self.reads.is_empty() && self.evaluated.is_empty()
     }
 
     /// The earliest deadline of a reply that waits.

@@ -27,6 +27,7 @@ pub mod acknowledged;
 mod before;
 pub mod replay;
 pub mod report;
+mod unheard;
 
 use super::Group;
 use super::entry::{Entry, Once};
@@ -43,6 +44,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use before::Before;
 use report::{LostWrite, Status, What};
+use unheard::Heard;
+pub use unheard::Unheard;
 
 /// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -57,28 +60,8 @@ pub struct LostWrites {
     pub(super) acknowledged: Acknowledged,
     /// How far the log of the leader that was heard last is known to reach.
     heard: Option<Heard>,
-    unheard: Option<Unheard>,
-}
-
-/// How far a leader's log is known to reach.
-#[derive(Clone, Copy, Debug)]
-struct Heard {
-    leader: NodeId,
-    last: EntryId,
-}
-
-/// Writes of an earlier leader that nobody else has: it was heard to have so many entries, and
-/// was not heard since. An upper bound of what is known, for some of them may be no client's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unheard {
-    /// The earlier leader.
-    pub leader: NodeId,
-    /// The epoch that it led.
-    pub epoch: u64,
-    /// The first index that is missing.
-    pub first: u64,
-    /// The last index that was heard of.
-    pub last: u64,
+    /// With the disk that the earlier leader had, where it was a voter.
+    unheard: Option<(Unheard, Option<Incarnation>)>,
 }
 
 /// How many reports there are, by what clients were told.
@@ -414,41 +397,6 @@ impl Group {
         self.lost_writes.apply(id, fate);
         Some(position)
     }
-
-    /// The leader's log is known to reach so far.
-    pub fn hear_last(&mut self, leader: NodeId, last: EntryId) {
-        if last.epoch == self.epoch && self.leader == Some(leader) {
-            let before = self.lost_writes.heard.map_or(EntryId::default(), |heard| heard.last);
-            if last > before {
-                self.lost_writes.heard = Some(Heard { leader, last });
-            }
-        }
-    }
-
-    /// This node is about to lead: what an earlier leader was heard to have, and this log has not,
-    /// is told until that leader is back.
-    pub(super) fn note_unheard(&mut self, me: NodeId) {
-        let last = self.log.last();
-        let heard = self.lost_writes.heard.filter(|heard| {
-            heard.last.index > last.index && heard.last.epoch >= last.epoch && heard.leader != me
-        });
-        self.lost_writes.unheard = heard.map(|Heard { leader, last: heard }| Unheard {
-            leader,
-            epoch: heard.epoch,
-            first: last.index + 1,
-            last: heard.index,
-        });
-    }
-
-    /// A follower has matched this leader's log: it reports for itself.
-    pub(super) fn hear_again(&mut self, from: NodeId) {
-        self.lost_writes.unheard.take_if(|unheard| unheard.leader == from);
-    }
-
-    /// At a leader: what an earlier leader has, or had, and was not heard to say since.
-    pub fn unheard(&self) -> Option<Unheard> {
-        self.lost_writes.unheard.filter(|_| self.leads())
-    }
 }
 
 impl Fate {
@@ -473,25 +421,5 @@ impl Fate {
             2 => Ok(Fate::Replayed(r.entry_id()?)),
             _ => Err(Malformed),
         }
-    }
-}
-
-impl Unheard {
-    /// How many entries, at most.
-    pub fn entries(&self) -> u64 {
-        self.last.saturating_sub(self.first).saturating_add(1)
-    }
-
-    /// Writes it.
-    pub fn encode(&self, w: &mut Writer<'_>) {
-        w.u16(self.leader.0);
-        w.u64(self.epoch);
-        w.u64(self.first);
-        w.u64(self.last);
-    }
-
-    /// Reads what [`Unheard::encode`] has written.
-    pub fn decode(r: &mut Reader<'_>) -> Read<Unheard> {
-        Ok(Unheard { leader: r.node()?, epoch: r.u64()?, first: r.u64()?, last: r.u64()? })
     }
 }

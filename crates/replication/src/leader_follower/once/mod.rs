@@ -24,7 +24,8 @@
 //!
 //! Left out: nothing tells a group that a session has ended, it only grows old; and where a
 //! failover may lose acknowledged writes (A + E <= N), a retry after the loss is executed again,
-//! as nobody is left who knows of the first attempt.
+//! as nobody is left who knows of the first attempt (REPLAY of the lost one minds that). Nothing
+//! compares a retry with the first attempt: another command under the same name gets its reply.
 
 pub mod table;
 
