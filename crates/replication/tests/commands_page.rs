@@ -115,6 +115,9 @@ fn cell(info: &CommandInfo, model: Model) -> String {
         ("wait", _) => return model.wait.into(),
         ("waitaof", _) => return model.on_disk.into(),
         ("tf.with", _) => return model.with.into(),
+        ("tf.switchover" | "tf.recover" | "tf.lost", _) if model.gives == Needs::Nothing => {
+            return "no: there are no leaders".into();
+        }
         ("tf.outcome", _) => return model.tokens.into(),
         ("tf.degraded", _) => return model.ledger.into(),
         (_, Reach::EachKey) => return "key by key".into(),

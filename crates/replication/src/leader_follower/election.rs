@@ -204,7 +204,7 @@ impl Group {
     pub(super) fn on_vote(
         &mut self,
         turn: &mut Turn<'_>,
-        from: NodeId,
+        (from, to): (NodeId, Incarnation),
         last: EntryId,
         handed_over: Option<u64>,
     ) {
@@ -230,7 +230,7 @@ impl Group {
             position = Position(0);
         }
         let suspect = self.says_suspect(turn);
-        let message = self.message(Body::VoteAnswer { granted, suspect });
+        let message = self.message(Body::VoteAnswer { to, granted, suspect });
         turn.send_when_durable(position, Durability::Fsync, from, message);
     }
 

@@ -65,6 +65,8 @@ pub enum Body<'a> {
     },
     /// The answer to a vote, durable before it is said.
     VoteAnswer {
+        /// The candidate's disk: another one of the same node has another log.
+        to: Incarnation,
         /// Yes or no.
         granted: bool,
         /// Whether the answerer may have lost entries that it acknowledged.
@@ -349,8 +351,9 @@ impl<'a> Message<'a> {
                 // No leader has epoch 0.
                 w.u64(handed_over.unwrap_or(0));
             }
-            Body::VoteAnswer { granted, suspect } => {
+            Body::VoteAnswer { to, granted, suspect } => {
                 w.u8(6);
+                w.u64(to.0);
                 w.bool(*granted);
                 w.bool(*suspect);
             }
@@ -400,7 +403,10 @@ impl<'a> Message<'a> {
                 let (last, handed_over) = (r.entry_id()?, r.u64()?);
                 Body::Vote { last, handed_over: Some(handed_over).filter(|epoch| *epoch > 0) }
             }
-            6 => Body::VoteAnswer { granted: r.bool()?, suspect: r.bool()? },
+            6 => {
+                let (to, granted, suspect) = (r.incarnation()?, r.bool()?, r.bool()?);
+                Body::VoteAnswer { to, granted, suspect }
+            }
             7 => Body::Append {
                 previous: r.entry_id()?,
                 commit: r.u64()?,

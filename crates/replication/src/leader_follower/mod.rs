@@ -253,8 +253,11 @@ impl Group {
         body: Body<'_>,
     ) {
         match body {
-            Body::Vote { last, handed_over } => self.on_vote(turn, from, last, handed_over),
-            Body::VoteAnswer { granted, suspect } => {
+            Body::Vote { last, handed_over } => {
+                self.on_vote(turn, (from, incarnation), last, handed_over);
+            }
+            Body::VoteAnswer { to, .. } if to != turn.local.incarnation => {}
+            Body::VoteAnswer { granted, suspect, .. } => {
                 self.on_vote_answer(turn, from, incarnation, granted, suspect);
             }
             Body::Append { previous, commit, wants, entries, history } => {
@@ -276,7 +279,9 @@ impl Group {
                 self.on_ask_agrees(turn, from, incarnation, committed);
             }
             Body::Agrees { committed, agrees } => self.on_agrees(turn, from, committed, agrees),
-            Body::Recover { last, voters } => self.on_recover(turn, from, last, &voters),
+            Body::Recover { last, voters } => {
+                self.on_recover(turn, (from, incarnation), last, &voters);
+            }
             Body::AskVoters
             | Body::AskNewest { .. }
             | Body::Newest { .. }

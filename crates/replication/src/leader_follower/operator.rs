@@ -240,7 +240,7 @@ impl Group {
     pub(super) fn on_recover(
         &mut self,
         turn: &mut Turn<'_>,
-        from: NodeId,
+        (from, to): (NodeId, Incarnation),
         last: EntryId,
         voters: &VoterSet,
     ) {
@@ -258,7 +258,7 @@ impl Group {
             self.write_voters(turn, voters.iter().copied().collect(), true);
             self.write_vote(turn);
         }
-        let message = self.message(Body::VoteAnswer { granted, suspect: true });
+        let message = self.message(Body::VoteAnswer { to, granted, suspect: true });
         turn.send_when_durable(self.epoch_position, Durability::Fsync, from, message);
     }
 

@@ -24,6 +24,17 @@ impl Group {
         &self.tenure
     }
 
+    /// Why the group has the leader that it has, or has none, in words.
+    pub fn why(&self) -> Cow<'static, str> {
+        if self.voters.is_born() {
+            return self.tenure.why.clone();
+        }
+        Cow::Borrowed(
+            "the group has not begun: it does when all its members have been started once and \
+             have heard each other",
+        )
+    }
+
     /// The leader has changed, and this node knows why.
     pub(super) fn note_tenure(&mut self, turn: &Turn<'_>, why: Cow<'static, str>) {
         self.tenure = Tenure { since_ms: turn.now.wall_ms, why, epoch: self.epoch, is_end: false };

@@ -130,7 +130,11 @@ fn voters() -> message::VoterSet {
 }
 
 fn vote(epoch: u64) -> Message<'static> {
-    Message { group: GROUP, epoch, body: Body::VoteAnswer { granted: true, suspect: false } }
+    vote_for(DISK, epoch)
+}
+
+fn vote_for(to: Incarnation, epoch: u64) -> Message<'static> {
+    Message { group: GROUP, epoch, body: Body::VoteAnswer { to, granted: true, suspect: false } }
 }
 
 fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece<'static> {
@@ -222,4 +226,20 @@ fn a_promise_binds_against_an_operators_word_that_comes_late() {
     let granted =
         said.iter().any(|(_, body)| matches!(body, Body::VoteAnswer { granted: true, .. }));
     assert!(!granted, "{said:?}");
+}
+
+#[test]
+fn a_vote_for_another_disk_of_this_node_is_none_for_this_one() {
+    let mut me = Member::new();
+    let epoch = me.group.epoch + 1;
+    let another = Incarnation(DISK.0 + 1);
+    me.step(|group, turn| {
+        group.adopt_epoch(turn, epoch, "a test");
+        group.start_election(turn, None);
+        group.on_message(turn, PEER, DISK, vote_for(another, epoch + 1));
+        group.on_message(turn, OTHER, DISK, vote_for(another, epoch + 1));
+    });
+    assert!(!me.group.leads());
+    me.step(|group, turn| group.on_message(turn, PEER, DISK, vote(epoch + 1)));
+    assert!(me.group.leads());
 }

@@ -104,7 +104,7 @@ impl Node {
                 unheard_entries: group.unheard().map_or(0, |unheard| unheard.entries()),
                 degraded: group.open_interval(),
                 since_ms: group.tenure().since_ms,
-                why: group.tenure().why.clone(),
+                why: group.why(),
                 suspect: group.is_suspect(),
                 possible_loss: group.history(),
             }),

@@ -460,7 +460,8 @@ impl Roles {
         }
         for queue in self.forwards.waiting.values_mut() {
             while let Some(waiting) = queue.pop_front_if(|w| w.deadline_us <= now_us) {
-                let text = "CLUSTERDOWN no node that could carry this out is known to be up; \
+                let text = "CLUSTERDOWN this node has found no leader or replica of the keyspace \
+                            that could carry this out (TF.STATUS says what it knows); \
                             nothing was done";
                 turn.refuse(waiting.requester, text);
             }
