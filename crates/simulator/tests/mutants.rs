@@ -31,7 +31,6 @@ const PLANTED: &[(Mutant, ModelName, u64)] = &[
     (Mutant::OpenIsRefused, ModelName::LeaderFollower, 6),
     (Mutant::OutcomeByIndex, ModelName::LeaderFollower, 22),
     (Mutant::OwnDeadlines, ModelName::LeaderFollower, 933),
-    (Mutant::WipedNodeCounts, ModelName::LeaderFollower, 403),
     (Mutant::ReportForgotten, ModelName::LeaderFollower, 15),
     (Mutant::WallClockWins, ModelName::MultiLeader, 31),
     (Mutant::ApplyTwice, ModelName::MultiLeader, 1),
