@@ -49,11 +49,13 @@ pub fn truth(cluster: &Cluster) -> Truth {
     }
 }
 
-/// The reports in LIST's reply; `None` while a node that could know of others is not heard.
+/// The reports in LIST's reply; `None` while a node that could know of others is not heard. `gone`
+/// are the names of nodes that have come back with another disk: of what one of them had led before,
+/// nobody hears again.
 ///
 /// # Errors
 /// What of the reply is not as documented.
-pub fn reports(reply: &Reply<'_>) -> Result<Option<Vec<Report>>, String> {
+pub fn reports(reply: &Reply<'_>, gone: &[String]) -> Result<Option<Vec<Report>>, String> {
     let Reply::Array(parts) = reply else { return Err(format!("TF.LOST LIST: {reply:?}")) };
     let mut reports = Vec::new();
     for part in parts {
@@ -68,6 +70,7 @@ pub fn reports(reply: &Reply<'_>) -> Result<Option<Vec<Report>>, String> {
         match &*word("kind")? {
             "unreachable" => return Ok(None),
             "lost-write" => {}
+            "unheard" if gone.contains(&word("leader")?) => continue,
             // What an earlier leader was heard to have: it is back, and has been heard, too.
             kind => return Err(format!("TF.LOST LIST: {kind} in the end: {part:?}")),
         }

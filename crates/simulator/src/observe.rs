@@ -118,6 +118,8 @@ pub struct Observations {
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied, or lost what they had said they hold.
     pub wipes: Vec<(NodeId, u64)>,
+    /// Nodes whose log was damaged, so that they have come back with another disk.
+    pub repaired: Vec<NodeId>,
     /// Which machines lost their power, and when.
     pub power_cuts: Vec<(u64, NodeId)>,
     /// Leaderships that began under a possible loss.

@@ -174,6 +174,9 @@ impl<'a> Play<'a> {
 
     /// What is reported as lost, on every node's word, against the truth.
     fn check_lost_writes(&mut self) -> Result<(), String> {
+        let seen = &self.cluster.observations;
+        let gone = seen.wipes.iter().map(|(node, _)| node).chain(&seen.repaired);
+        let gone: Vec<String> = gone.map(|node| self.cluster.name(*node).to_string()).collect();
         for node in self.cluster.nodes() {
             let limit_us = self.cluster.now_us + LIVENESS_US;
             let reports = loop {
@@ -181,7 +184,8 @@ impl<'a> Play<'a> {
                 let words = ["TF.LOST", "LIST"].map(String::from).to_vec();
                 let sequence = self.cluster.request(connection, words);
                 let reply = self.reply_of(connection, sequence)?;
-                let reports = reply.as_ref().map(lost_report::reports).transpose()?.flatten();
+                let reports = reply.as_ref().map(|reply| lost_report::reports(reply, &gone));
+                let reports = reports.transpose()?.flatten();
                 match reports {
                     Some(reports) => break reports,
                     None if self.cluster.now_us >= limit_us => {

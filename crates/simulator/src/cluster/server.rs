@@ -142,6 +142,7 @@ impl Cluster {
         let setup = Setup { damaged, ..setup };
         if damaged {
             self.observations.count("damaged log repaired");
+            self.observations.repaired.push(id);
         }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);

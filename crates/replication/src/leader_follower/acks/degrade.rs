@@ -120,13 +120,18 @@ impl Group {
 
     /// The same for commands that were sent again: what they wait for was written before, and is
     /// in the ledger already if its first answer was OK. What an earlier leader wrote waits for all
-    /// its acks: which ledger it is in, only that one knew.
+    /// its acks, as only that one knew which interval it is in; and so does what was written before
+    /// the interval: whoever inherits it would close it without that.
     fn release_degraded_retries(&mut self, turn: &mut Turn<'_>, lowered: u64, copies: &[u64]) {
         let (usual, epoch) = (self.need(), self.epoch);
+        let Some(first) = self.degraded.open().map(|interval| interval.degraded.first) else {
+            return;
+        };
         let Role::Leader(leader) = &mut self.role else { return };
         let (enough, waiting): (Vec<Special>, Vec<Special>) =
             leader.held.special.drain(..).partition(|Special { write, need }| {
-                *need == usual && write.id.index <= lowered && write.id.epoch == epoch
+                let is_own = write.id.epoch == epoch && write.id >= first;
+                *need == usual && write.id.index <= lowered && is_own
             });
         leader.held.special = waiting;
         for Special { write, .. } in enough {
