@@ -50,8 +50,8 @@ pub fn truth(cluster: &Cluster) -> Truth {
 }
 
 /// The reports in LIST's reply; `None` while a node that could know of others is not heard. `gone`
-/// are the names of nodes that have come back with another disk: of what one of them had led before,
-/// nobody hears again.
+/// are the names of nodes that have come back with another disk: of what one of them had led
+/// before, nobody hears again.
 ///
 /// # Errors
 /// What of the reply is not as documented.
