@@ -13,6 +13,9 @@ pub struct OnceId<'a> {
     pub session: &'a [u8],
     /// The command's number in the session, from 1 on.
     pub sequence: u64,
+    /// A hash of the command's words: another command under the same number is a mistake of the
+    /// client, and is told, not answered with the first one's reply.
+    pub digest: u64,
 }
 
 /// When a session was started, by its name; `None` if that is no session's name. The name says so

@@ -36,6 +36,8 @@ pub struct Once<'a> {
     pub session: Cow<'a, [u8]>,
     /// The command's number in it.
     pub sequence: u64,
+    /// A hash of its words.
+    pub digest: u64,
     /// What was answered.
     pub reply: Reply<'a>,
     /// The sessions that are forgotten for it.
@@ -49,6 +51,7 @@ impl<'a> Once<'a> {
         Once {
             session: Cow::Owned(self.session.to_vec()),
             sequence: self.sequence,
+            digest: self.digest,
             reply: self.reply.clone().into_owned(),
             forgotten: Vec::new(),
         }
@@ -60,6 +63,7 @@ impl<'a> Once<'a> {
         if let Some(once) = once {
             w.bytes(&once.session);
             w.u64(once.sequence);
+            w.u64(once.digest);
             once.reply.encode(w);
             w.u32(once.forgotten.len() as u32);
             once.forgotten.iter().for_each(|session| w.bytes(session));
@@ -71,13 +75,13 @@ impl<'a> Once<'a> {
         if !r.bool()? {
             return Ok(None);
         }
-        let (session, sequence) = (Cow::Borrowed(r.bytes()?), r.u64()?);
+        let (session, sequence, digest) = (Cow::Borrowed(r.bytes()?), r.u64()?, r.u64()?);
         let reply = Reply::decode(r)?;
         let mut forgotten = Vec::new();
         for _ in 0..r.u32()? {
             forgotten.push(Cow::Borrowed(r.bytes()?));
         }
-        Ok(Some(Once { session, sequence, reply, forgotten }))
+        Ok(Some(Once { session, sequence, digest, reply, forgotten }))
     }
 }
 

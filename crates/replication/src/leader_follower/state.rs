@@ -129,7 +129,7 @@ impl State {
             self.once.set_horizon(horizon_ms);
         }
         if let Some(name) = SessionName::parse(&once.session) {
-            let session = self.once.with_call(&name, once.sequence, id, &once.reply);
+            let session = self.once.with_call(&name, (once.sequence, once.digest), id, &once.reply);
             self.set_session(id.index, name, Some(session), undoable);
         }
     }

@@ -6,8 +6,11 @@ use crate::command::error::{ECHO_BYTES_MAX, echo};
 use crate::command::once::{OnceId, SESSION_BYTES_MAX, started_ms};
 use crate::command::verb::{Action, Command};
 use crate::command::{Arguments, CommandInfo, Reply, number};
+use crate::wire::Writer;
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Where the command starts: behind the name, the session, its number and `--`.
 const COMMAND: usize = 4;
@@ -37,6 +40,7 @@ pub(in crate::command) fn once<'a>(
     if name.eq_ignore_ascii_case(info.name.as_bytes()) {
         return wrong("not a command for itself");
     }
+    let digest = digest(inner);
     let inner = by_table(inner)?;
     match &inner.action {
         Action::Key(key_command) if key_command.verb.is_write() => {}
@@ -46,8 +50,19 @@ pub(in crate::command) fn once<'a>(
             return wrong(&format!("'{name}' is not a write of one key, nor MSET"));
         }
     }
-    let id = OnceId { session, sequence };
+    let id = OnceId { session, sequence, digest };
     Ok(command(Action::Once { id, command: Box::new(inner) }))
+}
+
+/// A hash of a command's words, without what `TF.WITH` says: a retry may wait for other acks.
+fn digest(command: Arguments<'_>) -> u64 {
+    let is_with = command.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"tf.with"));
+    let start = command.iter().position(|word| word == b"--").filter(|_| is_with);
+    let mut bytes = Vec::new();
+    for word in command.from(start.map_or(0, |place| place + 1)).iter() {
+        Writer(&mut bytes).bytes(word);
+    }
+    xxh3_64(&bytes)
 }
 
 fn wrong<T>(what: &str) -> Result<T, Reply<'static>> {

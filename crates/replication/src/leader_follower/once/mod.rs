@@ -21,11 +21,11 @@
 //!   same, whatever their limits are.
 //! - A write that changes nothing (SETNX of a key that exists), and one that fails by what is
 //!   stored (INCR of a text), makes an entry, too: its reply is what a retry must get.
+//! - Another command under a number that is taken is a mistake of the client, and gets an error.
 //!
 //! Left out: nothing tells a group that a session has ended, it only grows old; and where a
 //! failover may lose acknowledged writes (A + E <= N), a retry after the loss is executed again,
-//! as nobody is left who knows of the first attempt (REPLAY of the lost one minds that). Nothing
-//! compares a retry with the first attempt: another command under the same name gets its reply.
+//! as nobody is left who knows of the first attempt (REPLAY of the lost one minds that).
 
 pub mod table;
 
@@ -121,8 +121,13 @@ impl Group {
             return None;
         };
         let text = match self.state.once.seen(&name, once.sequence) {
+            Seen::Done(_, digest, _) if digest != once.digest => format!(
+                "ERR number {} of this session was another command; nothing was done. Give each \
+                 command a number of its own",
+                once.sequence
+            ),
             Seen::Done(..) if turn.local.mutants.is(Mutant::RetryRepeated) => return Some(name),
-            Seen::Done(id, reply) => {
+            Seen::Done(id, _, reply) => {
                 turn.event(crate::Event::Deduplicated { group: self.id, entry: id });
                 if turn.local.mutants.is(Mutant::OnceAnsweredEarly) {
                     turn.answer(requester, reply, None);
@@ -160,7 +165,7 @@ impl Group {
     /// The entry that carries a lost command out again after its client has sent it again.
     pub(super) fn carried_out_again(&self, once: &Once<'_>) -> Option<EntryId> {
         match self.state.once.seen(&Name::parse(&once.session)?, once.sequence) {
-            Seen::Done(id, _) => Some(id),
+            Seen::Done(id, ..) => Some(id),
             _ => None,
         }
     }
@@ -172,7 +177,8 @@ impl Group {
     ) -> Option<(Name, OnceId<'a>, &'a Reply<'static>)> {
         let name = Name::parse(&once.session)?;
         let seen = self.state.once.seen(&name, once.sequence);
-        let id = OnceId { session: &once.session, sequence: once.sequence };
+        let Once { session, sequence, digest, .. } = once;
+        let id = OnceId { session, sequence: *sequence, digest: *digest };
         matches!(seen, Seen::New | Seen::Open).then_some((name, id, &once.reply))
     }
 
@@ -188,6 +194,7 @@ impl Group {
         let once = Once {
             session: Cow::Borrowed(once.session),
             sequence: once.sequence,
+            digest: once.digest,
             reply: reply.clone(),
             forgotten: forgotten.iter().map(|name| Cow::Borrowed(&*name.text)).collect(),
         };

@@ -40,6 +40,8 @@ pub struct Session {
 struct Call {
     sequence: u64,
     id: EntryId,
+    /// A hash of the command's words.
+    digest: u64,
     /// As [`Reply::encode`] has made it.
     reply: Arc<[u8]>,
 }
@@ -47,8 +49,8 @@ struct Call {
 /// What is known of a call.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Seen {
-    /// It was executed: its entry and its reply.
-    Done(EntryId, Reply<'static>),
+    /// It was executed: its entry, the hash of its words and its reply.
+    Done(EntryId, u64, Reply<'static>),
     /// It was not, and its session is known.
     Open,
     /// It was not, as its session is new.
@@ -101,7 +103,7 @@ impl OnceTable {
         let newest = session.calls.last().map_or(0, |call| call.sequence);
         match session.calls.iter().find(|call| call.sequence == sequence) {
             Some(call) => match Reply::decode(&mut Reader(&call.reply)) {
-                Ok(reply) => Seen::Done(call.id, reply.into_owned()),
+                Ok(reply) => Seen::Done(call.id, call.digest, reply.into_owned()),
                 Err(_) => Seen::TooOld(newest),
             },
             None if newest.saturating_sub(sequence) >= WINDOW => Seen::TooOld(newest),
@@ -145,7 +147,7 @@ impl OnceTable {
     pub fn with_call(
         &self,
         name: &Name,
-        sequence: u64,
+        (sequence, digest): (u64, u64),
         id: EntryId,
         reply: &Reply<'_>,
     ) -> Arc<Session> {
@@ -155,7 +157,7 @@ impl OnceTable {
         reply.encode(&mut Writer(&mut bytes));
         calls.retain(|call| call.sequence != sequence);
         let place = calls.partition_point(|call| call.sequence < sequence);
-        calls.insert(place, Call { sequence, id, reply: Arc::from(bytes) });
+        calls.insert(place, Call { sequence, id, digest, reply: Arc::from(bytes) });
         let newest = calls.last().map_or(0, |call| call.sequence);
         calls.retain(|call| newest.saturating_sub(call.sequence) < WINDOW);
         Arc::new(Session { calls })
@@ -263,6 +265,7 @@ impl Session {
         for call in &self.calls {
             w.u64(call.sequence);
             w.entry_id(call.id);
+            w.u64(call.digest);
             w.bytes(&call.reply);
         }
     }
@@ -271,8 +274,8 @@ impl Session {
         let name = Name::parse(r.bytes()?).ok_or(Malformed)?;
         let mut calls = Vec::new();
         for _ in 0..r.u16()? {
-            let (sequence, id) = (r.u64()?, r.entry_id()?);
-            calls.push(Call { sequence, id, reply: Arc::from(r.bytes()?) });
+            let (sequence, id, digest) = (r.u64()?, r.entry_id()?, r.u64()?);
+            calls.push(Call { sequence, id, digest, reply: Arc::from(r.bytes()?) });
         }
         Ok((name, Session { calls }))
     }
@@ -295,7 +298,7 @@ mod tests {
     fn call(table: &mut OnceTable, started_ms: u64, sequence: u64) {
         let id = EntryId { epoch: 1, index: sequence };
         let reply = Reply::Integer(sequence as i64);
-        let session = table.with_call(&name(started_ms), sequence, id, &reply);
+        let session = table.with_call(&name(started_ms), (sequence, 9), id, &reply);
         table.put(name(started_ms), Some(session));
     }
 
@@ -306,7 +309,7 @@ mod tests {
         call(&mut table, 5, 40);
         call(&mut table, 5, 38);
         let id = EntryId { epoch: 1, index: 38 };
-        assert_eq!(table.seen(&name(5), 38), Seen::Done(id, Reply::Integer(38)));
+        assert_eq!(table.seen(&name(5), 38), Seen::Done(id, 9, Reply::Integer(38)));
         assert_eq!(table.seen(&name(5), 39), Seen::Open);
         assert_eq!(table.seen(&name(5), 9), Seen::Open);
         assert_eq!(table.seen(&name(5), 8), Seen::TooOld(40));
