@@ -164,11 +164,7 @@ impl Options {
 }
 
 fn quorum(keyspace: &Keyspace) -> Option<Quorum> {
-    match &keyspace.model {
-        Model::LeaderFollower(options) => Some(Quorum::of(&options.group)),
-        Model::MultiLeader(options) => Some(Quorum::of(&options.group)),
-        Model::Leaderless(_) => None,
-    }
+    keyspace.model.group().map(Quorum::of)
 }
 
 impl fmt::Display for Options {

@@ -230,6 +230,17 @@ impl Cluster {
     }
 }
 
+impl Model {
+    /// How the keyspace's groups replicate, where they have leaders.
+    pub fn group(&self) -> Option<&GroupOptions> {
+        match self {
+            Model::LeaderFollower(options) => Some(&options.group),
+            Model::MultiLeader(options) => Some(&options.group),
+            Model::Leaderless(_) => None,
+        }
+    }
+}
+
 impl Keyspace {
     /// Into how many partitions the slots are dealt.
     pub fn partitions(&self) -> u16 {

@@ -4,7 +4,7 @@ use super::part::Part;
 use super::requests::Work;
 use super::{Roles, multi_leader};
 use crate::command::glob;
-use crate::keyspace::{Model, Reads, SLOTS};
+use crate::keyspace::{Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::copies::wait_counts;
 use crate::leader_follower::lost_writes::report::LostWrite;
@@ -174,10 +174,8 @@ impl Roles {
     /// Whether any member may answer a group's reads.
     pub(super) fn reads_anywhere(&self, id: GroupId) -> bool {
         let keyspace = self.cluster.keyspace(id.keyspace);
-        keyspace.is_some_and(|keyspace| match &keyspace.model {
-            Model::LeaderFollower(options) => options.group.reads == Reads::Follower,
-            Model::MultiLeader(options) => options.group.reads == Reads::Follower,
-            Model::Leaderless(_) => true,
+        keyspace.is_some_and(|keyspace| {
+            keyspace.model.group().is_none_or(|group| group.reads == Reads::Follower)
         })
     }
 }

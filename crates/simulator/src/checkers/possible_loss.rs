@@ -6,7 +6,7 @@ use super::Verdict;
 use crate::history::{Action, History};
 use crate::observe::{Leadership, Observations, tokens};
 use crate::options::{ModelName, Options};
-use replication::keyspace::{Durability, Failover, GroupOptions, Model};
+use replication::keyspace::{Durability, Failover, GroupOptions};
 use replication::quorum::Quorum;
 use replication::{KeyspaceId, NodeId, replicas};
 use std::collections::BTreeSet;
@@ -89,9 +89,5 @@ pub fn later_writes_survive(
 }
 
 fn group_options(options: &Options, keyspace: KeyspaceId) -> Option<&GroupOptions> {
-    match &options.plan.cluster.keyspace(keyspace)?.model {
-        Model::LeaderFollower(options) => Some(&options.group),
-        Model::MultiLeader(options) => Some(&options.group),
-        Model::Leaderless(_) => None,
-    }
+    options.plan.cluster.keyspace(keyspace)?.model.group()
 }

@@ -11,18 +11,27 @@ use alloc::vec::Vec;
 
 /// What an entry writes, where nobody knows over what; `None` if it writes nothing.
 pub(super) fn without(entry: &Entry<'_>) -> Option<What> {
+    what_over(entry, |_| None)
+}
+
+/// What an entry writes, and over what `old` says; `None` if it writes nothing.
+fn what_over(entry: &Entry<'_>, old: impl Fn(&[u8]) -> Option<Record>) -> Option<What> {
     match &entry.payload {
         Payload::Clear => Some(What::Everything),
         Payload::Changes(changes) if changes.is_empty() => None,
         Payload::Changes(changes) => {
             let lost = changes.iter().map(|change| LostChange {
                 key: change.key.to_vec(),
-                old: None,
+                old: old(&change.key),
                 new: change.record.clone(),
             });
             Some(What::Changes(lost.collect()))
         }
-        _ => None,
+        Payload::Opening(_)
+        | Payload::Voter(..)
+        | Payload::Covers(_)
+        | Payload::Degrade(_)
+        | Payload::OpeningAfterLoss(..) => None,
     }
 }
 
@@ -50,23 +59,7 @@ impl Before<'_> {
 
     /// What an entry writes, and over what; `None` if it writes nothing.
     pub fn what(&self, entry: &Entry<'_>) -> Option<What> {
-        match &entry.payload {
-            Payload::Clear => Some(What::Everything),
-            Payload::Changes(changes) if changes.is_empty() => None,
-            Payload::Changes(changes) => {
-                let lost = changes.iter().map(|change| LostChange {
-                    key: change.key.to_vec(),
-                    old: self.record(&change.key),
-                    new: change.record.clone(),
-                });
-                Some(What::Changes(lost.collect()))
-            }
-            Payload::Opening(_)
-            | Payload::Voter(..)
-            | Payload::Covers(_)
-            | Payload::Degrade(_)
-            | Payload::OpeningAfterLoss(..) => None,
-        }
+        what_over(entry, |key| self.record(key))
     }
 
     /// The entry is behind.
