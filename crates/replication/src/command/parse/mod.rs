@@ -26,14 +26,14 @@ pub(crate) type Parser =
 /// it finds them in the table before it asks the core.
 pub fn parse<'a>(arguments: Arguments<'a>) -> Result<Command<'a>, Reply<'static>> {
     match plain(arguments) {
-        Some(command) => Ok(command),
+        Some(KeyCommand { key, verb }) => Ok(one(key, verb)),
         None => by_table(arguments),
     }
 }
 
-/// GET, and SET without options: most of all commands.
+/// GET, and SET without options: most of all commands. `None` is any other.
 #[inline]
-fn plain<'a>(arguments: Arguments<'a>) -> Option<Command<'a>> {
+pub fn plain<'a>(arguments: Arguments<'a>) -> Option<KeyCommand<'a>> {
     let name = arguments.get(0).filter(|name| name.len() == 3)?;
     let key = arguments.get(1)?;
     let verb = match arguments.len() {
@@ -46,7 +46,7 @@ fn plain<'a>(arguments: Arguments<'a>) -> Option<Command<'a>> {
         },
         _ => return None,
     };
-    Some(one(key, verb))
+    Some(KeyCommand { key, verb })
 }
 
 fn by_table<'a>(arguments: Arguments<'a>) -> Result<Command<'a>, Reply<'static>> {
