@@ -34,11 +34,9 @@ pub fn parse<'a>(arguments: Arguments<'a>) -> Result<Command<'a>, Reply<'static>
 /// GET, and SET without options: most of all commands. `None` is any other.
 #[inline]
 pub fn plain<'a>(arguments: Arguments<'a>) -> Option<KeyCommand<'a>> {
-    let name = arguments.get(0).filter(|name| name.len() == 3)?;
-    let key = arguments.get(1)?;
-    let verb = match arguments.len() {
-        2 if name.eq_ignore_ascii_case(b"get") => Verb::Get,
-        3 if name.eq_ignore_ascii_case(b"set") => Verb::Set {
+    let verb = match (arguments.get(0)?, arguments.len()) {
+        ([b'g' | b'G', b'e' | b'E', b't' | b'T'], 2) => Verb::Get,
+        ([b's' | b'S', b'e' | b'E', b't' | b'T'], 3) => Verb::Set {
             value: arguments.get(2)?,
             expiry: Expiry::Clear,
             condition: Condition::Always,
@@ -46,7 +44,7 @@ pub fn plain<'a>(arguments: Arguments<'a>) -> Option<KeyCommand<'a>> {
         },
         _ => return None,
     };
-    Some(KeyCommand { key, verb })
+    Some(KeyCommand { key: arguments.get(1)?, verb })
 }
 
 fn by_table<'a>(arguments: Arguments<'a>) -> Result<Command<'a>, Reply<'static>> {
