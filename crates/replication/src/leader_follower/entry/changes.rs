@@ -31,7 +31,7 @@ pub struct Change<'a> {
     /// The key.
     pub key: Cow<'a, [u8]>,
     /// What is kept from now on; `None` removes the key.
-    pub record: Option<Record>,
+    pub record: Option<Record<'a>>,
 }
 
 impl<'a> Change<'a> {
@@ -82,7 +82,7 @@ impl<'a> Change<'a> {
     }
 }
 
-fn is_named_by(record: &Record, (id, stamp): (EntryId, Stamp)) -> bool {
+fn is_named_by(record: &Record<'_>, (id, stamp): (EntryId, Stamp)) -> bool {
     record.dot == dot_of(id)
         && record.stamp == stamp
         && record.expiry_stamp == stamp
@@ -93,8 +93,13 @@ fn dot_of(id: EntryId) -> Dot {
     Dot { actor: id.epoch, counter: id.index }
 }
 
-fn string((id, stamp): (EntryId, Stamp), expires_at_ms: Option<u64>, value: &[u8]) -> Record {
-    let (dot, value, increments) = (dot_of(id), Value::String(value.into()), Vec::new());
+fn string(
+    (id, stamp): (EntryId, Stamp),
+    expires_at_ms: Option<u64>,
+    value: &[u8],
+) -> Record<'_> {
+    let (dot, value) = (dot_of(id), Value::String(Cow::Borrowed(value)));
+    let increments = Cow::Borrowed(&[][..]);
     Record { stamp, dot, value, expiry_stamp: stamp, expires_at_ms, increments }
 }
 
