@@ -78,6 +78,7 @@ impl Node {
     pub fn step(&mut self, now: Time, input: Input<'_>, effects: &mut dyn Effects) {
         let mut turn = Turn { now, effects, local: &mut self.local };
         let (turn, roles) = (&mut turn, &mut self.roles);
+        let ends_turn = matches!(input, Input::TurnEnd);
         roles.mind_clock(turn);
         match input {
             Input::Requests(requests) => roles.on_requests(turn, &requests),
@@ -101,6 +102,10 @@ impl Node {
         }
         roles.gather_parts(turn);
         roles.start_ready_waits(turn);
+        if ends_turn {
+            // What the turn's end itself has appended.
+            roles.groups.values_mut().for_each(|group| group.record_turn(turn));
+        }
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock.
