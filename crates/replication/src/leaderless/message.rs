@@ -26,7 +26,7 @@ pub enum Message<'a> {
         /// The key.
         key: Cow<'a, [u8]>,
         /// Its record, whole.
-        record: Cow<'a, Record>,
+        record: Record<'a>,
     },
     /// The replica has it durably; or it holds a newer base, which makes the write void there.
     WriteAnswer {
@@ -35,7 +35,7 @@ pub enum Message<'a> {
         /// The group.
         group: GroupId,
         /// What it holds where that is newer.
-        newer: Option<Cow<'a, Record>>,
+        newer: Option<Record<'a>>,
     },
     /// A coordinator asks a replica for its record.
     Read {
@@ -62,7 +62,7 @@ pub enum Message<'a> {
         /// The key.
         key: Cow<'a, [u8]>,
         /// The merged record.
-        record: Cow<'a, Record>,
+        record: Record<'a>,
     },
     /// A coordinator asks a replica to delete all keys that it holds.
     Flush {
@@ -98,7 +98,7 @@ pub enum Message<'a> {
         /// The group.
         group: GroupId,
         /// Keys and their records, tombstones too.
-        records: Vec<(Cow<'a, [u8]>, Cow<'a, Record>)>,
+        records: Vec<(Cow<'a, [u8]>, Record<'a>)>,
         /// Where the next page starts; `None` after the last one.
         next: Option<Place>,
     },
@@ -112,7 +112,7 @@ pub enum Answer<'a> {
     /// Nothing was ever written.
     Missing,
     /// This, be it a tombstone or expired.
-    Holds(Cow<'a, Record>),
+    Holds(Record<'a>),
 }
 
 /// A place in a partition: a slot, and a hash inside of it.
@@ -258,11 +258,11 @@ fn key<'a>(r: &mut Reader<'a>) -> Read<Cow<'a, [u8]>> {
 }
 
 /// A record from a peer: its stamps must leave the clock room, its slots must be in order.
-fn record<'a>(r: &mut Reader<'_>) -> Read<Cow<'a, Record>> {
+fn record<'a>(r: &mut Reader<'a>) -> Read<Record<'a>> {
     let record = r.record()?;
     let in_order = record.increments.is_sorted_by(|a, b| a.actor < b.actor);
     let sane = record.stamp < STAMP_MAX && record.expiry_stamp < STAMP_MAX && in_order;
-    if sane { Ok(Cow::Owned(record)) } else { Err(Malformed) }
+    if sane { Ok(record) } else { Err(Malformed) }
 }
 
 #[cfg(test)]
@@ -285,7 +285,7 @@ mod tests {
         )
     }
 
-    fn records() -> impl Strategy<Value = Cow<'static, Record>> {
+    fn records() -> impl Strategy<Value = Record<'static>> {
         let value = prop_oneof![
             Just(Value::Absent),
             any::<Vec<u8>>().prop_map(|bytes| Value::String(bytes.into()))
@@ -300,14 +300,14 @@ mod tests {
                     integer,
                     float: integer as f64 / 4.0,
                 };
-                Cow::Owned(Record {
+                Record {
                     stamp: Stamp(stamp),
                     dot: Dot { actor, counter },
                     value,
                     expiry_stamp: Stamp(expiry),
                     expires_at_ms,
                     increments: slots.into_iter().map(slot).collect(),
-                })
+                }
             },
         )
     }
@@ -403,10 +403,9 @@ mod tests {
             value: Value::Absent,
             expiry_stamp: Stamp::ZERO,
             expires_at_ms: None,
-            increments: Vec::new(),
+            increments: Cow::Borrowed(&[]),
         };
-        let message =
-            Message::Repair { group, key: Cow::Borrowed(b"k"), record: Cow::Owned(record) };
+        let message = Message::Repair { group, key: Cow::Borrowed(b"k"), record };
         let mut bytes = Vec::new();
         message.encode(&mut Writer(&mut bytes));
         assert_eq!(Message::decode(&mut Reader(&bytes)), Err(Malformed));

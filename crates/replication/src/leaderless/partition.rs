@@ -77,13 +77,13 @@ impl Held {
     }
 
     /// The key's record after taking in another; `None` where that changes nothing.
-    pub(super) fn merged(&self, key: &[u8], record: &Record) -> Option<Record> {
+    pub(super) fn merged(&self, key: &[u8], record: &Record<'_>) -> Option<Record<'static>> {
         match self.store.get(key) {
-            None => Some(record.clone()),
-            Some(stored) => match last_write_wins::merge(stored, record).outcome {
+            None => Some(record.clone().into_owned()),
+            Some(stored) => match last_write_wins::merge(&stored, record).outcome {
                 Outcome::Kept => None,
-                Outcome::Incoming => Some(record.clone()),
-                Outcome::Both(merged) => Some(merged),
+                Outcome::Incoming => Some(record.clone().into_owned()),
+                Outcome::Both(merged) => Some(merged.into_owned()),
             },
         }
     }
@@ -121,6 +121,6 @@ impl Gate {
 }
 
 /// What orders bases: the larger one wins.
-pub(super) fn base(record: &Record) -> (Stamp, Dot) {
+pub(super) fn base(record: &Record<'_>) -> (Stamp, Dot) {
     (record.stamp, record.dot)
 }

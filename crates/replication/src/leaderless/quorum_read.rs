@@ -19,8 +19,8 @@ use alloc::vec::Vec;
 #[derive(Default)]
 pub(super) struct QuorumRead {
     /// The own record as it was when the read began, until it is durable.
-    own: Option<(Gate, Option<Record>)>,
-    answered: Vec<(NodeId, Option<Record>)>,
+    own: Option<(Gate, Option<Record<'static>>)>,
+    answered: Vec<(NodeId, Option<Record<'static>>)>,
     /// Replicas that do not know: their disk was emptied.
     not_ready: Vec<NodeId>,
 }
@@ -37,7 +37,7 @@ impl QuorumRead {
     }
 
     /// The answers as one record. What is missing at one replica loses to anything elsewhere.
-    pub(super) fn merged(&self) -> Option<Record> {
+    pub(super) fn merged(&self) -> Option<Record<'static>> {
         let mut records = self.answered.iter().filter_map(|(_, record)| record.as_ref());
         let first = records.next()?.clone();
         Some(records.fold(first, |all, one| match last_write_wins::merge(&all, one).outcome {
@@ -48,8 +48,8 @@ impl QuorumRead {
     }
 
     /// The replicas whose answer was older than all answers together.
-    pub(super) fn stale(&self, merged: &Record) -> impl Iterator<Item = NodeId> {
-        let older = move |(node, record): &(NodeId, Option<Record>)| {
+    pub(super) fn stale(&self, merged: &Record<'_>) -> impl Iterator<Item = NodeId> {
+        let older = move |(node, record): &(NodeId, Option<Record<'static>>)| {
             (record.as_ref() != Some(merged)).then_some(*node)
         };
         self.answered.iter().filter_map(older)
@@ -88,7 +88,7 @@ impl Leaderless {
         let (gate, others) = (held.gate(key), held.others.clone());
         let mut read = QuorumRead::default();
         if self.ready {
-            read.own = Some((gate, held.store.get(key).cloned()));
+            read.own = Some((gate, held.store.get(key).map(Record::into_owned)));
         } else {
             read.add(self.me, Answer::NotReady);
         }
@@ -178,10 +178,10 @@ impl Leaderless {
         let stored = held.store.get(key);
         let gate = held.gate(key);
         if gate.is_open(turn.local) {
-            let answer = stored.map_or(Answer::Missing, |r| Answer::Holds(Cow::Borrowed(r)));
+            let answer = stored.map_or(Answer::Missing, Answer::Holds);
             return turn.send(from, say(answer));
         }
-        let answer = stored.map_or(Answer::Missing, |r| Answer::Holds(Cow::Owned(r.clone())));
+        let answer = stored.map_or(Answer::Missing, |r| Answer::Holds(r.into_owned()));
         let message = crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer });
         let (position, durability) = gate.waits_for(turn.local);
         turn.send_when_durable(position, durability, from, message);

@@ -21,7 +21,7 @@ const REWRITES_MAX: u32 = 32;
 
 /// The acks of one version of one record.
 pub(super) struct QuorumWrite {
-    record: Record,
+    record: Record<'static>,
     reply: Reply<'static>,
     /// The own copy counts when it opens.
     own: Gate,
@@ -62,7 +62,7 @@ impl QuorumWrite {
         key: &[u8],
         node: NodeId,
     ) {
-        let (key, record) = (Cow::Borrowed(key), Cow::Borrowed(&self.record));
+        let (key, record) = (Cow::Borrowed(key), self.record.borrowed());
         let message = Message::Write { operation, group, key, record };
         turn.send(node, crate::Message::Leaderless(message));
     }
@@ -78,11 +78,11 @@ impl Leaderless {
             // Written since the flush began: it stays.
             return self.answer(turn, &mut operation, Reply::Ok, None);
         }
-        let seen = self.stored(operation.group, key).map_or(Stamp::ZERO, Record::newest_stamp);
+        let seen = self.stored(operation.group, key).map_or(Stamp::ZERO, |r| r.newest_stamp());
         let (name, send_at) = self.name_write(turn, seen);
         let command = operation.command.command();
         let stored = self.stored(operation.group, key);
-        let evaluation = data::evaluate(&command, stored, turn.now.wall_ms);
+        let evaluation = data::evaluate(&command, stored.as_ref(), turn.now.wall_ms);
         let write = match evaluation.write {
             // A flush deletes without counting, and a tombstone must be newer than whatever is
             // elsewhere, too.
@@ -90,7 +90,7 @@ impl Leaderless {
             write => write,
         };
         let reply = evaluation.reply.into_owned();
-        let record = data::mint(write, stored, name, self.actor);
+        let record = data::mint(write, stored.as_ref(), name, self.actor).into_owned();
         // What waits for its ceiling's sync is written in the same breath.
         let alone = turn.local.synced >= send_at;
         let durability = if alone { self.options.durability } else { Durability::Fsync };
@@ -103,7 +103,7 @@ impl Leaderless {
         &mut self,
         turn: &mut Turn<'_>,
         mut operation: Operation,
-        record: Record,
+        record: Record<'static>,
         reply: Reply<'static>,
         durability: Durability,
         send_at: Option<Position>,
@@ -167,7 +167,7 @@ impl Leaderless {
         from: NodeId,
         id: u64,
         group: GroupId,
-        newer: Option<&Record>,
+        newer: Option<&Record<'_>>,
     ) {
         let Some(operation) = self.operations.get_mut(&id) else { return };
         let Phase::Writing(write) = &mut operation.phase else { return };
@@ -188,7 +188,7 @@ impl Leaderless {
 
     /// A replica holds a newer base, which may have been acknowledged before this command came:
     /// the command takes effect after it.
-    fn begin_anew(&mut self, turn: &mut Turn<'_>, id: u64, newer: &Record) {
+    fn begin_anew(&mut self, turn: &mut Turn<'_>, id: u64, newer: &Record<'_>) {
         let Some(mut operation) = self.operations.remove(&id) else { return };
         self.clock.observe(newer.newest_stamp());
         operation.rewrites += 1;
@@ -213,12 +213,12 @@ impl Leaderless {
         operation: u64,
         group: GroupId,
         key: &[u8],
-        record: &Record,
+        record: &Record<'_>,
     ) {
         let Some(held) = self.held.get(&group).filter(|held| held.covers(key)) else { return };
         self.clock.observe(record.newest_stamp());
         let stored = held.store.get(key);
-        let newer = stored.filter(|stored| base(stored) > base(record)).cloned().map(Cow::Owned);
+        let newer = stored.filter(|stored| base(stored) > base(record)).map(Record::into_owned);
         let gate = match newer {
             Some(_) => held.gate(key),
             None => self.keep_record(turn, group, key, record, self.options.durability),
@@ -237,7 +237,7 @@ impl Leaderless {
         turn: &mut Turn<'_>,
         group: GroupId,
         key: &[u8],
-        record: &Record,
+        record: &Record<'_>,
         durability: Durability,
     ) -> Gate {
         let Some(held) = self.held.get_mut(&group) else { return Gate::default() };
@@ -247,13 +247,13 @@ impl Leaderless {
             let position = turn.append(&bytes, durability);
             turn.local.scratch = bytes;
             held.close_gate(key, position, durability);
-            held.store.put(key, merged);
+            held.store.put(key, &merged);
         }
         held.gate(key)
     }
 
     /// What this replica keeps for a key.
-    pub(super) fn stored(&self, group: GroupId, key: &[u8]) -> Option<&Record> {
+    pub(super) fn stored(&self, group: GroupId, key: &[u8]) -> Option<Record<'_>> {
         self.held.get(&group)?.store.get(key)
     }
 }

@@ -23,7 +23,7 @@ impl Leaderless {
             if node == self.me {
                 self.keep_record(turn, group, key, &merged, self.options.durability);
             } else {
-                let (key, record) = (Cow::Borrowed(key), Cow::Borrowed(&merged));
+                let (key, record) = (Cow::Borrowed(key), merged.borrowed());
                 let message = Message::Repair { group, key, record };
                 turn.send(node, crate::Message::Leaderless(message));
             }
@@ -37,7 +37,7 @@ impl Leaderless {
         turn: &mut Turn<'_>,
         group: GroupId,
         key: &[u8],
-        record: &Record,
+        record: &Record<'_>,
     ) {
         if self.held.get(&group).is_some_and(|held| held.covers(key)) {
             self.clock.observe(record.newest_stamp());

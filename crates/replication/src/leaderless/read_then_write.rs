@@ -19,12 +19,12 @@ impl Leaderless {
         &mut self,
         turn: &mut Turn<'_>,
         mut operation: Operation,
-        learned: Option<&Record>,
+        learned: Option<&Record<'_>>,
     ) {
         let Some(held) = self.held.get(&operation.group) else { return };
         let key = &operation.command.key;
         let merged = learned.and_then(|learned| held.merged(key, learned));
-        let newest = merged.or_else(|| held.store.get(key).cloned());
+        let newest = merged.or_else(|| held.store.get(key).map(Record::into_owned));
         let newest = newest.map(|newest| newest.as_of(turn.now.wall_ms).into_owned());
         let command = operation.command.command();
         let evaluation = data::evaluate(&command, newest.as_ref(), turn.now.wall_ms);
@@ -51,7 +51,7 @@ impl Leaderless {
         }
         let seen = newest.as_ref().map_or(Stamp::ZERO, Record::newest_stamp);
         let (name, _) = self.name_write(turn, seen);
-        let record = data::mint(evaluation.write, newest.as_ref(), name, self.actor);
+        let record = data::mint(evaluation.write, newest.as_ref(), name, self.actor).into_owned();
         // Always synced before it is sent, also in an `interval-1s` keyspace: after a crash the
         // slot would be used again with other content.
         self.send_to_all(turn, operation, record, reply, Durability::Fsync, None);
