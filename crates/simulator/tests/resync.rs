@@ -113,6 +113,11 @@ impl World {
         self.until("a failover", |cluster| cluster.observations.leaderships.len() > before);
     }
 
+    fn pass(&mut self, duration_us: u64) {
+        let until_us = self.cluster.now_us + duration_us;
+        while self.cluster.next(until_us).is_some() {}
+    }
+
     fn count(&self, what: &str) -> u64 {
         self.cluster.observations.counts.get(what).copied().unwrap_or(0)
     }
@@ -195,21 +200,21 @@ fn a_groups_time_does_not_go_back_with_a_snapshot_or_a_checkpoint() {
             Some(group.newest_stamp())
         };
         world.cut(AWAY, true);
+        world.write(40);
         let leader = world.cluster.observations.leaderships.last().unwrap().node;
         let jump = |world: &mut World, by_ms| {
             world.cluster.servers.get_mut(usize::from(leader.0)).unwrap().clock.jump(by_ms);
         };
-        world.write(40);
         jump(&mut world, 3_600_000);
         let connection = world.cluster.connect(leader);
         world.cluster.request(connection, ["SET", "gone", "v"].map(String::from).to_vec());
         world.cluster.request(connection, ["DEL", "gone"].map(String::from).to_vec());
-        let until_us = world.cluster.now_us + 50 * MS;
-        while world.cluster.next(until_us).is_some() {}
+        world.pass(50 * MS);
         jump(&mut world, -3_600_000);
         let then = newest(&world.cluster, leader);
         world.comes_back();
         assert_eq!(newest(&world.cluster, AWAY), then, "after the snapshot");
+        world.pass(100 * MS);
         world.cluster.crash(AWAY, false);
         world.cluster.start(AWAY);
         assert_eq!(newest(&world.cluster, AWAY), then, "from {checkpoint_bytes} bytes of log on");

@@ -63,6 +63,7 @@ impl Group {
             covered: self.covered.clone(),
             degraded: self.degraded.clone(),
             history: self.history(),
+            newest: self.newest_stamp,
         };
         let next_slot = u32::from(self.state.store.first_slot());
         let sending = Sending { floor, next_slot, wanted: false, begin: Some(begin) };
@@ -282,8 +283,10 @@ impl Group {
             covered: begin.covered.clone(),
             epochs: epochs.clone(),
             degraded: begin.degraded.clone(),
+            newest: begin.newest,
         };
         self.log_record(turn, body, Durability::Fsync);
+        self.newest_stamp = self.newest_stamp.max(begin.newest);
         self.state.reset();
         for image in &installing.images {
             let record = log_record::Body::Image(image.borrowed());
@@ -334,6 +337,7 @@ impl Group {
             epochs: self.epochs.up_to(floor.index),
             degraded: self.degraded.clone(),
             suspect: self.suspicion.is_suspect(),
+            newest: self.newest_stamp,
         };
         self.log_record(turn, body, Durability::Fsync);
         self.checkpoint_lost(turn);

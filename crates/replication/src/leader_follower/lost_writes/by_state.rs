@@ -60,7 +60,8 @@ impl Group {
             if bytes > KEPT_BYTES_MAX {
                 break;
             }
-            let change = LostChange { key: key.to_vec(), old: None, new: Some(record.clone().into_owned()) };
+            let change =
+                LostChange { key: key.to_vec(), old: None, new: Some(record.clone().into_owned()) };
             by_entry.entry(id).or_default().push(change);
         }
         let lost = by_entry.into_iter().map(|(id, changes)| {
