@@ -247,7 +247,7 @@ impl Observations {
     }
 
     /// Takes note of a record; returns the length of its value.
-    fn record(&mut self, at_us: u64, node: NodeId, record: &Record) -> usize {
+    fn record(&mut self, at_us: u64, node: NodeId, record: &Record<'_>) -> usize {
         let Value::String(value) = &record.value else { return 0 };
         let Some(token) = tokens(value).pop() else { return 0 };
         let written = Written { at_us, node, stamp: record.stamp, dot: record.dot, spread: false };
@@ -286,13 +286,13 @@ mod tests {
 
     #[test]
     fn values_are_found_in_any_record_with_their_names() {
-        let record = |stamp, value: &str| Record {
+        let record = |stamp, value: &'static str| Record {
             stamp: Stamp(stamp),
             dot: Dot { actor: 7, counter: stamp },
             value: Value::String(value.as_bytes().into()),
             expiry_stamp: Stamp(0),
             expires_at_ms: None,
-            increments: Vec::new(),
+            increments: Default::default(),
         };
         let mut bytes = vec![1, 2, 3, TOKEN_START];
         Writer(&mut bytes).record(&record(5, "~c1.1;"));

@@ -129,7 +129,7 @@ pub struct Change<'a> {
     /// The key.
     pub key: Cow<'a, [u8]>,
     /// What is kept from now on; `None` removes the key.
-    pub record: Option<Record>,
+    pub record: Option<Record<'a>>,
 }
 
 impl<'a> Entry<'a> {

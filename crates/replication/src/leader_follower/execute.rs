@@ -32,7 +32,7 @@ impl Group {
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
         let mut record = self.state.store.get(command.key);
-        if is_past(record, now_ms) {
+        if is_past(record.as_ref(), now_ms) {
             // Nobody may see the key come back: its end must be in the log before anybody hears.
             if !room {
                 return turn.refuse(requester, NO_ROOM);
@@ -40,8 +40,8 @@ impl Group {
             self.remove(turn, command.key);
             record = self.state.store.get(command.key);
         }
-        let index = self.state.newest_index(record);
-        let Evaluation { reply, write } = data::evaluate(command, record, now_ms);
+        let index = self.state.newest_index(record.as_ref());
+        let Evaluation { reply, write } = data::evaluate(command, record.as_ref(), now_ms);
         if write == Write::Nothing {
             if self.may_read_at_once(index) {
                 return turn.answer(requester, reply, None);
@@ -54,7 +54,7 @@ impl Group {
         }
         let reply = (reply.into_owned(), if command.verb.tells_nothing() { 0 } else { index });
         let name = self.next_name(turn);
-        let record = data::overwrite(write, record, name);
+        let record = data::overwrite(write, record.as_ref(), name);
         let change = Change { key: Cow::Borrowed(command.key), record };
         let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(vec![change]));
         self.hold_write_that_saw(turn, requester, id, reply, need);
@@ -131,10 +131,11 @@ impl Group {
     ) {
         let record = self.state.store.get(command.key);
         // Only the leader expires: a follower shows a key until its removal is committed.
-        let deadline = record.and_then(|record| record.expires_at_ms).filter(|_| !self.merges());
+        let deadline =
+            record.as_ref().and_then(|record| record.expires_at_ms).filter(|_| !self.merges());
         let latest_ms = deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(1));
         let now_ms = self.time_ms(turn).min(latest_ms);
-        let evaluation = data::evaluate(command, record, now_ms);
+        let evaluation = data::evaluate(command, record.as_ref(), now_ms);
         turn.answer(requester, evaluation.reply, None);
     }
 
@@ -159,6 +160,6 @@ impl Group {
 }
 
 /// Whether a record's deadline has passed.
-pub(super) fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
+pub(super) fn is_past(record: Option<&Record<'_>>, now_ms: u64) -> bool {
     record.and_then(|record| record.expires_at_ms).is_some_and(|deadline| deadline <= now_ms)
 }

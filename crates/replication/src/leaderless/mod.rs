@@ -229,7 +229,7 @@ impl Leaderless {
             }
             // A replica has kept ours, or holds a newer one.
             Message::WriteAnswer { operation, group, newer } => {
-                self.on_write_answer(turn, from, operation, group, newer.as_deref());
+                self.on_write_answer(turn, from, operation, group, newer.as_ref());
             }
             // A coordinator wants to know what we hold.
             Message::Read { operation, group, key } => {

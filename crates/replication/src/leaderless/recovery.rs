@@ -63,7 +63,7 @@ pub fn keyspace_of_record(r: &Reader<'_>) -> Read<KeyspaceId> {
 }
 
 /// Encodes a key's record for the log.
-pub(super) fn encode_put(bytes: &mut Vec<u8>, group: GroupId, key: &[u8], record: &Record) {
+pub(super) fn encode_put(bytes: &mut Vec<u8>, group: GroupId, key: &[u8], record: &Record<'_>) {
     bytes.clear();
     let mut w = head(bytes, group.keyspace, PUT);
     w.group(group);
@@ -92,7 +92,7 @@ impl Leaderless {
                 let held = self.held.get_mut(&group).filter(|held| held.covers(key));
                 let held = held.ok_or(Malformed)?;
                 self.ceiling.recover(record.newest_stamp());
-                held.store.put(key, record);
+                held.store.put(key, &record);
             }
             CEILING => self.ceiling.recover(Stamp(r.u64()?)),
             READY => {
@@ -132,7 +132,7 @@ impl Leaderless {
                 break;
             }
             for (key, record) in held.store.iter_slots(slot, slot) {
-                encode_put(&mut bytes, group, key, record);
+                encode_put(&mut bytes, group, key, &record);
                 used = used.saturating_add(bytes.len());
                 turn.append(&bytes, durability);
             }
@@ -231,7 +231,7 @@ impl Leaderless {
                     bytes.saturating_add(key.len() + crate::storage::store::RECORD_OVERHEAD_BYTES);
                 bytes = bytes.saturating_add(record.value().map_or(0, |value| value.len()));
                 gate = gate.and(held.gate(key));
-                records.push((Cow::Owned(key.to_vec()), Cow::Owned(record.clone())));
+                records.push((Cow::Owned(key.to_vec()), record.into_owned()));
             }
             next = Some(match page.next {
                 Some(hash) => Place { slot: at.slot, hash },
@@ -251,7 +251,7 @@ impl Leaderless {
         from: NodeId,
         operation: u64,
         group: GroupId,
-        records: &[(Cow<'_, [u8]>, Cow<'_, Record>)],
+        records: &[(Cow<'_, [u8]>, Record<'_>)],
         next: Option<Place>,
     ) {
         let Some(task) = self.fetches.tasks.front().copied() else { return };

@@ -236,7 +236,7 @@ fn look(
     now_ms: u64,
     after: GoesOn,
 ) -> Reply<'static> {
-    let live = |record: &Record| record.is_live(now_ms);
+    let live = |record: &Record<'_>| record.is_live(now_ms);
     match part {
         Part::Size => Reply::Integer(store.live_at(now_ms) as i64),
         Part::Keys(pattern) => {
@@ -245,7 +245,7 @@ fn look(
             Reply::Array(keys.map(|(key, _)| bulk(key)).collect())
         }
         Part::Random => match store.random(&mut turn.local.random) {
-            Some(key) if store.get(key).is_some_and(live) => bulk(key),
+            Some(key) if store.get(key).is_some_and(|record| live(&record)) => bulk(key),
             Some(_) => first_live(store, now_ms),
             None => Reply::Nil,
         },

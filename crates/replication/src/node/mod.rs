@@ -135,7 +135,7 @@ impl Node {
     }
 
     /// What this node holds for a key, for observers.
-    pub fn record(&self, key: &[u8]) -> Option<&Record> {
+    pub fn record(&self, key: &[u8]) -> Option<Record<'_>> {
         let (group, _) = self.roles.group_of(key)?;
         if let Some(group) = self.roles.groups.get(&group) {
             return group.state.store.get(key);

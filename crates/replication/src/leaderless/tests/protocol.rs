@@ -302,6 +302,6 @@ fn an_increment_that_met_a_newer_text_after_it_was_written_is_no_definite_error(
     world.settle();
     assert!(world.error(added).starts_with("PARTIAL "), "{}", world.error(added));
     // What it has left is seen where the text is not.
-    let seen = world.nodes[1].model.store(GROUP).unwrap().get(b"k").unwrap().value();
-    assert_eq!(seen.unwrap().as_ref(), b"5");
+    let seen = world.nodes[1].model.store(GROUP).unwrap().get(b"k").unwrap();
+    assert_eq!(seen.value().unwrap().as_ref(), b"5");
 }

@@ -47,7 +47,7 @@ fn a_stamp_is_not_given_again_after_a_crash_that_lost_it() {
     // The peers keep a write whose own copy is lost in the crash.
     world.ask(0, "k", set(b"lost here"));
     world.deliver_all();
-    let before = world.nodes[1].model.stored(GROUP, b"k").unwrap().clone();
+    let before = world.nodes[1].model.stored(GROUP, b"k").unwrap().into_owned();
     world.crash(0);
     world.cut = BTreeSet::from([(1, 0), (2, 0)]);
     world.ask(0, "k", set(b"again"));
@@ -151,7 +151,7 @@ fn junk_in_the_log_is_told_from_records() {
     let other = GroupId { partition: 9, ..GROUP };
     let mut world = World::new();
     world.answer(0, "k", set(b"v"));
-    let record = world.nodes[0].model.stored(GROUP, b"k").unwrap().clone();
+    let record = world.nodes[0].model.stored(GROUP, b"k").unwrap().into_owned();
     crate::leaderless::recovery::encode_put(&mut bytes, other, b"k", &record);
     assert!(model.replay(&mut Reader(&bytes[1..])).is_err(), "not a partition of this node");
 }

@@ -75,7 +75,7 @@ pub(super) fn report(cluster: &Cluster, id: &LostId, found: &Found) -> Reply<'st
 const CHANGE: [&str; 4] = ["key", "old", "new", "expires_at"];
 
 fn change(change: &LostChange) -> [(&'static str, Reply<'static>); 4] {
-    let value = |record: &Option<Record>| {
+    let value = |record: &Option<Record<'static>>| {
         let value = record.as_ref().and_then(Record::value);
         value.map_or(Reply::Nil, |value| Reply::Bulk(Cow::Owned(value.into_owned())))
     };

@@ -340,7 +340,7 @@ fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
 fn append_again(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
     let changes = update.changes.into_iter().filter_map(|(key, incoming)| {
         let kept = group.state.store.get(&key)?;
-        let record = sync::added_again(kept, &incoming, update.dot.actor);
+        let record = sync::added_again(&kept, &incoming, update.dot.actor);
         Some(Change { key, record: Some(record) })
     });
     let payload = Payload::Changes(changes.collect());
