@@ -34,7 +34,7 @@ pub(super) struct Operation {
     /// Who waits with him: for plain SETs of which it is the last.
     pub(super) customers: Vec<Customer>,
     pub(super) command: Owned,
-    /// What is to be kept: the key and its record, encoded.
+    /// What is to be kept: the key and its record, encoded. While it reads, the own record.
     pub(super) body: Vec<u8>,
     /// Acks that it needs.
     pub(super) w: usize,
@@ -408,12 +408,12 @@ fn error_at_deadline(operation: &Operation, n: usize, timeout_ms: u64) -> String
     let written = if operation.purpose == Purpose::Read { "" } else { "; nothing was written" };
     match &operation.phase {
         Phase::Writing(write) => partial(write.acked().len(), operation.w, n),
-        Phase::Reading(read) if !read.is_held() => format!(
+        Phase::Reading(read) => format!(
             "NOREPLICAS answered={} need={} n={n} after {timeout_ms} ms{written}",
             read.answers(),
             operation.r
         ),
-        Phase::Waiting | Phase::Reading(_) | Phase::Holding(..) => format!(
+        Phase::Waiting | Phase::Holding(..) => format!(
             "TRYAGAIN this node's disk has not kept in {timeout_ms} ms what the reply shows\
              {written}"
         ),

@@ -202,4 +202,4 @@ pub(super) fn record<'a>(r: &mut Reader<'a>) -> Read<Record<'a>> {
 
 #[cfg(test)]
 #[path = "parts_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -17,6 +17,7 @@ use crate::data;
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
 use crate::turn::Turn;
+use crate::wire::{Reader, Writer};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -31,14 +32,13 @@ pub(super) struct QuorumRead {
     pub(super) digest: u64,
     /// Who was asked.
     pub(super) asked: Places,
-    /// Who has said what it holds, this node included.
+    /// Who has said what it holds, this node included: it counts when what it holds is durable.
     answered: Places,
+    own: Option<Gate>,
     /// Replicas that do not know: their disk was emptied.
     not_ready: Places,
     /// What those hold who hold something else than the digest says.
     differing: Vec<(usize, Option<Record<'static>>)>,
-    /// The reply, which shows something that is not durable here yet.
-    held: Option<(Gate, Reply<'static>)>,
 }
 
 impl QuorumRead {
@@ -57,30 +57,11 @@ impl QuorumRead {
         self.differing.is_empty()
     }
 
-    /// Whether only the own disk is waited for.
-    pub(super) fn is_held(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// All that is known of the key here, given the own record: what is missing at one replica
-    /// loses to anything elsewhere.
-    fn merged<'a>(&'a self, own: Option<Record<'a>>) -> Option<Record<'a>> {
-        let others = self.differing.iter().filter_map(|(_, record)| record.as_ref());
-        others.fold(own, |all, one| {
-            let Some(all) = all else { return Some(one.borrowed()) };
-            Some(match last_write_wins::merge(&all, &one.borrowed()).outcome {
-                Outcome::Kept => all,
-                Outcome::Incoming => one.borrowed(),
-                Outcome::Both(merged) => merged,
-            })
-        })
-    }
-
     /// The replicas whose answer was older than all answers together.
-    pub(super) fn stale(&self, merged: Option<&Record<'_>>, own: Places) -> Places {
-        let digest = digest_of(merged);
+    pub(super) fn stale(&self, merged: &Record<'_>) -> Places {
+        let digest = digest_of(Some(merged));
         let mut stale = Places::default();
-        let mut same = self.answered.without(own);
+        let mut same = self.answered;
         for (place, record) in &self.differing {
             same = same.without(Places::one(*place));
             if digest_of(record.as_ref()) != digest {
@@ -95,33 +76,54 @@ impl QuorumRead {
 }
 
 impl Operation {
-    /// What all answers to its read and the own store come to.
-    pub(super) fn merged<'a>(&'a self, held: &'a Held) -> Option<Record<'a>> {
+    /// What all answers to its read come to: what is missing at one replica loses to anything
+    /// elsewhere.
+    pub(super) fn merged(&self) -> Option<Record<'_>> {
         let Phase::Reading(read) = &self.phase else { return None };
-        let knows = read.answered.has(held.own());
-        let own = if knows { held.store.get(self.key()) } else { None };
-        read.merged(own)
+        let all_differ = read.answered.len() == read.differing.len();
+        // What this node held when the read began; empty where it held nothing.
+        let own = Reader(&self.body).record().ok().filter(|_| !all_differ);
+        let others = read.differing.iter().filter_map(|(_, record)| record.as_ref());
+        others.fold(own, |all, one| {
+            let Some(all) = all else { return Some(one.borrowed()) };
+            Some(match last_write_wins::merge(&all, &one.borrowed()).outcome {
+                Outcome::Kept => all,
+                Outcome::Incoming => one.borrowed(),
+                Outcome::Both(merged) => merged,
+            })
+        })
     }
 }
 
 impl Leaderless {
     /// Asks for a key's record.
     pub(super) fn begin_read(&mut self, turn: &mut Turn<'_>, place: u32) {
-        let Some(operation) = self.operations.at(place) else { return };
+        let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let mut read = QuorumRead::default();
+        let gate = held.gate(operation.slot);
+        operation.body.clear();
         if self.ready {
-            read.digest = digest_of(held.store.get(operation.key()).as_ref());
-            read.answered = held.own();
+            let stored = held.store.get(operation.command.key());
+            read.digest = digest_of(stored.as_ref());
+            if let Some(record) = stored {
+                // A copy: what is written while the answers come is not for this read.
+                Writer(&mut operation.body).record(&record);
+            }
+            read.own = Some(gate);
         } else {
             read.not_ready = held.own();
         }
-        let asked = self.first_asked(held, operation.r);
+        let r = operation.r;
+        let asked = self.first_asked(held, r);
         self.reads_in_turn = true;
         let is_all = asked.has(held.other_places());
         let number = self.begin_phase(turn, place, Phase::Reading(read));
         if !is_all {
             self.timers.start_hedge(turn.now.monotonic_us, number);
+        }
+        if !gate.is_open(turn.local) {
+            self.await_gate(turn, number, gate);
         }
         self.ask(turn, place, asked);
         self.advance_read(turn, place);
@@ -152,22 +154,24 @@ impl Leaderless {
         let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let Phase::Reading(read) = &mut operation.phase else { return };
+        if read.own.take_if(|gate| gate.is_open(turn.local)).is_some() {
+            read.answered.add(held.own());
+        }
         let n = held.replicas.len();
         let one_short = turn.local.mutants.is(Mutant::ReadOneShort);
         let need = if one_short { (operation.r - 1).max(1) } else { operation.r };
-        let spoken = read.spoken();
-        let silent = read.asked.without(spoken).without(held.places_of(&self.lost));
+        let silent = read.asked.without(read.spoken()).without(held.places_of(&self.lost));
+        let done = silent.is_empty() && read.own.is_none();
         let unasked = held.other_places().without(read.asked);
-        let (enough, differs) = (read.answers() >= need, !read.differing.is_empty());
-        if !unasked.is_empty() && (differs || (silent.is_empty() && !enough)) {
+        let enough = read.answers() >= need;
+        let differs = operation.purpose == Purpose::Read && !read.all_same();
+        if !unasked.is_empty() && (differs || (done && !enough)) {
             self.ask(turn, place, unasked);
             return self.advance_read(turn, place);
         }
-        if let Some((_, reply)) = read.held.take_if(|(gate, _)| gate.is_open(turn.local)) {
-            self.answer(turn, place, reply, None);
-        } else if !operation.answered && enough && read.held.is_none() {
+        if !operation.answered && enough {
             if operation.purpose == Purpose::Modify {
-                let learned = read.merged(None).map(Record::into_owned);
+                let learned = operation.merged().map(Record::into_owned);
                 return self.modify(turn, place, learned.as_ref());
             }
             self.answer_read(turn, place);
@@ -179,33 +183,21 @@ impl Leaderless {
             );
             self.answer(turn, place, Reply::error(error), None);
         }
-        if silent.is_empty() && self.operations.at(place).is_some_and(|one| one.answered) {
+        if done && self.operations.at(place).is_some_and(|operation| operation.answered) {
             self.repair(turn, place);
             self.operations.close(place);
         }
     }
 
-    /// Replies to a read: at once, or when what the reply shows is durable here.
+    /// Replies to a read.
     fn answer_read(&mut self, turn: &mut Turn<'_>, place: u32) {
-        let Some(operation) = self.operations.at_mut(place) else { return };
-        let Some(held) = self.partitions.at(operation.partition) else { return };
-        let merged = operation.merged(held);
+        let Some(operation) = self.operations.at(place) else { return };
+        let merged = operation.merged();
         let command = operation.command.command();
         let evaluation = data::evaluate(&command, merged.as_ref(), turn.now.wall_ms);
-        let gate = held.gate(operation.slot);
-        if gate.is_open(turn.local) {
-            let mut customers = core::mem::take(&mut self.customers);
-            customers.extend_from_slice(&operation.customers);
-            tell(turn, operation.customer, &mut customers, evaluation.reply, None);
-            self.customers = customers;
-            return self.on_answered(place, false);
-        }
-        let reply = evaluation.reply.into_owned();
-        let number = operation.number;
-        if let Phase::Reading(read) = &mut operation.phase {
-            read.held = Some((gate, reply));
-        }
-        self.await_gate(turn, number, gate);
+        // Only plain SETs have more than one customer.
+        tell(turn, operation.customer, &mut Vec::new(), evaluation.reply, None);
+        self.on_answered(place, false);
     }
 
     /// A replica has said what it holds: `None` if that is what the question's digest says,
@@ -254,9 +246,6 @@ impl Leaderless {
         let Some(operation) = self.operations.at(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let Phase::Reading(read) = &operation.phase else { return };
-        if read.is_held() {
-            return;
-        }
         self.slow.extend(held.nodes(read.asked.without(read.spoken())));
         let unasked = held.other_places().without(read.asked);
         self.ask(turn, place, unasked);

@@ -2,9 +2,9 @@
 
 use super::Leaderless;
 use super::operation::Phase;
-use super::partition::digest_of;
 use super::parts::{self, Body};
 use crate::turn::Turn;
+use crate::wire::Reader;
 use crate::{Event, NodeId};
 use alloc::vec::Vec;
 
@@ -20,24 +20,18 @@ impl Leaderless {
             return;
         }
         let (partition, slot, key) = (operation.partition, operation.slot, operation.key());
+        let Some(merged) = operation.merged() else { return };
         let mut bytes = Vec::new();
-        let (stale, own_is_stale) = {
-            let merged = operation.merged(held);
-            let Some(record) = &merged else { return };
-            Body::encode(&mut bytes, key, record);
-            let knows = read.spoken().has(held.own()) && self.ready;
-            let own_is_stale = knows && digest_of(held.store.get(key).as_ref()) != digest_of(merged.as_ref());
-            (read.stale(merged.as_ref(), held.own()), own_is_stale)
-        };
-        for node in held.nodes(stale) {
+        Body::encode(&mut bytes, key, &merged);
+        let stale = read.stale(&merged);
+        for node in held.nodes(stale.without(held.own())) {
             self.outbox.say(turn, node, |out| parts::repair(out, partition, &bytes));
             turn.event(Event::ReadRepaired { node, key: key.to_vec() });
         }
-        if own_is_stale {
-            let mut r = crate::wire::Reader(&bytes);
-            if let Ok(body) = Body::decode(&mut r) {
-                held.keep(turn, slot, &body, self.options.durability);
-            }
+        if stale.has(held.own())
+            && let Ok(body) = Body::decode(&mut Reader(&bytes))
+        {
+            held.keep(turn, slot, &body, self.options.durability);
             turn.event(Event::ReadRepaired { node: self.me, key: key.to_vec() });
         }
     }

@@ -25,9 +25,11 @@ impl Leaderless {
         place: u32,
         learned: Option<&Record<'_>>,
     ) {
-        let Some(operation) = self.operations.at(place) else { return };
+        let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
-        let stored = held.store.get(operation.key());
+        let command = core::mem::take(&mut operation.command);
+        let mut body = core::mem::take(&mut operation.body);
+        let stored = held.store.get(command.key());
         let newest = match (stored, learned) {
             (None, learned) => learned.map(Record::borrowed),
             (Some(stored), None) => Some(stored),
@@ -40,19 +42,21 @@ impl Leaderless {
             }
         };
         let newest = newest.map(|newest| newest.as_of(turn.now.wall_ms).into_owned());
-        let command = operation.command.command();
-        let evaluation = data::evaluate(&command, newest.as_ref(), turn.now.wall_ms);
+        let evaluation = data::evaluate(&command.command(), newest.as_ref(), turn.now.wall_ms);
         let reply = evaluation.reply.into_owned();
-        if evaluation.write == Write::Nothing {
+        let nothing = evaluation.write == Write::Nothing;
+        body.clear();
+        if !nothing {
+            let seen = newest.as_ref().map_or(Stamp::ZERO, |newest| newest.newest_stamp());
+            let (name, _) = self.name_write(turn, seen);
+            let record = data::mint(evaluation.write, newest.as_ref(), name, self.actor);
+            Body::encode(&mut body, command.key(), &record);
+        }
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        (operation.command, operation.body) = (command, body);
+        if nothing {
             return self.hold_unwritten(turn, place, learned, reply);
         }
-        let seen = newest.as_ref().map_or(Stamp::ZERO, Record::newest_stamp);
-        let write = evaluation.write.into_owned();
-        let (name, _) = self.name_write(turn, seen);
-        let record = data::mint(write, newest.as_ref(), name, self.actor);
-        let Some(operation) = self.operations.at_mut(place) else { return };
-        operation.body.clear();
-        Body::encode(&mut operation.body, operation.command.key(), &record);
         // Always synced before it is sent, also in an `interval-1s` keyspace: after a crash the
         // slot would be used again with other content.
         self.send_to_all(turn, place, reply, Durability::Fsync, None);

@@ -100,7 +100,10 @@ impl Roles {
         id: GroupId,
         work: &Work<'_>,
     ) -> bool {
-        let after = self.scan_goes_on(id);
+        let after = match work {
+            Work::Part(_) => self.scan_goes_on(id),
+            _ => GoesOn::default(),
+        };
         let Some(leaderless) = self.leaderless.get_mut(&id.keyspace) else { return false };
         if !leaderless.holds(id) {
             return false;
