@@ -185,7 +185,7 @@ impl Roles {
             }
             Message::MultiLeader(message) => self.on_multi_leader(turn, from, message),
             Message::Leaderless(message) => {
-                if let Some(leaderless) = self.leaderless.get_mut(&message.group().keyspace) {
+                if let Some(leaderless) = self.leaderless.get_mut(&message.keyspace()) {
                     leaderless.on_message(turn, from, incarnation, message);
                 }
             }
@@ -246,6 +246,9 @@ impl Roles {
             wants_round |= group.take_wants_round(turn);
             announces |= group.take_announcement();
             group.on_turn_end(turn);
+        }
+        for leaderless in self.leaderless.values_mut() {
+            leaderless.on_turn_end(turn);
         }
         self.exchange(turn);
         if announces {
