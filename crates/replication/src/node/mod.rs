@@ -79,6 +79,7 @@ impl Node {
         let mut turn = Turn { now, effects, local: &mut self.local };
         let (turn, roles) = (&mut turn, &mut self.roles);
         roles.mind_clock(turn);
+        let is_end = matches!(input, Input::TurnEnd);
         match input {
             Input::Requests(requests) => roles.on_requests(turn, &requests),
             Input::Disconnected(client) => {
@@ -101,6 +102,10 @@ impl Node {
         }
         roles.gather_parts(turn);
         roles.start_ready_waits(turn);
+        if is_end {
+            roles.send_batches(turn);
+            turn.send_answers();
+        }
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock.
