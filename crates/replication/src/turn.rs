@@ -45,9 +45,9 @@ pub enum Requester {
 }
 
 /// Who asks: goes into the entry that a command makes, so that a write which is lost later can be
-/// told by the name of the one who wrote it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asker {
+/// told by the name of the one who wrote it. The label is shared, or borrowed from an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker<Label = Arc<[u8]>> {
     /// The node that the client is connected to.
     pub node: NodeId,
     /// The connection there.
@@ -55,7 +55,7 @@ pub struct Asker {
     /// The command's number on the connection.
     pub sequence: u64,
     /// The client's address and the name that it has given itself.
-    pub label: Arc<[u8]>,
+    pub label: Label,
 }
 
 impl Asker {
@@ -63,10 +63,7 @@ impl Asker {
     pub fn encode(asker: Option<&Asker>, w: &mut Writer<'_>) {
         w.bool(asker.is_some());
         if let Some(asker) = asker {
-            w.u16(asker.node.0);
-            w.u64(asker.client.0);
-            w.u64(asker.sequence);
-            w.bytes(&asker.label);
+            asker.borrowed().write(w);
         }
     }
 
@@ -75,8 +72,35 @@ impl Asker {
         if !r.bool()? {
             return Ok(None);
         }
+        Ok(Some(Asker::read(r)?.into_owned()))
+    }
+
+    /// The same, its label borrowed.
+    pub fn borrowed(&self) -> Asker<&[u8]> {
+        let Asker { node, client, sequence, ref label } = *self;
+        Asker { node, client, sequence, label }
+    }
+}
+
+impl<'a> Asker<&'a [u8]> {
+    /// Writes the asker.
+    pub fn write(&self, w: &mut Writer<'_>) {
+        w.u16(self.node.0);
+        w.u64(self.client.0);
+        w.u64(self.sequence);
+        w.bytes(self.label);
+    }
+
+    /// Reads what [`Asker::write`] has written.
+    pub fn read(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
         let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
-        Ok(Some(Asker { node, client, sequence, label: Arc::from(r.bytes()?) }))
+        Ok(Asker { node, client, sequence, label: r.bytes()? })
+    }
+
+    /// The same with a label of its own.
+    pub fn into_owned(self) -> Asker {
+        let Asker { node, client, sequence, label } = self;
+        Asker { node, client, sequence, label: Arc::from(label) }
     }
 }
 

@@ -78,8 +78,8 @@ impl Node {
     pub fn step(&mut self, now: Time, input: Input<'_>, effects: &mut dyn Effects) {
         let mut turn = Turn { now, effects, local: &mut self.local };
         let (turn, roles) = (&mut turn, &mut self.roles);
+        let ends_turn = matches!(input, Input::TurnEnd);
         roles.mind_clock(turn);
-        let is_end = matches!(input, Input::TurnEnd);
         match input {
             Input::Requests(requests) => roles.on_requests(turn, &requests),
             Input::Disconnected(client) => {
@@ -102,7 +102,9 @@ impl Node {
         }
         roles.gather_parts(turn);
         roles.start_ready_waits(turn);
-        if is_end {
+        if ends_turn {
+            // What the turn's end itself has appended.
+            roles.groups.values_mut().for_each(|group| group.record_turn(turn));
             roles.send_batches(turn);
             turn.send_answers();
         }
@@ -185,7 +187,7 @@ impl Roles {
             }
             Message::MultiLeader(message) => self.on_multi_leader(turn, from, message),
             Message::Leaderless(message) => {
-                if let Some(leaderless) = self.leaderless.get_mut(&message.group().keyspace) {
+                if let Some(leaderless) = self.leaderless.get_mut(&message.keyspace()) {
                     leaderless.on_message(turn, from, incarnation, message);
                 }
             }
@@ -246,6 +248,9 @@ impl Roles {
             wants_round |= group.take_wants_round(turn);
             announces |= group.take_announcement();
             group.on_turn_end(turn);
+        }
+        for leaderless in self.leaderless.values_mut() {
+            leaderless.on_turn_end(turn);
         }
         self.exchange(turn);
         if announces {
