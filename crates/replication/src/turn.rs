@@ -1,7 +1,8 @@
 //! What every model may use while it handles one input: the clock, the effects, and the few
 //! things that all models of a node share.
 
-use crate::connection::{Connection, Wait};
+use crate::connection::Wait;
+use crate::connections::Connections;
 use crate::keyspace::Durability;
 use crate::mutant::Mutants;
 use crate::node::message::Message as NodeMessage;
@@ -14,7 +15,7 @@ use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
 };
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -156,7 +157,7 @@ pub struct Local {
     /// Who asked for what is being carried out; `None` for what the node does by itself.
     pub asker: Option<Asker>,
     /// The connections that have asked something and have not gone.
-    pub connections: BTreeMap<ClientId, Connection>,
+    pub connections: Connections,
     /// WAITs that have nothing before them any more, to be taken up at the end of the step.
     pub ready_waits: VecDeque<Wait>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
@@ -189,7 +190,7 @@ impl Local {
             rounds: Rounds::default(),
             last_input_us: 0,
             asker: None,
-            connections: BTreeMap::new(),
+            connections: Connections::default(),
             ready_waits: VecDeque::new(),
             part_answers: VecDeque::new(),
             appended_bytes: 0,
@@ -199,6 +200,23 @@ impl Local {
             owed_written: VecDeque::new(),
             unsynced: Unkept::default(),
             unwritten: Unkept::default(),
+        }
+    }
+
+    /// A client of this node asks something.
+    #[inline]
+    pub(crate) fn asks(&mut self, request: RequestId) {
+        let RequestId { client, sequence } = request;
+        let connection = self.connections.open(client);
+        connection.asked();
+        match &mut self.asker {
+            Some(asker) if asker.client == client && asker.node == self.me => {
+                asker.sequence = sequence;
+            }
+            asker => {
+                let (node, label) = (self.me, connection.label().clone());
+                *asker = Some(Asker { node, client, sequence, label });
+            }
         }
     }
 
@@ -248,9 +266,9 @@ impl Turn<'_> {
         match to {
             Requester::Client(request) => {
                 // A client that has gone is not there, and must not come back by this.
-                if let Some(connection) = self.local.connections.get_mut(&request.client) {
-                    let ready = connection.answered(request.sequence, last_write);
-                    self.local.ready_waits.extend(ready);
+                if let Some(connection) = self.local.connections.get(request.client) {
+                    let ready = &mut self.local.ready_waits;
+                    connection.answered(request.sequence, last_write, ready);
                 }
                 self.effects.reply(request, &reply);
             }

@@ -104,6 +104,11 @@ impl Epochs {
         self.history
     }
 
+    /// The first index of each remembered leadership.
+    pub fn first_indexes(&self) -> impl Iterator<Item = u64> {
+        self.reigns.iter().map(|reign| reign.first_index)
+    }
+
     fn find_history(&mut self) {
         let newest = self.reigns.iter().rev().find(|reign| reign.after_loss);
         self.history = newest.map_or(self.forgotten_loss, |reign| reign.epoch);

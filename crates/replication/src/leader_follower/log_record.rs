@@ -6,7 +6,7 @@ use super::image::Image;
 use super::lost_writes::Fate;
 use super::lost_writes::acknowledged::Range;
 use super::message::{VoterSet, decode_voters, encode_voters};
-use crate::version::{EntryId, VersionVector};
+use crate::version::{EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId};
 use alloc::borrow::Cow;
@@ -71,6 +71,8 @@ pub enum Body<'a> {
         degraded: Ledger,
         /// See [`Body::Suspect`].
         suspect: bool,
+        /// The group's time: no later entry has an earlier stamp.
+        newest: Stamp,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -88,6 +90,8 @@ pub enum Body<'a> {
         epochs: Epochs,
         /// The degrade ledger at the floor.
         degraded: Ledger,
+        /// The group's time.
+        newest: Stamp,
     },
     /// The snapshot is complete.
     SnapshotEnd,
@@ -139,6 +143,7 @@ impl<'a> LogRecord<'a> {
                 epochs,
                 degraded,
                 suspect,
+                newest,
             } => {
                 w.u8(4);
                 w.u64(*epoch);
@@ -150,19 +155,21 @@ impl<'a> LogRecord<'a> {
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
                 w.bool(*suspect);
+                w.u64(newest.0);
             }
             Body::Image(image) => {
                 w.u8(5);
                 image.encode(&mut w);
             }
             Body::CutEntry(body) => encode_bytes(6, body, &mut w),
-            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded, newest } => {
                 w.u8(7);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
+                w.u64(newest.0);
             }
             Body::SnapshotEnd => w.u8(8),
             Body::Suspect(suspect) => {
@@ -207,6 +214,7 @@ impl<'a> LogRecord<'a> {
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
                 suspect: r.bool()?,
+                newest: Stamp(r.u64()?),
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -216,6 +224,7 @@ impl<'a> LogRecord<'a> {
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
+                newest: Stamp(r.u64()?),
             },
             8 => Body::SnapshotEnd,
             9 => Body::Suspect(r.bool()?),

@@ -58,7 +58,9 @@ impl Group {
                 epochs,
                 degraded,
                 suspect,
+                newest,
             } => {
+                self.newest_stamp = self.newest_stamp.max(newest);
                 self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
@@ -77,7 +79,8 @@ impl Group {
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
-            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded, newest } => {
+                self.newest_stamp = self.newest_stamp.max(newest);
                 let images = Vec::new();
                 let pending = PendingSnapshot { floor, voters, covered, epochs, degraded, images };
                 self.recovering = Some(pending);
