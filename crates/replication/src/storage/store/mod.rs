@@ -13,7 +13,7 @@ mod tables;
 
 pub use packed::unpack;
 
-use super::record::{Record, Value};
+use super::record::Record;
 use crate::keyspace::slot::slot_of;
 use crate::random::Random;
 use crate::wire::Writer;
@@ -24,11 +24,12 @@ use tables::{Table, Tables};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// What a record costs in memory beyond the bytes of its key and its value: stamp, dot and lengths,
-/// its place in a table at the usual load, and what the allocator adds. An estimate, in bytes.
-pub const RECORD_OVERHEAD_BYTES: usize = 64;
+/// and [`PLACE_BYTES`]. An estimate, in bytes.
+pub const RECORD_OVERHEAD_BYTES: usize = 20 + PLACE_BYTES;
 
-/// What one actor's increment slot costs in memory, in bytes.
-pub const INCREMENT_BYTES: usize = 32;
+/// What a record costs beyond its own bytes: its place in a table at the usual load, and what the
+/// allocator adds.
+const PLACE_BYTES: usize = 42;
 
 /// What a deadline costs in memory, in bytes: an estimate.
 pub const DEADLINE_BYTES: usize = 56;
@@ -95,18 +96,23 @@ impl Store {
         let (slot, hash) = self.place(key);
         let seed = self.tables.seed;
         let Some(table) = self.tables.of_mut(slot) else { return };
-        let new = Measure::of(key, record);
         if let Some(packed) = table.keys.find_mut(hash, |packed| packed.key() == key) {
-            let before = Measure::of(key, &packed.record());
+            let before = Measure::of(packed);
             old(Some(packed.bytes()));
             packed.replace(key, record);
-            table.live = table.live + u32::from(new.is_live) - u32::from(before.is_live);
-            return self.count((slot, hash), Some(&before), Some(&new));
+            let after = Measure::of(packed);
+            if before != after {
+                table.live = table.live + u32::from(after.is_live) - u32::from(before.is_live);
+                self.count((slot, hash), Some(&before), Some(&after));
+            }
+            return;
         }
         old(None);
         let Some(table) = self.tables.with_room(slot) else { return };
-        table.insert(hash, Packed::new(key, record), seed);
-        self.count((slot, hash), None, Some(&new));
+        let packed = Packed::new(key, record);
+        let after = Measure::of(&packed);
+        table.insert(hash, packed, seed);
+        self.count((slot, hash), None, Some(&after));
     }
 
     /// Takes a key's record out, if there is one.
@@ -121,8 +127,7 @@ impl Store {
         let table = self.tables.of_mut(slot);
         let found = table.and_then(|table| table.remove(hash, key, seed));
         if let Some(packed) = &found {
-            let before = Measure::of(key, &packed.record());
-            self.count((slot, hash), Some(&before), None);
+            self.count((slot, hash), Some(&Measure::of(packed)), None);
         }
         old(found.as_ref().map(Packed::bytes));
     }
@@ -170,7 +175,7 @@ impl Store {
             let table = self.tables.of(slot);
             let found = table.into_iter().flat_map(|table| table.keys.iter_hash(hash));
             let mut found: Vec<&[u8]> = found
-                .filter(|packed| deadline_of(&packed.record()) == Some(deadline_ms))
+                .filter(|packed| packed.deadline_ms() == Some(deadline_ms))
                 .map(Packed::key)
                 .filter(|key| self.place(key) == (slot, hash))
                 .collect();
@@ -256,7 +261,7 @@ impl Store {
         let places = table.keys.num_buckets();
         let from = random.range(0, places as u64) as usize;
         let keys = (from..places).chain(0..from).filter_map(|place| table.keys.get_bucket(place));
-        keys.filter(|packed| is_live(&packed.record())).map(Packed::key).next()
+        keys.filter(|packed| packed.is_live()).map(Packed::key).next()
     }
 
     /// The first of its slots.
@@ -311,6 +316,7 @@ impl Store {
 }
 
 /// What a store counts of a record.
+#[derive(PartialEq)]
 struct Measure {
     bytes: usize,
     is_live: bool,
@@ -319,9 +325,11 @@ struct Measure {
 
 impl Measure {
     #[inline]
-    fn of(key: &[u8], record: &Record<'_>) -> Measure {
-        let deadline_ms = deadline_of(record);
-        Measure { bytes: bytes_of(key, record), is_live: is_live(record), deadline_ms }
+    fn of(packed: &Packed) -> Measure {
+        let deadline_ms = packed.deadline_ms();
+        let deadline = if deadline_ms.is_some() { DEADLINE_BYTES } else { 0 };
+        let bytes = packed.bytes().len() + deadline + PLACE_BYTES;
+        Measure { bytes, is_live: packed.is_live(), deadline_ms }
     }
 }
 
@@ -332,29 +340,6 @@ fn hash_of(key: &[u8], seed: u64) -> u64 {
 
 fn order<'a>((slot, hash, packed): &Place<'a>) -> (u16, u64, &'a [u8]) {
     (*slot, *hash, packed.key())
-}
-
-/// Whether a record is no tombstone.
-#[inline]
-fn is_live(record: &Record<'_>) -> bool {
-    record.value != Value::Absent || !record.increments.is_empty()
-}
-
-/// The deadline by which a record is found to be due.
-#[inline]
-fn deadline_of(record: &Record<'_>) -> Option<u64> {
-    record.expires_at_ms.filter(|_| is_live(record))
-}
-
-#[inline]
-fn bytes_of(key: &[u8], record: &Record<'_>) -> usize {
-    let value = match &record.value {
-        Value::Absent => 0,
-        Value::String(bytes) => bytes.len(),
-    };
-    let deadline = if deadline_of(record).is_some() { DEADLINE_BYTES } else { 0 };
-    let increments = record.increments.len() * INCREMENT_BYTES;
-    key.len() + value + increments + deadline + RECORD_OVERHEAD_BYTES
 }
 
 #[cfg(test)]

@@ -48,12 +48,29 @@ pub(super) struct Packed(Box<[u8]>);
 impl Packed {
     /// Puts a key and its record together.
     pub(super) fn new(key: &[u8], record: &Record<'_>) -> Packed {
-        let mut packed = Packed(vec![0; length(key, record)].into_boxed_slice());
-        packed.write(key, record);
+        Packed::of_shape(&Shape::of(key, record), key, record)
+    }
+
+    fn of_shape(shape: &Shape, key: &[u8], record: &Record<'_>) -> Packed {
+        let mut packed = Packed(vec![0; shape.length].into_boxed_slice());
+        packed.write(shape.flags, key, record);
         packed
     }
 
+    /// Puts another record in the place of this one: where both take as much room, no memory is
+    /// allocated.
+    #[inline]
+    pub(super) fn replace(&mut self, key: &[u8], record: &Record<'_>) {
+        let shape = Shape::of(key, record);
+        if self.0.len() == shape.length {
+            self.write(shape.flags, key, record);
+        } else {
+            *self = Packed::of_shape(&shape, key, record);
+        }
+    }
+
     /// The bytes, to be read by [`unpack`].
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -78,19 +95,28 @@ impl Packed {
         unpacked.unwrap_or((&[], NOTHING))
     }
 
-    /// Puts another record in the place of this one: where both take as much room, no memory is
-    /// allocated.
-    pub(super) fn replace(&mut self, key: &[u8], record: &Record<'_>) {
-        if self.0.len() == length(key, record) {
-            self.write(key, record);
-        } else {
-            *self = Packed::new(key, record);
+    /// Whether the record is no tombstone.
+    #[inline]
+    pub(super) fn is_live(&self) -> bool {
+        self.flags() & (STRING | INCREMENTS) != 0
+    }
+
+    /// The deadline by which the record is found to be due.
+    #[inline]
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        match self.flags() & DEADLINE != 0 && self.is_live() {
+            true => self.record().expires_at_ms,
+            false => None,
         }
     }
 
+    #[inline]
+    fn flags(&self) -> u8 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
     /// Fills the bytes, which are as many as it takes.
-    fn write(&mut self, key: &[u8], record: &Record<'_>) {
-        let flags = flags_of(key, record);
+    fn write(&mut self, flags: u8, key: &[u8], record: &Record<'_>) {
         let mut w = Filler(&mut self.0);
         w.put(&[flags]);
         match flags & LONG_KEY {
@@ -171,27 +197,33 @@ fn read_increments(r: &mut Reader<'_>) -> Read<Vec<Increment>> {
     Ok(increments)
 }
 
-fn flags_of(key: &[u8], record: &Record<'_>) -> u8 {
-    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    flag(key.len() > usize::from(u8::MAX), LONG_KEY)
-        | flag(record.dot.actor > u64::from(u16::MAX), LONG_ACTOR)
-        | flag(record.expiry_stamp != record.stamp, EXPIRY_STAMP)
-        | flag(record.expires_at_ms.is_some(), DEADLINE)
-        | flag(!record.increments.is_empty(), INCREMENTS)
-        | flag(record.value != Value::Absent, STRING)
+/// What of a record is written, and how many bytes that takes.
+struct Shape {
+    flags: u8,
+    length: usize,
 }
 
-/// How many bytes a key and its record take.
-pub(super) fn length(key: &[u8], record: &Record<'_>) -> usize {
-    let flags = flags_of(key, record);
-    let of = |flag: u8, without: usize, with: usize| if flags & flag == 0 { without } else { with };
-    let slots = of(INCREMENTS, 0, 4) + record.increments.len() * INCREMENT_BYTES;
-    let value = match &record.value {
-        Value::Absent => 0,
-        Value::String(value) => value.len(),
-    };
-    let head = 1 + of(LONG_KEY, 1, 4) + key.len() + 8 + 8 + of(LONG_ACTOR, 2, 8);
-    head + of(EXPIRY_STAMP, 0, 8) + of(DEADLINE, 0, 8) + slots + value
+impl Shape {
+    #[inline]
+    fn of(key: &[u8], record: &Record<'_>) -> Shape {
+        let (mut flags, mut length) = (0, 1 + 1 + key.len() + 8 + 8 + 2);
+        let mut add = |is_written: bool, flag: u8, bytes: usize| {
+            if is_written {
+                flags |= flag;
+                length += bytes;
+            }
+        };
+        add(key.len() > usize::from(u8::MAX), LONG_KEY, 3);
+        add(record.dot.actor > u64::from(u16::MAX), LONG_ACTOR, 6);
+        add(record.expiry_stamp != record.stamp, EXPIRY_STAMP, 8);
+        add(record.expires_at_ms.is_some(), DEADLINE, 8);
+        let slots = record.increments.len();
+        add(slots > 0, INCREMENTS, 4 + slots * INCREMENT_BYTES);
+        if let Value::String(value) = &record.value {
+            add(true, STRING, value.len());
+        }
+        Shape { flags, length }
+    }
 }
 
 /// Fills a buffer from the front.

@@ -114,7 +114,7 @@ impl Tables {
 impl Table {
     /// Puts in a key that is not there.
     pub(super) fn insert(&mut self, hash: u64, packed: Packed, seed: u64) {
-        self.live += u32::from(super::is_live(&packed.record()));
+        self.live += u32::from(packed.is_live());
         self.keys.insert_unique(hash, packed, |packed| super::hash_of(packed.key(), seed));
     }
 
@@ -122,7 +122,7 @@ impl Table {
     pub(super) fn remove(&mut self, hash: u64, key: &[u8], seed: u64) -> Option<Packed> {
         let found = self.keys.find_entry(hash, |packed| packed.key() == key).ok()?;
         let (packed, _) = found.remove();
-        self.live -= u32::from(super::is_live(&packed.record()));
+        self.live -= u32::from(packed.is_live());
         if self.keys.capacity() > SHRINK_CAPACITY && self.keys.len() < self.keys.capacity() / 8 {
             self.keys.shrink_to(self.keys.len() * 2, |packed| super::hash_of(packed.key(), seed));
         }

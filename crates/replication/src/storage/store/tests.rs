@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::storage::record::Increment;
+use crate::storage::record::{Increment, Value};
 use crate::version::{Dot, Stamp};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -126,7 +126,13 @@ fn agrees(store: &Store, model: &Model) {
         let live = model.values().filter(|record| record.is_live(now_ms)).count();
         assert_eq!(store.live_at(now_ms), live);
     }
-    assert_eq!(store.bytes(), model.iter().map(|(key, r)| bytes_of(key, r)).sum::<usize>());
+    assert_eq!(
+        store.bytes(),
+        model
+            .iter()
+            .map(|(key, record)| Measure::of(&Packed::new(key, record)).bytes)
+            .sum::<usize>()
+    );
     for (key, record) in model {
         assert_eq!(store.get(key).as_ref(), Some(record));
     }
@@ -165,6 +171,14 @@ fn agrees_in_time(store: &Store, model: &Model) {
     let times: Vec<u64> = due.iter().map(|key| model[key].expires_at_ms.unwrap()).collect();
     assert!(times.is_sorted());
     assert_eq!(store.due(10, 2), due.iter().take(2).cloned().collect::<Vec<_>>());
+}
+
+fn is_live(record: &Record<'_>) -> bool {
+    record.value != Value::Absent || !record.increments.is_empty()
+}
+
+fn deadline_of(record: &Record<'_>) -> Option<u64> {
+    record.expires_at_ms.filter(|_| is_live(record))
 }
 
 fn owned(bytes: &[u8]) -> (Vec<u8>, Record<'static>) {
