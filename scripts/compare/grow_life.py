@@ -19,7 +19,7 @@ from compare.trefoil import Trefoil, keyspace
 # Bytes of the values that a follower misses. The first amount fits into the log that a leader keeps
 # for it (64 MiB), the second does not, and comes as a snapshot.
 MISSED_VALUE_BYTES = 1024
-MISSED_KEYS, MISSED_KEYS_QUICK = (40_000, 1_000_000, 2_000_000), (40_000, 100_000)
+MISSED_KEYS, MISSED_KEYS_QUICK = (40_000, 250_000, 1_000_000), (40_000, 100_000)
 # What the disk and the loopback are measured with; bytes.
 PROBE_BYTES, PROBE_CHUNK_BYTES = 1 << 30, 1 << 20
 # How often it is asked whether a follower or a server is there; seconds.

@@ -6,6 +6,7 @@ protocol; for etcd there is the example `etcd_load`, for PostgreSQL its own pgbe
 
 import dataclasses
 import json
+import math
 import os
 import re
 import resource
@@ -16,10 +17,12 @@ import time
 from compare import processes
 from compare.processes import Failed, run
 
-# Clients that fill a system, and how many commands each has under way.
-FILL_CLIENTS, FILL_PIPELINE = 50, 64
+# Clients that fill a system.
+FILL_CLIENTS = 50
 # Seconds of the separate run in which system calls are counted.
 SYSCALLS_SECONDS = 1
+# What pgbench may take of its time to connect 50 clients, on a busy machine.
+PGBENCH_CONNECT_SECONDS = 2
 PERF_EVENT = "raw_syscalls:sys_enter"
 PGBENCH_SCRIPT = """\
 \\set key random(1, {keys})
@@ -40,6 +43,8 @@ class Work:
     value_bytes: int = 100
     prefix: str = ""
     then: str | None = None
+    # Whether that is behind each command, not only behind each batch of a pipeline.
+    then_each: bool = False
     any_node: bool = False
 
 
@@ -61,7 +66,7 @@ def fill(system, work):
     if system.name in ("etcd", "postgresql"):
         return None
     filling = dataclasses.replace(
-        work, command="set", clients=FILL_CLIENTS, pipeline=FILL_PIPELINE, then=None
+        work, command="set", clients=FILL_CLIENTS, pipeline=1, then=None
     )
     before = processes.resident_bytes(system.pids())
     command = [*_bench(system, filling, seed=1), "--fill-only"]
@@ -118,7 +123,7 @@ def _bench(system, work, seed):
     if work.prefix:
         command += ["--prefix", work.prefix]
     if work.then:
-        command += ["--then", work.then]
+        command += ["--then", work.then, *(["--then-each"] if work.then_each else [])]
     return command
 
 
@@ -134,20 +139,23 @@ def _pgbench(system, work, seconds, before=()):
     script.write_text(PGBENCH_SCRIPT.format(keys=work.keys, value="x" * work.value_bytes))
     transactions = system.fresh_log_directory()
     command = [*before, "pgbench", "--no-vacuum", "--protocol=prepared", "--file", script]
-    command += ["--client", work.clients, "--time", seconds, "--log", *system.connection()]
-    run(command, _log(system), cwd=transactions)
+    command += ["--client", work.clients, "--time", math.ceil(seconds + PGBENCH_CONNECT_SECONDS)]
+    command += ["--log", *system.connection()]
+    said = run(command, _log(system), cwd=transactions)
     latencies = []
     for log in transactions.iterdir():
         with open(log, encoding="ascii") as lines:
             latencies += [int(line.split()[2]) for line in lines]
     shutil.rmtree(transactions)
-    return _from_latencies(latencies, seconds)
+    # What it says itself leaves the time out in which it connects.
+    rate = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
+    if not latencies or not rate or not float(rate[1]):
+        raise Failed(f"pgbench did nothing:\n{said}")
+    return _from_latencies(latencies, len(latencies) / float(rate[1]))
 
 
 def _from_latencies(latencies_us, seconds):
     """A run's fields from the times of all of its operations, in microseconds."""
-    if not latencies_us:
-        raise Failed("no operation ended in time")
     latencies_us.sort()
     done = {"operations": len(latencies_us), "seconds": seconds, "errors": 0, "first_error": None}
     done["ops_per_second"] = len(latencies_us) / seconds

@@ -74,6 +74,8 @@ class Path:
     limits: Limits
     # What the peer's clients send behind each command.
     peer_then: str | None = None
+    # Whether that is sent once behind each batch of a pipeline, not behind each command.
+    peer_then_once: bool = False
     # Whether our clients are dealt over all nodes; the peer's never are.
     any_node: bool = False
     # Whether the row is for information, and not one of the comparison's targets.
@@ -164,6 +166,18 @@ PATHS = [
         16,
         Limits(0.22, 5.0, 0.20),
         peer_then=WAIT,
+    ),
+    Path(
+        "semi-sync-set-p16-one-wait",
+        "SET, three nodes, semi-sync, interval",
+        "trefoil semi-sync",
+        "redis + 2 everysec",
+        "set",
+        16,
+        Limits(),
+        peer_then=WAIT,
+        peer_then_once=True,
+        extra=True,
     ),
     Path(
         "semi-sync-durable-set",

@@ -33,7 +33,7 @@ FIGURES_HEAD = [
 ]
 
 
-def as_text(results, growth, render=tables.text, heading="\n{}\n"):
+def as_text(results, growth, render=tables.text, heading="\n{}"):
     """Everything for the terminal; Markdown differs in how tables and headings look."""
     parts = []
     if results:
@@ -109,7 +109,9 @@ def figures_rows(result):
 
 def against(path):
     """The peer, and what its clients send behind each command."""
-    return f"{path.peer}, then {path.peer_then}" if path.peer_then else path.peer
+    if path.peer_then is None:
+        return path.peer
+    return f"{path.peer}, {path.peer_then} behind each {'batch' if path.peer_then_once else 'SET'}"
 
 
 def result_remarks(result):

@@ -118,5 +118,6 @@ def _work(path, settings, ours):
         key_bytes=KEY_BYTES,
         value_bytes=VALUE_BYTES,
         then=None if ours else path.peer_then,
+        then_each=not (ours or path.peer_then_once),
         any_node=ours and path.any_node,
     )

@@ -43,9 +43,9 @@ pub struct Options {
         value_parser = clap::value_parser!(u64).range(0..=VALUE_BYTES_MAX)
     )]
     value_bytes: u64,
-    /// Stands before each key: a keyspace's prefix.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    prefix: String,
+    /// Stands before each key: a keyspace's prefix. Of several, each key has one.
+    #[arg(long, value_delimiter = ',', default_value = "", value_name = "TEXT,..")]
+    prefix: Vec<String>,
     /// uniform, zipfian, zipfian:THETA (default 0.99; key 0 is the most popular) or sequential.
     #[arg(long, default_value = "uniform")]
     distribution: Distribution,
@@ -66,6 +66,9 @@ pub struct Options {
     /// "WAIT 1 1000"; a WAIT that counts fewer than it asked for is an error.
     #[arg(long, value_name = "COMMAND")]
     then: Option<String>,
+    /// The other command stands behind each request, not only behind each batch.
+    #[arg(long, requires = "then")]
+    then_each: bool,
     /// First write every key once; not part of the figures (the memory before is that before it).
     #[arg(long)]
     fill: bool,
@@ -127,8 +130,8 @@ pub struct Plan {
     pub key_bytes: usize,
     /// Bytes of a value.
     pub value_bytes: usize,
-    /// Before each key.
-    pub prefix: String,
+    /// Before the keys, dealt to them by their numbers; at least one.
+    pub prefixes: Vec<String>,
     /// How keys are drawn.
     pub distribution: Distribution,
     /// When the measurement ends.
@@ -139,6 +142,8 @@ pub struct Plan {
     pub rate: Option<u64>,
     /// Words of the command behind each batch; none if empty.
     pub then: Vec<String>,
+    /// Whether it is behind each request.
+    pub then_each: bool,
     /// Whether every key is first written.
     pub fill: bool,
     /// Whether that is all.
@@ -171,12 +176,13 @@ impl Plan {
             keys: options.keys,
             key_bytes: usize::from(options.key_bytes),
             value_bytes: options.value_bytes as usize,
-            prefix: options.prefix.clone(),
+            prefixes: options.prefix.clone(),
             distribution: options.distribution,
             limit: options.requests.map_or(Limit::Duration(duration), Limit::Requests),
             warm_up: options.warm_up_seconds,
             rate: options.rate,
             then: then.split_whitespace().map(String::from).collect(),
+            then_each: options.then_each,
             fill: options.fill || options.fill_only,
             fill_only: options.fill_only,
             pids: options.pid.clone(),
@@ -189,7 +195,8 @@ impl Plan {
 
     /// Bytes of the longest request.
     pub fn request_bytes_max(&self) -> usize {
-        FRAMING_BYTES + self.prefix.len() + self.key_bytes + self.value_bytes
+        let prefix_bytes = self.prefixes.iter().map(String::len).max().unwrap_or(0);
+        FRAMING_BYTES + prefix_bytes + self.key_bytes + self.value_bytes
     }
 
     fn check(&self) -> miette::Result<()> {
