@@ -17,10 +17,9 @@ FIELDS = (
     "server_cpu_us_per_op",
     "client_cpu_us_per_op",
 )
-VERDICT_HEAD = ["path", "P", "against", "CPU per op", "ops/s", "system calls per op", "verdict"]
+VERDICT_HEAD = ["row", "path", "P", "against", "CPU per op", "ops/s", "system calls per op", "verdict"]
 FIGURES_HEAD = [
-    "path",
-    "P",
+    "row",
     "system",
     "ops/s",
     "CPU µs per op",
@@ -63,7 +62,7 @@ def paths_parts(results, render, heading):
 def verdict_row(result):
     """One row of the verdicts."""
     path = result.path
-    head = [path.title, str(path.pipeline), against(path)]
+    head = [path.name, path.title, str(path.pipeline), against(path)]
     if result.failure is not None:
         return [*head, "–", "–", "–", "failed"]
     found = row_verdicts(result)
@@ -98,7 +97,7 @@ def figures_rows(result):
     path = result.path
     rows = []
     for name, side in ((path.ours, result.ours), (path.peer, result.peer)):
-        cells = [path.title, str(path.pipeline), name if side is result.ours else against(path)]
+        cells = [path.name, name.split()[0]]
         for field in ("ops_per_second", "server_cpu_us_per_op", "p50_us", "p99_us", "p999_us"):
             cells.append(between(spread(side.runs, field)))
         cells += [number(side.syscalls_per_op), number(side.bytes_per_key)]
@@ -111,7 +110,8 @@ def against(path):
     """The peer, and what its clients send behind each command."""
     if path.peer_then is None:
         return path.peer
-    return f"{path.peer}, {path.peer_then} behind each {'batch' if path.peer_then_once else 'SET'}"
+    name = path.peer_then.split()[0]
+    return f"{path.peer}, {name} behind each {'batch' if path.peer_then_once else 'SET'}"
 
 
 def result_remarks(result):
