@@ -19,6 +19,8 @@ pub struct Connection {
     pub server: usize,
     /// Nothing is sent or read any more.
     pub broken: bool,
+    /// It has been given a batch, and not yet been seen to be done with it.
+    pub busy: bool,
     scanner: Scanner,
     out: Vec<u8>,
     written: usize,
@@ -38,18 +40,19 @@ struct Waiting {
 }
 
 impl Connection {
-    /// Connects to one of the servers.
+    /// Connects to one of the servers, by the first of its addresses at which it answers.
     ///
     /// # Errors
     /// Where nobody listens or answers in time, and where the system gives no more connections.
-    pub fn open(server: usize, address: SocketAddr) -> io::Result<Connection> {
-        let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+    pub fn open(server: usize, addresses: &[SocketAddr]) -> io::Result<Connection> {
+        let stream = connect(addresses)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Connection {
             stream: TcpStream::from_std(stream),
             server,
             broken: false,
+            busy: false,
             scanner: Scanner::default(),
             out: Vec::new(),
             written: 0,
@@ -61,6 +64,7 @@ impl Connection {
 
     /// Makes the next batch, a request for each moment from which one counts.
     pub fn begin(&mut self, requests: &mut Requests, began_ns: impl Iterator<Item = u64>) {
+        self.busy = true;
         self.out.clear();
         self.written = 0;
         self.waiting.clear();
@@ -117,7 +121,7 @@ impl Connection {
                     let good = waiting.expected.is(answer, &self.scanner);
                     waiting.failed = !good;
                     if !good {
-                        tally.failed(1, answer, &self.scanner);
+                        tally.failed(waiting.expected, answer, &self.scanner);
                     } else if self.then.is_none() {
                         tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
                     }
@@ -151,10 +155,21 @@ impl Connection {
             if good {
                 tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
             } else {
-                tally.failed(1, answer, &self.scanner);
+                tally.failed(then, answer, &self.scanner);
             }
         }
     }
+}
+
+fn connect(addresses: &[SocketAddr]) -> io::Result<std::net::TcpStream> {
+    let mut failed = io::Error::other("the name has no address");
+    for address in addresses {
+        match std::net::TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 fn nonsense(what: impl std::fmt::Display) -> io::Error {

@@ -110,11 +110,20 @@ pub enum Limit {
     Duration(Duration),
 }
 
+/// A server as it was named.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// HOST:PORT
+    pub name: String,
+    /// Where that is: a name may have several addresses.
+    pub addresses: Vec<SocketAddr>,
+}
+
 /// What is to be done, resolved and checked.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Each server as it was named, and where it is.
-    pub addresses: Vec<(String, SocketAddr)>,
+    /// Where connections go, round robin.
+    pub servers: Vec<Server>,
     /// What each request does.
     pub command: Command,
     /// Connections.
@@ -164,7 +173,7 @@ impl Plan {
         };
         let then = options.then.as_deref().unwrap_or("");
         let plan = Plan {
-            addresses: resolve(&options.addr)?,
+            servers: resolve(&options.addr)?,
             command: options.command,
             clients: options.clients as usize,
             pipeline: options.pipeline as usize,
@@ -286,13 +295,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-fn resolve(texts: &[String]) -> miette::Result<Vec<(String, SocketAddr)>> {
+fn resolve(texts: &[String]) -> miette::Result<Vec<Server>> {
     let one = |text: &String| {
-        let mut found = text
+        let found = text
             .to_socket_addrs()
             .map_err(|error| miette!("--addr: `{text}` is no address: {error}"))?;
-        let address = found.next().ok_or_else(|| miette!("--addr: `{text}` has no address"))?;
-        Ok((text.clone(), address))
+        Ok(Server { name: text.clone(), addresses: found.collect() })
     };
     texts.iter().map(one).collect()
 }
