@@ -138,6 +138,7 @@ impl Generator {
     ) -> miette::Result<Outcome> {
         let mut run = Run::new(requests, *load, Tally::new()?);
         let mut events = Events::with_capacity(EVENTS_MAX);
+        self.timer.forget();
         for number in 0..self.connections.len() {
             if !self.connections.get(number).is_none_or(|connection| connection.broken) {
                 self.free(number, &mut run);
@@ -154,8 +155,8 @@ impl Generator {
                 self.give_up(&mut run);
                 break;
             }
-            let wait = Duration::from_nanos(run.due_ns().min(next_ns).saturating_sub(now_ns));
-            match self.timer.poll(&mut self.poll, &mut events, wait) {
+            let wake_ns = (run.due_ns(), next_ns);
+            match self.timer.poll(&mut self.poll, &mut events, now_ns, wake_ns) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).into_diagnostic();
                 }
