@@ -58,8 +58,8 @@ pub struct Options {
     /// The same load before, which counts for nothing.
     #[arg(long, default_value = "1", value_parser = seconds)]
     warm_up_seconds: Duration,
-    /// Open loop: so many requests a second in all, on a fixed schedule; the latency counts from the
-    /// moment at which a request was due.
+    /// Open loop: so many requests a second in all, on a fixed schedule; the latency counts from
+    /// the moment at which a request was due.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     rate: Option<u64>,
     /// Another command behind each batch of requests, whose reply is part of the operation, such as
