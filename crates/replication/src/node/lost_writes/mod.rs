@@ -392,7 +392,7 @@ fn shortened(mut write: LostWrite) -> Found {
                 && bytes.len() > LISTED_VALUE_BYTES_MAX
                 && record.increments.is_empty()
             {
-                *bytes = bytes.get(..LISTED_VALUE_BYTES_MAX).unwrap_or_default().into();
+                bytes.to_mut().truncate(LISTED_VALUE_BYTES_MAX);
                 shortened += 1;
             }
         }

@@ -19,6 +19,8 @@ pub struct Connection {
     pub server: usize,
     /// Nothing is sent or read any more.
     pub broken: bool,
+    /// It has been given a batch, and not yet been seen to be done with it.
+    pub busy: bool,
     scanner: Scanner,
     out: Vec<u8>,
     written: usize,
@@ -46,18 +48,19 @@ enum Then {
 }
 
 impl Connection {
-    /// Connects to one of the servers.
+    /// Connects to one of the servers, by the first of its addresses at which it answers.
     ///
     /// # Errors
     /// Where nobody listens or answers in time, and where the system gives no more connections.
-    pub fn open(server: usize, address: SocketAddr) -> io::Result<Connection> {
-        let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+    pub fn open(server: usize, addresses: &[SocketAddr]) -> io::Result<Connection> {
+        let stream = connect(addresses)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Connection {
             stream: TcpStream::from_std(stream),
             server,
             broken: false,
+            busy: false,
             scanner: Scanner::default(),
             out: Vec::new(),
             written: 0,
@@ -68,6 +71,7 @@ impl Connection {
 
     /// Makes the next batch, a request for each moment from which one counts.
     pub fn begin(&mut self, requests: &mut Requests, began_ns: impl Iterator<Item = u64>) {
+        self.busy = true;
         self.out.clear();
         self.written = 0;
         self.waiting.clear();
@@ -133,29 +137,26 @@ impl Connection {
             let Some(waiting) = self.waiting.get_mut(self.answered) else {
                 return Err(nonsense("a reply to nothing"));
             };
-            let good = waiting.expected.is(answer, &self.scanner);
+            let expected = waiting.expected;
+            let good = expected.is(answer, &self.scanner);
             let settled = match &mut waiting.then {
-                Then::Nothing if good => {
-                    tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
-                    0
-                }
-                Then::Nothing => {
-                    tally.failed(1, answer, &self.scanner);
-                    0
-                }
-                Then::Awaited { failed } => {
+                Then::Settles(requests) => *requests,
+                then => {
                     if !good {
-                        *failed = true;
-                        tally.failed(1, answer, &self.scanner);
+                        tally.failed(expected, answer, &self.scanner);
+                    } else if matches!(then, Then::Nothing) {
+                        tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
+                    }
+                    if let Then::Awaited { failed } = then {
+                        *failed = !good;
                     }
                     0
                 }
-                Then::Settles(requests) => *requests,
             };
-            if good && answer == Answer::Nil && waiting.expected == Expected::Value {
+            if good && answer == Answer::Nil && expected == Expected::Value {
                 tally.misses += 1;
             }
-            self.settle(settled, good, answer, now_ns, tally);
+            self.settle(settled, expected, answer, now_ns, tally);
             self.answered += 1;
         }
         Ok(())
@@ -172,8 +173,16 @@ impl Connection {
     }
 
     /// So many requests before the answered one are as good as its answer.
-    fn settle(&self, requests: usize, good: bool, answer: Answer, now_ns: u64, tally: &mut Tally) {
-        let first = self.answered - requests;
+    fn settle(
+        &self,
+        requests: usize,
+        expected: Expected,
+        answer: Answer,
+        now_ns: u64,
+        tally: &mut Tally,
+    ) {
+        let good = expected.is(answer, &self.scanner);
+        let first = self.answered.saturating_sub(requests);
         for waiting in self.waiting.get(first..self.answered).unwrap_or(&[]) {
             if matches!(waiting.then, Then::Awaited { failed: true }) {
                 continue;
@@ -181,10 +190,21 @@ impl Connection {
             if good {
                 tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
             } else {
-                tally.failed(1, answer, &self.scanner);
+                tally.failed(expected, answer, &self.scanner);
             }
         }
     }
+}
+
+fn connect(addresses: &[SocketAddr]) -> io::Result<std::net::TcpStream> {
+    let mut failed = io::Error::other("the name has no address");
+    for address in addresses {
+        match std::net::TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 fn nonsense(what: impl std::fmt::Display) -> io::Error {

@@ -58,8 +58,8 @@ pub struct Options {
     /// The same load before, which counts for nothing.
     #[arg(long, default_value = "1", value_parser = seconds)]
     warm_up_seconds: Duration,
-    /// Open loop: so many requests a second in all, on a fixed schedule; the latency counts from the
-    /// moment at which a request was due.
+    /// Open loop: so many requests a second in all, on a fixed schedule; the latency counts from
+    /// the moment at which a request was due.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     rate: Option<u64>,
     /// Another command behind each batch of requests, whose reply is part of the operation, such as
@@ -113,11 +113,20 @@ pub enum Limit {
     Duration(Duration),
 }
 
+/// A server as it was named.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// HOST:PORT
+    pub name: String,
+    /// Where that is: a name may have several addresses.
+    pub addresses: Vec<SocketAddr>,
+}
+
 /// What is to be done, resolved and checked.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Each server as it was named, and where it is.
-    pub addresses: Vec<(String, SocketAddr)>,
+    /// Where connections go, round robin.
+    pub servers: Vec<Server>,
     /// What each request does.
     pub command: Command,
     /// Connections.
@@ -169,7 +178,7 @@ impl Plan {
         };
         let then = options.then.as_deref().unwrap_or("");
         let plan = Plan {
-            addresses: resolve(&options.addr)?,
+            servers: resolve(&options.addr)?,
             command: options.command,
             clients: options.clients as usize,
             pipeline: options.pipeline as usize,
@@ -293,13 +302,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-fn resolve(texts: &[String]) -> miette::Result<Vec<(String, SocketAddr)>> {
+fn resolve(texts: &[String]) -> miette::Result<Vec<Server>> {
     let one = |text: &String| {
-        let mut found = text
+        let found = text
             .to_socket_addrs()
             .map_err(|error| miette!("--addr: `{text}` is no address: {error}"))?;
-        let address = found.next().ok_or_else(|| miette!("--addr: `{text}` has no address"))?;
-        Ok((text.clone(), address))
+        Ok(Server { name: text.clone(), addresses: found.collect() })
     };
     texts.iter().map(one).collect()
 }
