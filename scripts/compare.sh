@@ -6,10 +6,10 @@
 #   scripts/compare.sh [--quick] [--rounds N] [--seconds S] [--only NAME,...] [--list]
 #                      [--growth] [--json FILE] [--markdown FILE]
 #
-# Builds Trefoil, and installs what the chosen rows need of Debian's packages. All servers run on
-# loopback, on free ports, in a temporary directory ($TMPDIR), and end with the script. A full run
-# with --growth takes about half an hour, --quick a few minutes. docs/comparison.md tells how to
-# read what it prints. The program behind it is in scripts/compare/.
+# Builds Trefoil (or takes the program $TREFOIL), and installs what the chosen rows need of Debian's
+# packages. All servers run on loopback, on free ports, in a temporary directory ($TMPDIR), and end
+# with the script. A full run with --growth takes about half an hour, --quick a few minutes.
+# docs/comparison.md tells how to read what it prints. The program behind it is in scripts/compare/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -68,13 +68,12 @@ for package in $packages; do has "$package" || missing+=("$package"); done
 # Without perf the system calls are reported as not measured, and all else goes on.
 has linux-perf || install linux-perf || true
 
-nice cargo build --release --locked --quiet -p trefoil --bin trefoil
+build() { nice cargo build --release --locked --quiet -p trefoil "$@"; }
 target=${CARGO_TARGET_DIR:-target}/release
-case " $packages " in
-*" etcd-server "*) nice cargo build --release --locked --quiet -p trefoil --example etcd_load ;;
-esac
+[ -n "${TREFOIL:-}" ] || build --bin trefoil
+case " $packages " in *" etcd-server "*) [ -n "${ETCD_LOAD:-}" ] || build --example etcd_load ;; esac
 TREFOIL=$(readlink -f "${TREFOIL:-$target/trefoil}")
-ETCD_LOAD=$(readlink -f "$target/examples/etcd_load")
+ETCD_LOAD=$(readlink -f "${ETCD_LOAD:-$target/examples/etcd_load}")
 export TREFOIL ETCD_LOAD PYTHONPATH=scripts PYTHONDONTWRITEBYTECODE=1
 # In place of this shell, so that signals go to the one that ends the servers.
 exec python3 -m compare "$@"

@@ -54,7 +54,7 @@ def measure(system, work, seconds, warm_up_seconds, seed):
         return _around(system, lambda s: _etcd_load(system, work, s), seconds, warm_up_seconds)
     if system.name == "postgresql":
         return _around(system, lambda s: _pgbench(system, work, s), seconds, warm_up_seconds)
-    command = _bench(system, work, seed)
+    command = bench_command(system, work, seed)
     command += ["--seconds", seconds, "--warm-up-seconds", warm_up_seconds]
     command += ["--pid", ",".join(map(str, system.pids()))]
     return _json(run(command, _log(system)), "trefoil bench")
@@ -69,7 +69,7 @@ def fill(system, work):
         work, command="set", clients=FILL_CLIENTS, pipeline=1, then=None
     )
     before = processes.resident_bytes(system.pids())
-    command = [*_bench(system, filling, seed=1), "--fill-only"]
+    command = [*bench_command(system, filling, seed=1), "--fill-only"]
     filled = _json(run(command, _log(system)), "trefoil bench --fill-only")
     if filled.get("errors"):
         raise Failed(f"filling {system.name}: {filled['errors']} errors: {filled['first_error']}")
@@ -89,13 +89,17 @@ def syscalls_per_op(system, work):
     elif system.name == "postgresql":
         done = _pgbench(system, work, SYSCALLS_SECONDS, perf)
     else:
-        command = [*perf, *_bench(system, work, seed=1)]
+        command = [*perf, *bench_command(system, work, seed=1)]
         command += ["--seconds", SYSCALLS_SECONDS, "--warm-up-seconds", 0]
         done = _json(run(command, _log(system)), "trefoil bench")
-    found = re.search(rf"^(\d+),.*{PERF_EVENT}", counted.read_text(), re.MULTILINE)
-    if not found or not done["operations"]:
-        return None
-    return int(found[1]) / done["operations"]
+    calls = counted_by_perf(counted.read_text())
+    return None if calls is None or not done["operations"] else calls / done["operations"]
+
+
+def counted_by_perf(text):
+    """The number in what `perf stat -x ,` writes; None where it could not count."""
+    found = re.search(rf"^(\d+),.*{PERF_EVENT}", text, re.MULTILINE)
+    return None if found is None else int(found[1])
 
 
 def perf_works():
@@ -113,7 +117,8 @@ def perf_works():
 perf_works.known = None
 
 
-def _bench(system, work, seed):
+def bench_command(system, work, seed):
+    """The command line of `trefoil bench`, but for how long it runs."""
     ports = system.all_nodes() if work.any_node else system.leader()
     command = [os.environ["TREFOIL"], "bench", "--json", "--seed", seed]
     command += ["--addr", ",".join(f"127.0.0.1:{port}" for port in ports)]
@@ -151,10 +156,10 @@ def _pgbench(system, work, seconds, before=()):
     rate = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
     if not latencies or not rate or not float(rate[1]):
         raise Failed(f"pgbench did nothing:\n{said}")
-    return _from_latencies(latencies, len(latencies) / float(rate[1]))
+    return from_latencies(latencies, len(latencies) / float(rate[1]))
 
 
-def _from_latencies(latencies_us, seconds):
+def from_latencies(latencies_us, seconds):
     """A run's fields from the times of all of its operations, in microseconds."""
     latencies_us.sort()
     done = {"operations": len(latencies_us), "seconds": seconds, "errors": 0, "first_error": None}

@@ -93,8 +93,8 @@ def _arena(ours, peer, results, settings, progress):
 
 def _row(ours, peer, result, settings, progress):
     path = result.path
-    sides = [(ours, result.ours, _work(path, settings, ours=True))]
-    sides.append((peer, result.peer, _work(path, settings, ours=False)))
+    sides = [(ours, result.ours, work_of(path, settings, ours=True))]
+    sides.append((peer, result.peer, work_of(path, settings, ours=False)))
     for number in range(1, settings.rounds + 1):
         progress.step(f"{path.name}: round {number} of {settings.rounds}")
         for system, side, work in sides:
@@ -109,7 +109,8 @@ def _row(ours, peer, result, settings, progress):
         side.syscalls_per_op = load.syscalls_per_op(system, work)
 
 
-def _work(path, settings, ours):
+def work_of(path, settings, ours):
+    """What the clients of one system of a row do."""
     return load.Work(
         command=path.command,
         pipeline=path.pipeline,

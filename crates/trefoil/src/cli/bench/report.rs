@@ -172,7 +172,11 @@ impl Report {
 
     fn notes(&self) -> Vec<String> {
         let settings = &self.settings;
-        let then = if settings.then.is_empty() { "" } else { ", then " };
+        let then = match (settings.then.is_empty(), settings.then_each) {
+            (true, _) => "",
+            (false, false) => ", then ",
+            (false, true) => ", behind each ",
+        };
         let mut notes = vec![format!(
             "{}{then}{}: {} connections to {}, pipeline {}, {} {} keys, values of {} bytes",
             settings.command,

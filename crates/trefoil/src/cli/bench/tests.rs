@@ -262,6 +262,41 @@ fn an_operation_ends_with_the_command_behind_its_batch() {
 }
 
 #[test]
+fn with_then_each_every_request_has_the_command_behind_it() {
+    let fake = Fake::start(|count, request| match (request, count) {
+        // The second request of the first batch is refused, the fourth one's command fails.
+        (_, 2) => Some(String::from("-OOM no memory\r\n")),
+        ("WAIT 1 1000", 7) => Some(String::from(":0\r\n")),
+        ("WAIT 1 1000", _) => Some(String::from(":1\r\n")),
+        _ => ok(),
+    });
+    let mut plan = plan(&format!("--addr {} --clients 1 --pipeline 4", fake.address)).unwrap();
+    plan.then = ["WAIT", "1", "1000"].map(String::from).to_vec();
+    plan.then_each = true;
+    let mut generator = Generator::connect(&plan.servers, 1).unwrap();
+    let load = Load { pipeline: 4, limit: Limit::Requests(8), rate: None };
+    let mut progress = Progress::new("test", &load);
+    let outcome = generator.run(&mut Requests::new(&plan), &load, &mut progress).unwrap();
+    assert_eq!((outcome.tally.operations(), outcome.tally.errors), (6, 2));
+    assert_eq!(*fake.requests.lock().unwrap(), 16);
+    assert_eq!(outcome.tally.first_error.as_deref(), Some("OOM no memory"));
+}
+
+#[test]
+fn keys_are_dealt_to_several_prefixes() {
+    let plan =
+        plan("--command get --prefix a:,bb: --key-bytes 1 --keys 4 --distribution sequential");
+    let mut requests = Requests::new(&plan.unwrap());
+    let mut out = Vec::new();
+    for _ in 0..4 {
+        requests.append(&mut out);
+    }
+    let text = String::from_utf8(out).unwrap();
+    let keys: Vec<&str> = text.lines().filter(|line| line.contains(':')).collect();
+    assert_eq!(keys, ["a:0", "bb:1", "a:2", "bb:3"]);
+}
+
+#[test]
 fn reads_that_find_nothing_are_counted_apart() {
     let fake = Fake::start(|count, _| {
         Some(String::from(if count % 2 == 0 { "$-1\r\n" } else { "$3\r\na\r\n\r\n" }))
