@@ -71,9 +71,11 @@ has linux-perf || install linux-perf || true
 build() { nice cargo build --release --locked --quiet -p trefoil "$@"; }
 target=${CARGO_TARGET_DIR:-target}/release
 [ -n "${TREFOIL:-}" ] || build --bin trefoil
-case " $packages " in *" etcd-server "*) [ -n "${ETCD_LOAD:-}" ] || build --example etcd_load ;; esac
-TREFOIL=$(readlink -f "${TREFOIL:-$target/trefoil}")
-ETCD_LOAD=$(readlink -f "${ETCD_LOAD:-$target/examples/etcd_load}")
+case " $packages " in
+*" etcd-server "*) [ -n "${ETCD_LOAD:-}" ] || build --example etcd_load ;;
+esac
+TREFOIL=$(realpath "${TREFOIL:-$target/trefoil}")
+ETCD_LOAD=$(realpath -m "${ETCD_LOAD:-$target/examples/etcd_load}")
 export TREFOIL ETCD_LOAD PYTHONPATH=scripts PYTHONDONTWRITEBYTECODE=1
 # In place of this shell, so that signals go to the one that ends the servers.
 exec python3 -m compare "$@"
