@@ -6,7 +6,7 @@
 use crate::storage::record::{Increment, Record, Value};
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
 use crate::{DatacenterId, GroupId, Incarnation, KeyspaceId, NodeId, Session};
-use alloc::boxed::Box;
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// The bytes are not what their writer can have written.
@@ -94,7 +94,7 @@ impl Writer<'_> {
         }
     }
     /// A key's record.
-    pub fn record(&mut self, record: &Record) {
+    pub fn record(&mut self, record: &Record<'_>) {
         self.u64(record.stamp.0);
         self.dot(record.dot);
         match &record.value {
@@ -107,7 +107,7 @@ impl Writer<'_> {
         self.u64(record.expiry_stamp.0);
         self.option_u64(record.expires_at_ms);
         self.u16(record.increments.len() as u16);
-        for increment in &record.increments {
+        for increment in &*record.increments {
             self.u64(increment.actor);
             self.u64(increment.count);
             self.u64(increment.integer as u64);
@@ -215,12 +215,12 @@ impl<'a> Reader<'a> {
         Ok(vector)
     }
     /// A key's record.
-    pub fn record(&mut self) -> Read<Record> {
+    pub fn record(&mut self) -> Read<Record<'a>> {
         let stamp = Stamp(self.u64()?);
         let dot = self.dot()?;
         let value = match self.u8()? {
             0 => Value::Absent,
-            1 => Value::String(Box::from(self.bytes()?)),
+            1 => Value::String(Cow::Borrowed(self.bytes()?)),
             _ => return Err(Malformed),
         };
         let expiry_stamp = Stamp(self.u64()?);
@@ -234,6 +234,7 @@ impl<'a> Reader<'a> {
                 float: f64::from_bits(self.u64()?),
             });
         }
+        let increments = Cow::Owned(increments);
         Ok(Record { stamp, dot, value, expiry_stamp, expires_at_ms, increments })
     }
 }

@@ -22,7 +22,7 @@ const REPLIES_MIN: usize = 300;
 
 /// Keys and records, and how a write makes one.
 struct Keys {
-    records: BTreeMap<Vec<u8>, Record>,
+    records: BTreeMap<Vec<u8>, Record<'static>>,
     merging: bool,
     writes: u64,
 }
@@ -99,7 +99,7 @@ impl Keys {
             overwrite(evaluation.write, old.as_ref(), name)
         };
         match new {
-            Some(record) => self.records.insert(command.key.to_vec(), record),
+            Some(record) => self.records.insert(command.key.to_vec(), record.into_owned()),
             None => self.records.remove(command.key),
         };
         reply

@@ -4,6 +4,8 @@
 use crate::copies::Copies;
 use replication::leader_follower::entry::{Entry, Payload};
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
+use replication::leader_follower::replication_log::run::Bodies;
+use replication::node::forward::batch;
 use replication::node::message::Message as NodeMessage;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
@@ -223,31 +225,45 @@ impl Observations {
     pub fn sent(&mut self, message: &Message<'_>) {
         let Message::Node(message) = message else { return };
         match message {
-            NodeMessage::Forward { from, token, asker: Some(asker), .. } => {
-                self.forwarded.insert((*from, *token), (asker.client.0, asker.sequence));
+            NodeMessage::Forward { from, commands, .. } => {
+                for command in batch::commands(commands).flatten() {
+                    if let Some(asker) = command.asker {
+                        let asked = (asker.client.0, asker.sequence);
+                        self.forwarded.insert((*from, command.token), asked);
+                    }
+                }
             }
-            NodeMessage::Answer { to, token, reply, .. } if !reply.is_error() => {
-                self.answered.extend(self.forwarded.get(&(*to, *token)));
+            NodeMessage::Answer { to, answers } => {
+                for (token, reply, _) in batch::answers(answers).flatten() {
+                    if !reply.is_error() {
+                        self.answered.extend(self.forwarded.get(&(*to, token)));
+                    }
+                }
             }
             _ => {}
         }
     }
 
-    /// Takes note of a client's entry, unless it changes nothing and only remembers a reply: then
-    /// nothing can be lost with it.
+    /// Takes note of clients' entries, except those that change nothing and only remember a reply:
+    /// nothing can be lost with them.
     fn note_asked(&mut self, bytes: &[u8]) {
         let Some((&RECORD_KIND, record)) = bytes.split_first() else { return };
-        if let Ok(LogRecord { group, body: Body::Entry(body) }) =
+        let Ok(LogRecord { group, body: Body::Entries(run) }) =
             LogRecord::decode(&mut Reader(record))
-            && let Ok(Entry { id, asker: Some(asker), payload, .. }) = Entry::decode(&body)
-            && !matches!(&payload, Payload::Changes(changes) if changes.is_empty())
-        {
-            self.asked.insert((group, id), (asker.client.0, asker.sequence));
+        else {
+            return;
+        };
+        for body in Bodies::of(&run).flatten() {
+            if let Ok(Entry { id, asker: Some(asker), payload, .. }) = Entry::decode(body)
+                && !matches!(&payload, Payload::Changes(changes) if changes.is_empty())
+            {
+                self.asked.insert((group, id), (asker.client.0, asker.sequence));
+            }
         }
     }
 
     /// Takes note of a record; returns the length of its value.
-    fn record(&mut self, at_us: u64, node: NodeId, record: &Record) -> usize {
+    fn record(&mut self, at_us: u64, node: NodeId, record: &Record<'_>) -> usize {
         let Value::String(value) = &record.value else { return 0 };
         let Some(token) = tokens(value).pop() else { return 0 };
         let written = Written { at_us, node, stamp: record.stamp, dot: record.dot, spread: false };
@@ -286,13 +302,13 @@ mod tests {
 
     #[test]
     fn values_are_found_in_any_record_with_their_names() {
-        let record = |stamp, value: &str| Record {
+        let record = |stamp, value: &'static str| Record {
             stamp: Stamp(stamp),
             dot: Dot { actor: 7, counter: stamp },
             value: Value::String(value.as_bytes().into()),
             expiry_stamp: Stamp(0),
             expires_at_ms: None,
-            increments: Vec::new(),
+            increments: Default::default(),
         };
         let mut bytes = vec![1, 2, 3, TOKEN_START];
         Writer(&mut bytes).record(&record(5, "~c1.1;"));

@@ -7,13 +7,14 @@
 //! never as [`Record::as_of`] shows them.
 
 use crate::storage::record::{Increment, Record, Value};
+use alloc::borrow::Cow;
 use core::cmp::Ordering;
 
 /// What two records of one key come to.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Merged {
+pub struct Merged<'a> {
     /// Which record it is.
-    pub outcome: Outcome,
+    pub outcome: Outcome<'a>,
     /// Whether increments were given up because the base that they were made on lost. Whether that
     /// was a conflict or a write that had seen them, the records do not tell: their dots do.
     pub lost: bool,
@@ -21,18 +22,18 @@ pub struct Merged {
 
 /// The record that a merge results in, without a copy where it is one of the two.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Outcome {
+pub enum Outcome<'a> {
     /// The one that was kept: the incoming one says nothing new.
     Kept,
     /// The incoming one.
     Incoming,
     /// Neither: this one, with parts of both.
-    Both(Record),
+    Both(Record<'a>),
 }
 
-impl Outcome {
+impl<'a> Outcome<'a> {
     /// The record, given the incoming one; `None` where the kept one stays as it is.
-    pub fn replacement(self, incoming: Record) -> Option<Record> {
+    pub fn replacement(self, incoming: Record<'a>) -> Option<Record<'a>> {
         match self {
             Outcome::Kept => None,
             Outcome::Incoming => Some(incoming),
@@ -42,7 +43,7 @@ impl Outcome {
 }
 
 /// Merges two records of one key.
-pub fn merge(kept: &Record, incoming: &Record) -> Merged {
+pub fn merge<'a>(kept: &Record<'a>, incoming: &Record<'a>) -> Merged<'a> {
     let (outcome, loser) = match base_order(kept, incoming) {
         Ordering::Greater => (Outcome::Kept, Some(incoming)),
         Ordering::Less => (Outcome::Incoming, Some(kept)),
@@ -53,24 +54,24 @@ pub fn merge(kept: &Record, incoming: &Record) -> Merged {
 
 /// Which base is newer. The values only differ under one name if a peer is broken: even then all
 /// replicas decide alike.
-fn base_order(left: &Record, right: &Record) -> Ordering {
+fn base_order(left: &Record<'_>, right: &Record<'_>) -> Ordering {
     (left.stamp, left.dot)
         .cmp(&(right.stamp, right.dot))
         .then_with(|| bytes(left).cmp(&bytes(right)))
 }
 
-fn bytes(record: &Record) -> Option<&[u8]> {
+fn bytes<'r>(record: &'r Record<'_>) -> Option<&'r [u8]> {
     match &record.value {
         Value::Absent => None,
         Value::String(bytes) => Some(bytes),
     }
 }
 
-fn same_base(kept: &Record, incoming: &Record) -> Outcome {
+fn same_base<'a>(kept: &Record<'a>, incoming: &Record<'a>) -> Outcome<'a> {
     let increments = join(&kept.increments, &incoming.increments);
     let newer = if deadline_order(kept, incoming).is_lt() { incoming } else { kept };
     let (expiry_stamp, expires_at_ms) = (newer.expiry_stamp, newer.expires_at_ms);
-    let is = |record: &Record| {
+    let is = |record: &Record<'_>| {
         deadline_order(record, newer).is_eq() && same_slots(&record.increments, &increments)
     };
     if is(kept) {
@@ -79,14 +80,15 @@ fn same_base(kept: &Record, incoming: &Record) -> Outcome {
         Outcome::Incoming
     } else {
         let (stamp, dot, value) = (kept.stamp, kept.dot, kept.value.clone());
+        let increments = Cow::Owned(increments);
         Outcome::Both(Record { stamp, dot, value, expiry_stamp, expires_at_ms, increments })
     }
 }
 
 /// Which deadline counts: the one set last; of two set at once the later, no deadline being the
 /// latest.
-fn deadline_order(left: &Record, right: &Record) -> Ordering {
-    let key = |record: &Record| {
+fn deadline_order(left: &Record<'_>, right: &Record<'_>) -> Ordering {
+    let key = |record: &Record<'_>| {
         let at = record.expires_at_ms;
         (record.expiry_stamp, at.is_none(), at)
     };
@@ -138,7 +140,7 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    fn merged(left: &Record, right: &Record) -> Record {
+    fn merged<'a>(left: &Record<'a>, right: &Record<'a>) -> Record<'a> {
         merge(left, right).outcome.replacement(right.clone()).unwrap_or_else(|| left.clone())
     }
 
@@ -146,13 +148,13 @@ mod tests {
         Name { stamp: Stamp(moment), dot: Dot { actor, counter: moment } }
     }
 
-    fn set(value: &'static str, moment: u64, actor: u64) -> Record {
+    fn set(value: &'static str, moment: u64, actor: u64) -> Record<'static> {
         let value = value.as_bytes().into();
         let write = Write::Set { value, expires_at_ms: crate::data::ExpiresAt::Never };
         mint(write, None, name(moment, actor), actor)
     }
 
-    fn add(record: Option<&Record>, integer: i64, actor: u64) -> Record {
+    fn add(record: Option<&Record<'_>>, integer: i64, actor: u64) -> Record<'static> {
         let write = Write::Increment { integer, float: 0.0, sum: Vec::new() };
         mint(write, record, name(99, actor), actor)
     }
@@ -203,11 +205,11 @@ mod tests {
         let longer = mint(Write::Expire(Some(5000)), Some(&short), name(2, 2), 2);
         assert_eq!(short.as_of(2000).value(), None);
         assert!(merged(&short, &longer).as_of(2000).is_live(2000));
-        let reborn = add(Some(short.as_of(2000).as_ref()), 3, 1);
+        let reborn = add(Some(&short.as_of(2000)), 3, 1);
         assert_eq!(merged(&reborn, &short).value().unwrap().as_ref(), b"3");
     }
 
-    fn records() -> impl Strategy<Value = Record> {
+    fn records() -> impl Strategy<Value = Record<'static>> {
         let slot = (0..3u64, -2..3i64, prop::sample::select(vec![0.0, 0.5, -0.0]));
         let slots = prop::collection::btree_map(0..3u64, slot, 0..3);
         let deadline = prop::option::of(0..3u64);
@@ -217,7 +219,7 @@ mod tests {
                 dot: Dot { actor, counter: stamp },
                 value: match value {
                     0 => Value::Absent,
-                    number => Value::String([b'0' + number].into()),
+                    number => Value::String(vec![b'0' + number].into()),
                 },
                 expiry_stamp: Stamp(expiry_stamp),
                 expires_at_ms,
@@ -234,7 +236,7 @@ mod tests {
         )
     }
 
-    fn encoded(record: &Record) -> Vec<u8> {
+    fn encoded(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         crate::wire::Writer(&mut bytes).record(record);
         bytes

@@ -8,7 +8,7 @@ use alloc::borrow::Cow;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-pub(super) fn increment(delta: i64, live: Option<&Record>) -> Evaluation<'static> {
+pub(super) fn increment(delta: i64, live: Option<&Record<'_>>) -> Evaluation<'static, 'static> {
     let old = match live {
         None => Some(0),
         Some(_) => number::integer(&string::value(live)),
@@ -24,7 +24,10 @@ pub(super) fn increment(delta: i64, live: Option<&Record>) -> Evaluation<'static
     Evaluation { reply: Reply::Integer(new), write }
 }
 
-pub(super) fn increment_float(delta: f64, live: Option<&Record>) -> Evaluation<'static> {
+pub(super) fn increment_float(
+    delta: f64,
+    live: Option<&Record<'_>>,
+) -> Evaluation<'static, 'static> {
     let old = match live {
         None => Some(Number::of(0.0)),
         Some(_) => Number::parse(&string::value(live)),
@@ -81,14 +84,14 @@ pub(super) fn add(increments: &mut Vec<Increment>, actor: u64, integer: i64, flo
 }
 
 /// Whether the sum of any actor can still grow by so much, whoever's it will be.
-fn slots_have_room(delta: i64, live: Option<&Record>) -> bool {
+fn slots_have_room(delta: i64, live: Option<&Record<'_>>) -> bool {
     slots(live).iter().all(|slot| slot.integer.checked_add(delta).is_some())
 }
 
-fn slots_stay_finite(delta: f64, live: Option<&Record>) -> bool {
+fn slots_stay_finite(delta: f64, live: Option<&Record<'_>>) -> bool {
     slots(live).iter().all(|slot| (slot.float + delta).is_finite())
 }
 
-fn slots(live: Option<&Record>) -> &[Increment] {
+fn slots<'r>(live: Option<&'r Record<'_>>) -> &'r [Increment] {
     live.map_or(&[], |record| &record.increments)
 }

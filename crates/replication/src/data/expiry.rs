@@ -23,9 +23,9 @@ pub(super) fn moment(deadline: Deadline, now_ms: u64) -> Option<u64> {
 pub(super) fn expire(
     deadline: Deadline,
     condition: ExpireCondition,
-    live: Option<&Record>,
+    live: Option<&Record<'_>>,
     now_ms: u64,
-) -> Evaluation<'static> {
+) -> Evaluation<'static, 'static> {
     let Some(record) = live else {
         return Evaluation::read(Reply::Integer(0));
     };
@@ -46,11 +46,11 @@ pub(super) fn expire(
     Evaluation { reply: Reply::Integer(1), write: expire_at(new, now_ms) }
 }
 
-pub(super) fn get_expire<'a>(
+pub(super) fn get_expire<'r>(
     expiry: Expiry,
-    live: Option<&'a Record>,
+    live: Option<&'r Record<'_>>,
     now_ms: u64,
-) -> Evaluation<'a> {
+) -> Evaluation<'r, 'static> {
     let write = match (expiry, live) {
         (_, None) | (Expiry::Keep, _) => Write::Nothing,
         (Expiry::Clear, Some(record)) => persisted(record),
@@ -59,7 +59,7 @@ pub(super) fn get_expire<'a>(
     Evaluation { reply: string::value_or_nil(live), write }
 }
 
-pub(super) fn persist(live: Option<&Record>) -> Evaluation<'static> {
+pub(super) fn persist(live: Option<&Record<'_>>) -> Evaluation<'static, 'static> {
     let write = live.map_or(Write::Nothing, persisted);
     let reply = Reply::Integer(i64::from(write != Write::Nothing));
     Evaluation { reply, write }
@@ -68,9 +68,9 @@ pub(super) fn persist(live: Option<&Record>) -> Evaluation<'static> {
 pub(super) fn time_to_live(
     absolute: bool,
     milliseconds: bool,
-    live: Option<&Record>,
+    live: Option<&Record<'_>>,
     now_ms: u64,
-) -> Evaluation<'static> {
+) -> Evaluation<'static, 'static> {
     let number = match live.map(|record| record.expires_at_ms) {
         None => NO_KEY,
         Some(None) => NO_DEADLINE,
@@ -92,6 +92,6 @@ fn expire_at(moment: Option<u64>, now_ms: u64) -> Write<'static> {
     }
 }
 
-fn persisted(record: &Record) -> Write<'static> {
+fn persisted(record: &Record<'_>) -> Write<'static> {
     if record.expires_at_ms.is_some() { Write::Expire(None) } else { Write::Nothing }
 }

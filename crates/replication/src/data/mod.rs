@@ -20,13 +20,14 @@ use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-/// What a command on one key comes to.
+/// What a command on one key comes to: the reply borrows from the record, the write from the
+/// command, so that the record may be changed while the write is at hand.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Evaluation<'a> {
+pub struct Evaluation<'r, 'c> {
     /// What to answer, once the write counts.
-    pub reply: Reply<'a>,
+    pub reply: Reply<'r>,
     /// What to change.
-    pub write: Write<'a>,
+    pub write: Write<'c>,
 }
 
 /// A change of one key, before the model has given it its stamp and its dot.
@@ -79,13 +80,13 @@ pub struct Name {
 /// What a command on one key comes to, given the key's record, with the semantics of Redis 7.
 ///
 /// A record that is past its deadline, or without a value, is a key that does not exist. The reply
-/// borrows from command and record where it can: a GET of a plain string copies nothing.
+/// borrows from the record where it can: a GET of a plain string copies nothing.
 #[inline]
-pub fn evaluate<'a>(
-    command: &KeyCommand<'a>,
-    record: Option<&'a Record>,
+pub fn evaluate<'r, 'c>(
+    command: &KeyCommand<'c>,
+    record: Option<&'r Record<'_>>,
     now_ms: u64,
-) -> Evaluation<'a> {
+) -> Evaluation<'r, 'c> {
     let live = record.filter(|record| record.is_live(now_ms));
     match command.verb {
         Verb::Get => string::get(live),
@@ -119,14 +120,14 @@ pub fn evaluate<'a>(
     }
 }
 
-impl<'a> Evaluation<'a> {
+impl<'r, 'c> Evaluation<'r, 'c> {
     /// An answer that changes nothing.
-    fn read(reply: Reply<'a>) -> Evaluation<'a> {
+    fn read(reply: Reply<'r>) -> Evaluation<'r, 'c> {
         Evaluation { reply, write: Write::Nothing }
     }
 
     /// An error, which changes nothing.
-    fn error(text: &'static str) -> Evaluation<'a> {
+    fn error(text: &'static str) -> Evaluation<'r, 'c> {
         Evaluation::read(Reply::error(text))
     }
 }

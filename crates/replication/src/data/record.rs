@@ -4,24 +4,23 @@ use super::{Name, counter};
 use crate::storage::record::{Record, Value};
 use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
-use alloc::vec::Vec;
 
-impl Record {
+impl<'a> Record<'a> {
     /// The record of a deleted key.
-    pub fn tombstone(name: Name) -> Record {
+    pub fn tombstone(name: Name) -> Record<'a> {
         Record {
             stamp: name.stamp,
             dot: name.dot,
             value: Value::Absent,
             expiry_stamp: name.stamp,
             expires_at_ms: None,
-            increments: Vec::new(),
+            increments: Cow::Borrowed(&[]),
         }
     }
 
     /// What increments are made on where a key was never written: older than every write, and the
     /// same for all actors, so that two who create a counter at the same time add up.
-    pub(super) fn never_written() -> Record {
+    pub(super) fn never_written() -> Record<'a> {
         Record::tombstone(Name { stamp: Stamp::ZERO, dot: Dot::default() })
     }
 
@@ -50,13 +49,13 @@ impl Record {
     /// the deadline wins over the record; whatever is written then has a larger stamp yet. It is a
     /// way to look at a record: replicas keep and merge the record itself, or else the tombstone
     /// would win over a longer life that another replica has given the key at the same time.
-    pub fn as_of(&self, now_ms: u64) -> Cow<'_, Record> {
+    pub fn as_of(&self, now_ms: u64) -> Record<'_> {
         match self.expires_at_ms {
             Some(deadline) if self.has_value() && deadline <= now_ms => {
                 let stamp = Stamp(self.stamp.0.saturating_add(1)).max(Stamp::at(deadline));
-                Cow::Owned(Record::tombstone(Name { stamp, dot: self.dot }))
+                Record::tombstone(Name { stamp, dot: self.dot })
             }
-            _ => Cow::Borrowed(self),
+            _ => self.borrowed(),
         }
     }
 

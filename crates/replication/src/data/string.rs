@@ -21,12 +21,16 @@ pub(super) struct Set<'a> {
 }
 
 #[inline]
-pub(super) fn get(live: Option<&Record>) -> Evaluation<'_> {
+pub(super) fn get<'r>(live: Option<&'r Record<'_>>) -> Evaluation<'r, 'static> {
     Evaluation::read(value_or_nil(live))
 }
 
 #[inline]
-pub(super) fn set<'a>(set: &Set<'a>, live: Option<&'a Record>, now_ms: u64) -> Evaluation<'a> {
+pub(super) fn set<'r, 'c>(
+    set: &Set<'c>,
+    live: Option<&'r Record<'_>>,
+    now_ms: u64,
+) -> Evaluation<'r, 'c> {
     let allowed = match set.condition {
         Condition::Always => true,
         Condition::IfAbsent => live.is_none(),
@@ -52,28 +56,31 @@ pub(super) fn set<'a>(set: &Set<'a>, live: Option<&'a Record>, now_ms: u64) -> E
     Evaluation { reply, write: Write::Set { value: Cow::Borrowed(set.value), expires_at_ms } }
 }
 
-pub(super) fn set_if_absent<'a>(value: &'a [u8], live: Option<&'a Record>) -> Evaluation<'a> {
+pub(super) fn set_if_absent<'c>(
+    value: &'c [u8],
+    live: Option<&Record<'_>>,
+) -> Evaluation<'static, 'c> {
     match live {
         Some(_) => Evaluation::read(Reply::Integer(0)),
         None => Evaluation { reply: Reply::Integer(1), write: set_forever(value) },
     }
 }
 
-pub(super) fn get_set<'a>(value: &'a [u8], live: Option<&'a Record>) -> Evaluation<'a> {
+pub(super) fn get_set<'r, 'c>(value: &'c [u8], live: Option<&'r Record<'_>>) -> Evaluation<'r, 'c> {
     Evaluation { reply: value_or_nil(live), write: set_forever(value) }
 }
 
-pub(super) fn get_delete(live: Option<&Record>) -> Evaluation<'_> {
+pub(super) fn get_delete<'r>(live: Option<&'r Record<'_>>) -> Evaluation<'r, 'static> {
     let write = if live.is_some() { Write::Delete } else { Write::Nothing };
     Evaluation { reply: value_or_nil(live), write }
 }
 
-pub(super) fn append<'a>(suffix: &'a [u8], live: Option<&'a Record>) -> Evaluation<'a> {
+pub(super) fn append<'c>(suffix: &'c [u8], live: Option<&Record<'_>>) -> Evaluation<'static, 'c> {
     let old = value(live);
     if old.len().saturating_add(suffix.len()) > STRING_BYTES_MAX {
         return Evaluation::error(error::TOO_LONG);
     }
-    let new: Cow<'a, [u8]> = if old.is_empty() {
+    let new: Cow<'c, [u8]> = if old.is_empty() {
         Cow::Borrowed(suffix)
     } else {
         let mut new = Vec::with_capacity(old.len() + suffix.len());
@@ -84,11 +91,15 @@ pub(super) fn append<'a>(suffix: &'a [u8], live: Option<&'a Record>) -> Evaluati
     changed(new, live)
 }
 
-pub(super) fn length(live: Option<&Record>) -> Evaluation<'_> {
+pub(super) fn length(live: Option<&Record<'_>>) -> Evaluation<'static, 'static> {
     Evaluation::read(count(value(live).len()))
 }
 
-pub(super) fn get_range(start: i64, end: i64, live: Option<&Record>) -> Evaluation<'_> {
+pub(super) fn get_range<'r>(
+    start: i64,
+    end: i64,
+    live: Option<&'r Record<'_>>,
+) -> Evaluation<'r, 'static> {
     let value = value(live);
     let (first, after) = range(start, end, value.len());
     let part = match value {
@@ -98,11 +109,11 @@ pub(super) fn get_range(start: i64, end: i64, live: Option<&Record>) -> Evaluati
     Evaluation::read(Reply::Bulk(part))
 }
 
-pub(super) fn set_range<'a>(
+pub(super) fn set_range(
     offset: u64,
-    part: &'a [u8],
-    live: Option<&'a Record>,
-) -> Evaluation<'a> {
+    part: &[u8],
+    live: Option<&Record<'_>>,
+) -> Evaluation<'static, 'static> {
     let old = value(live);
     if part.is_empty() {
         return Evaluation::read(count(old.len()));
@@ -121,17 +132,17 @@ pub(super) fn set_range<'a>(
 }
 
 /// The value, empty where there is none.
-pub(super) fn value(live: Option<&Record>) -> Cow<'_, [u8]> {
+pub(super) fn value<'r>(live: Option<&'r Record<'_>>) -> Cow<'r, [u8]> {
     live.and_then(Record::value).unwrap_or(NOTHING)
 }
 
 #[inline]
-pub(super) fn value_or_nil(live: Option<&Record>) -> Reply<'_> {
+pub(super) fn value_or_nil<'r>(live: Option<&'r Record<'_>>) -> Reply<'r> {
     live.and_then(Record::value).map_or(Reply::Nil, Reply::Bulk)
 }
 
 /// The old deadline, if there is one.
-fn keep(live: Option<&Record>) -> ExpiresAt {
+fn keep(live: Option<&Record<'_>>) -> ExpiresAt {
     match live.and_then(|record| record.expires_at_ms) {
         Some(_) => ExpiresAt::Keep,
         None => ExpiresAt::Never,
@@ -143,7 +154,7 @@ fn set_forever(value: &[u8]) -> Write<'_> {
 }
 
 /// A value made from the old one; replies its length.
-fn changed<'a>(new: Cow<'a, [u8]>, live: Option<&'a Record>) -> Evaluation<'a> {
+fn changed<'c>(new: Cow<'c, [u8]>, live: Option<&Record<'_>>) -> Evaluation<'static, 'c> {
     let reply = count(new.len());
     Evaluation { reply, write: Write::Set { value: new, expires_at_ms: keep(live) } }
 }

@@ -12,12 +12,12 @@ fn name(number: u64) -> Name {
     Name { stamp: Stamp::at(NOW_MS + number), dot: Dot { actor: 7, counter: number } }
 }
 
-fn string(value: &str) -> Record {
+fn string(value: &str) -> Record<'_> {
     let value = Value::String(value.as_bytes().into());
     Record { value, ..Record::tombstone(name(1)) }
 }
 
-fn run<'a>(verb: Verb<'a>, record: Option<&'a Record>) -> Evaluation<'a> {
+fn run<'r, 'c>(verb: Verb<'c>, record: Option<&'r Record<'_>>) -> Evaluation<'r, 'c> {
     evaluate(&KeyCommand { key: b"k", verb }, record, NOW_MS)
 }
 
@@ -25,7 +25,7 @@ fn slot(actor: u64, integer: i64, float: f64) -> Increment {
     Increment { actor, count: 1, integer, float }
 }
 
-fn value(record: &Record) -> String {
+fn value(record: &Record<'_>) -> String {
     String::from_utf8(record.value().unwrap().into_owned()).unwrap()
 }
 
@@ -33,7 +33,7 @@ fn value(record: &Record) -> String {
 fn a_get_of_a_plain_string_borrows_it() {
     let record = string("v");
     assert!(matches!(run(Verb::Get, Some(&record)).reply, Reply::Bulk(Cow::Borrowed(b"v"))));
-    let counter = Record { increments: alloc::vec![slot(1, 5, 0.0)], ..string("1") };
+    let counter = Record { increments: alloc::vec![slot(1, 5, 0.0)].into(), ..string("1") };
     assert_eq!(run(Verb::Get, Some(&counter)).reply, Reply::Bulk(Cow::Borrowed(b"6")));
 }
 
@@ -98,7 +98,7 @@ fn a_deadline_stays_only_where_there_is_one() {
 fn overwriting_folds_increments_and_names_every_write() {
     let old = Record {
         expires_at_ms: Some(NOW_MS + 9),
-        increments: alloc::vec![slot(1, 5, 0.0)],
+        increments: alloc::vec![slot(1, 5, 0.0)].into(),
         ..string("10")
     };
     let write = run(Verb::Increment(2), Some(&old)).write;
@@ -143,7 +143,7 @@ fn a_counter_that_was_never_set_has_the_oldest_base() {
 #[test]
 fn slots_add_up_in_actor_order() {
     let of = |base: &str, slots: &[Increment]| {
-        let record = Record { increments: slots.to_vec(), ..string(base) };
+        let record = Record { increments: slots.to_vec().into(), ..string(base) };
         value(&record)
     };
     assert_eq!(of("10", &[slot(1, 5, 0.0), slot(2, -7, 0.0)]), "8");
@@ -155,7 +155,7 @@ fn slots_add_up_in_actor_order() {
 
 #[test]
 fn what_would_overflow_an_actors_sum_is_refused() {
-    let record = Record { increments: alloc::vec![slot(1, i64::MAX, 0.0)], ..string("-5") };
+    let record = Record { increments: alloc::vec![slot(1, i64::MAX, 0.0)].into(), ..string("-5") };
     let refused = run(Verb::Increment(1), Some(&record));
     assert_eq!(refused.reply, Reply::error("ERR increment or decrement would overflow"));
     assert_eq!(refused.write, Write::Nothing);

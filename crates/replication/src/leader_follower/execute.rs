@@ -1,8 +1,8 @@
 //! Commands at the leader: evaluated once, against its state, into an entry and a reply.
 
-use super::Group;
 use super::acks::need::Need;
 use super::entry::{Change, Payload};
+use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
@@ -10,7 +10,6 @@ use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Too much is uncommitted.
@@ -32,7 +31,7 @@ impl Group {
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
         let mut record = self.state.store.get(command.key);
-        if is_past(record, now_ms) {
+        if is_past(record.as_ref(), now_ms) {
             // Nobody may see the key come back: its end must be in the log before anybody hears.
             if !room {
                 return turn.refuse(requester, NO_ROOM);
@@ -40,11 +39,18 @@ impl Group {
             self.remove(turn, command.key);
             record = self.state.store.get(command.key);
         }
-        let index = self.state.newest_index(record);
-        let Evaluation { reply, write } = data::evaluate(command, record, now_ms);
+        let index = self.state.newest_index(record.as_ref());
+        let Evaluation { reply, write } = data::evaluate(command, record.as_ref(), now_ms);
         if write == Write::Nothing {
             if self.may_read_at_once(index) {
                 return turn.answer(requester, reply, None);
+            }
+            if let Reply::Bulk(Cow::Borrowed(value)) = reply
+                && self.waits_for_turn_end(turn)
+            {
+                let deadline_us = self.ack_deadline_us(turn);
+                let Role::Leader(leader) = &mut self.role else { return };
+                return leader.held.evaluated.push_value(requester, index, deadline_us, value);
             }
             let reply = reply.into_owned();
             return self.hold_read(turn, requester, index, reply);
@@ -54,9 +60,9 @@ impl Group {
         }
         let reply = (reply.into_owned(), if command.verb.tells_nothing() { 0 } else { index });
         let name = self.next_name(turn);
-        let record = data::overwrite(write, record, name);
+        let record = data::overwrite(write, record.as_ref(), name);
         let change = Change { key: Cow::Borrowed(command.key), record };
-        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(vec![change]));
+        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(change.into()));
         self.hold_write_that_saw(turn, requester, id, reply, need);
     }
 
@@ -78,7 +84,7 @@ impl Group {
             return turn.refuse(requester, NO_ROOM);
         }
         let (stamp, changes) = self.changes_of_pairs(turn, pairs);
-        let id = self.append_for_asker(turn, stamp, None, Payload::Changes(changes));
+        let id = self.append_for_asker(turn, stamp, None, Payload::Changes(changes.into()));
         self.hold_write(turn, requester, id, Reply::Ok, need);
     }
 
@@ -131,16 +137,17 @@ impl Group {
     ) {
         let record = self.state.store.get(command.key);
         // Only the leader expires: a follower shows a key until its removal is committed.
-        let deadline = record.and_then(|record| record.expires_at_ms).filter(|_| !self.merges());
+        let deadline =
+            record.as_ref().and_then(|record| record.expires_at_ms).filter(|_| !self.merges());
         let latest_ms = deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(1));
         let now_ms = self.time_ms(turn).min(latest_ms);
-        let evaluation = data::evaluate(command, record, now_ms);
+        let evaluation = data::evaluate(command, record.as_ref(), now_ms);
         turn.answer(requester, evaluation.reply, None);
     }
 
     pub(super) fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
         let change = Change { key: Cow::Borrowed(key), record: None };
-        self.append(turn, None, Payload::Changes(vec![change]));
+        self.append(turn, None, Payload::Changes(change.into()));
     }
 
     /// Removes some of the keys whose deadline has passed.
@@ -159,6 +166,6 @@ impl Group {
 }
 
 /// Whether a record's deadline has passed.
-pub(super) fn is_past(record: Option<&Record>, now_ms: u64) -> bool {
+pub(super) fn is_past(record: Option<&Record<'_>>, now_ms: u64) -> bool {
     record.and_then(|record| record.expires_at_ms).is_some_and(|deadline| deadline <= now_ms)
 }

@@ -51,7 +51,7 @@ struct PreImage {
 }
 
 enum Old {
-    Record(Box<[u8]>, Option<Record>),
+    Record(Box<[u8]>, Option<Record<'static>>),
     Everything(Box<Store>),
     Session(SessionName, Option<Arc<Session>>),
     Horizon(u64),
@@ -93,7 +93,7 @@ impl State {
                             let Some(merged) = merged else { continue };
                             Some(merged)
                         }
-                        Some(record) => Some(record.clone()),
+                        Some(record) => Some(record.clone().into_owned()),
                         None if undoable => Some(Record::tombstone(name_of(entry))),
                         None => None,
                     };
@@ -156,10 +156,12 @@ impl State {
         &self,
         entry: &Entry<'_>,
         key: &[u8],
-        incoming: &Record,
+        incoming: &Record<'_>,
         conflicts: &mut Vec<Vec<u8>>,
-    ) -> Option<Record> {
-        let Some(kept) = self.store.get(key) else { return Some(incoming.clone()) };
+    ) -> Option<Record<'static>> {
+        let Some(kept) = self.store.get(key) else {
+            return Some(incoming.clone().into_owned());
+        };
         let seen = entry.origin.as_ref().is_none_or(|origin| {
             kept.dot.counter == 0
                 || kept.dot.actor == origin.dot.actor
@@ -168,13 +170,14 @@ impl State {
         if !seen && incoming.dot != kept.dot {
             conflicts.push(key.to_vec());
         }
-        last_write_wins::merge(kept, incoming).outcome.replacement(incoming.clone())
+        let outcome = last_write_wins::merge(&kept, incoming).outcome;
+        outcome.replacement(incoming.clone()).map(Record::into_owned)
     }
 
-    fn set(&mut self, index: u64, key: &[u8], new: Option<Record>, undoable: bool) {
+    fn set(&mut self, index: u64, key: &[u8], new: Option<Record<'static>>, undoable: bool) {
         let removal = new.as_ref().is_some_and(|record| !self.merges && !record.is_live(0));
         let old = match new {
-            Some(record) => self.store.put(key, record),
+            Some(record) => self.store.put(key, &record),
             None => self.store.remove(key),
         };
         if undoable {
@@ -246,8 +249,8 @@ impl State {
                 Old::Record(..) | Old::Session(..) | Old::Horizon(_) => None,
             });
         let store = aside.unwrap_or(&mut self.store);
-        let is_it = |record: &Record| !record.is_live(0) && record.dot.counter == index;
-        if store.get(key).is_some_and(is_it) {
+        let is_it = |record: &Record<'_>| !record.is_live(0) && record.dot.counter == index;
+        if store.get(key).is_some_and(|record| is_it(&record)) {
             store.remove(key);
         }
     }
@@ -258,7 +261,7 @@ impl State {
         while let Some(pre_image) = self.undo.pop_back() {
             match pre_image.old {
                 Old::Record(key, record) => match record.filter(|record| self.is_kept(record)) {
-                    Some(record) => drop(self.store.put(&key, record)),
+                    Some(record) => drop(self.store.put(&key, &record)),
                     None => drop(self.store.remove(&key)),
                 },
                 Old::Everything(store) => {
@@ -273,12 +276,12 @@ impl State {
 
     /// Whether a pre-image is a record of the committed state. A tombstone is none where nothing
     /// is merged: either its delete is committed, or the delete's own pre-image comes next.
-    fn is_kept(&self, record: &Record) -> bool {
+    fn is_kept(&self, record: &Record<'_>) -> bool {
         self.merges || record.is_live(0)
     }
 
     /// The newest entry that touched the key, as far as it may be uncommitted.
-    pub fn newest_index(&self, record: Option<&Record>) -> u64 {
+    pub fn newest_index(&self, record: Option<&Record<'_>>) -> u64 {
         let of_record = record.map_or(0, |record| match self.merges {
             true => 0,
             false => record.dot.counter,
@@ -299,7 +302,7 @@ impl State {
         if !self.ahead.is_empty() {
             return None;
         }
-        let mut committed: BTreeMap<&[u8], Option<&Record>> = BTreeMap::new();
+        let mut committed: BTreeMap<&[u8], Option<&Record<'_>>> = BTreeMap::new();
         let mut sessions = Committed::new();
         let mut horizon_ms = self.once.horizon_ms();
         for pre_image in self.undo.iter().rev() {
@@ -314,7 +317,7 @@ impl State {
                 Old::Horizon(before_ms) => horizon_ms = *before_ms,
             }
         }
-        let mut by_slot: BTreeMap<u16, Vec<(&[u8], &Record)>> = BTreeMap::new();
+        let mut by_slot: BTreeMap<u16, Vec<(&[u8], &Record<'_>)>> = BTreeMap::new();
         for (key, record) in &committed {
             if let Some(record) = record {
                 by_slot.entry(slot_of(key)).or_default().push((key, record));
@@ -327,7 +330,7 @@ impl State {
             for (key, record) in self.store.iter_slots(slot, slot) {
                 if !committed.contains_key(key) {
                     w.bytes(key);
-                    w.record(record);
+                    w.record(&record);
                 }
             }
             for (key, record) in by_slot.get(&slot).into_iter().flatten() {
@@ -361,7 +364,7 @@ impl State {
             let key = r.bytes()?;
             let record = r.record()?;
             newest = newest.max(record.newest_stamp());
-            self.store.put(key, record);
+            self.store.put(key, &record);
         }
         self.once.install((image.first_slot, image.last_slot), &image.once)?;
         self.once.set_horizon(self.once.horizon_ms().max(image.horizon_ms));
@@ -420,12 +423,12 @@ mod tests {
         let id = EntryId { epoch: 1, index };
         let dot = Dot { actor: 1, counter: index };
         let record = value.map(|value| Record {
-            value: Value::String(value.as_bytes().into()),
+            value: Value::String(value.as_bytes().to_vec().into()),
             ..Record::tombstone(Name { stamp: Stamp(index), dot })
         });
         let change = Change { key: Cow::Owned(key.as_bytes().to_vec()), record };
         let (origin, asker, once) = (None, None, None);
-        let payload = Payload::Changes(vec![change]);
+        let payload = Payload::Changes(vec![change].into());
         Entry { id, stamp: Stamp(index), origin, asker, once, payload }
     }
 

@@ -32,7 +32,7 @@ struct Sink {
 }
 
 impl Effects for Sink {
-    fn append(&mut self, _: &[u8], _: Durability) -> Position {
+    fn append_parts(&mut self, _: &[u8], _: &[u8], _: Durability) -> Position {
         self.records += 1;
         Position(self.records)
     }
@@ -78,6 +78,7 @@ impl Member {
         let now = Time { monotonic_us: self.now_us, wall_ms: self.now_us / 1_000 };
         let mut turn = Turn { now, effects: &mut self.sink, local: &mut self.local };
         act(&mut self.group, &mut turn);
+        self.group.record_turn(&mut turn);
         let kept = turn.local.last_position;
         turn.local.kept(kept, kept);
         turn.send_owed();
@@ -145,6 +146,7 @@ fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece
         covered: VersionVector::default(),
         degraded: degrade_ledger::Ledger::default(),
         history,
+        newest: Stamp::ZERO,
     });
     SnapshotPiece {
         floor,

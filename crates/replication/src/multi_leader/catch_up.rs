@@ -66,7 +66,7 @@ impl Transfer {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct News<'p> {
     /// The records that say something new, with their keys.
-    pub records: Vec<(&'p [u8], Record)>,
+    pub records: Vec<(&'p [u8], Record<'p>)>,
     /// The newest stamp in the page.
     pub newest: Stamp,
 }
@@ -74,7 +74,7 @@ pub struct News<'p> {
 /// What is new in a page, given what is kept for each key.
 pub fn news<'p, 's>(
     page: &'p Page<'_>,
-    kept: impl Fn(&[u8]) -> Option<&'s Record>,
+    kept: impl Fn(&[u8]) -> Option<Record<'s>>,
 ) -> Read<News<'p>> {
     let mut news = News::default();
     let mut r = Reader(&page.records);
@@ -82,7 +82,7 @@ pub fn news<'p, 's>(
         let (key, record) = (r.bytes()?, r.record()?);
         news.newest = news.newest.max(record.newest_stamp());
         let is_known = kept(key).is_some_and(|kept| {
-            last_write_wins::merge(kept, &record).outcome == last_write_wins::Outcome::Kept
+            last_write_wins::merge(&kept, &record).outcome == last_write_wins::Outcome::Kept
         });
         if !is_known {
             news.records.push((key, record));

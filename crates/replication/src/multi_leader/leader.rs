@@ -105,7 +105,7 @@ fn name_of(verb: &Verb<'_>) -> &'static str {
 }
 
 /// The newest stamp in what a write is made on, so that its own is larger.
-pub fn newest_seen(record: Option<&Record>) -> Stamp {
+pub fn newest_seen(record: Option<&Record<'_>>) -> Stamp {
     record.map_or(Stamp::ZERO, Record::newest_stamp)
 }
 

@@ -45,7 +45,7 @@ pub struct Update<'a> {
     /// Everything that its maker had seen.
     pub dependencies: VersionVector,
     /// The keys that it wrote, with their whole records.
-    pub changes: Vec<(Cow<'a, [u8]>, Record)>,
+    pub changes: Vec<(Cow<'a, [u8]>, Record<'a>)>,
 }
 
 impl<'a> Update<'a> {
@@ -109,10 +109,10 @@ pub fn judge(update: &Update<'_>, covered: &VersionVector, wall_ms: u64) -> Verd
 
 /// Only for a planted bug: a change that is known is added once more, as a receiver would do to
 /// whom updates are additions and not records.
-pub fn added_again(kept: &Record, incoming: &Record, actor: u64) -> Record {
-    let mut record = kept.clone();
+pub fn added_again(kept: &Record<'_>, incoming: &Record<'_>, actor: u64) -> Record<'static> {
+    let mut record = kept.clone().into_owned();
     let again = incoming.increments.iter().find(|slot| slot.actor == actor);
-    let slot = record.increments.iter_mut().find(|slot| slot.actor == actor);
+    let slot = record.increments.to_mut().iter_mut().find(|slot| slot.actor == actor);
     if let (Some(slot), Some(again)) = (slot, again) {
         slot.count = slot.count.saturating_add(1);
         slot.integer = slot.integer.saturating_add(again.integer);

@@ -25,7 +25,7 @@ struct Site {
     wall_ms: u64,
     covered: VersionVector,
     log: Vec<Update<'static>>,
-    records: BTreeMap<Vec<u8>, Record>,
+    records: BTreeMap<Vec<u8>, Record<'static>>,
     added: i64,
 }
 
@@ -78,7 +78,7 @@ impl Site {
         self.log.push(update);
     }
 
-    fn merge(&mut self, key: Vec<u8>, record: Record) {
+    fn merge(&mut self, key: Vec<u8>, record: Record<'static>) {
         let merged = match self.records.get(&key) {
             Some(kept) => last_write_wins::merge(kept, &record).outcome.replacement(record),
             None => Some(record),
@@ -109,8 +109,8 @@ impl Site {
                 Verdict::Take => {
                     any = true;
                     let changes = update.changes.into_iter();
-                    let changes =
-                        changes.map(|(key, record)| (Cow::Owned(key.into_owned()), record));
+                    let changes = changes
+                        .map(|(key, record)| (Cow::Owned(key.into_owned()), record.into_owned()));
                     let changes = changes.collect();
                     self.append(Update { changes, ..update });
                 }
@@ -202,7 +202,7 @@ proptest! {
         let sites = play(steps);
         let added: i64 = sites.iter().map(|site| site.added).sum();
         for site in &sites {
-            let number = |record: &Record| -> i64 {
+            let number = |record: &Record<'_>| -> i64 {
                 core::str::from_utf8(&record.value().unwrap()).unwrap().parse().unwrap()
             };
             let numbers = site.records.values().map(number);
@@ -223,10 +223,10 @@ proptest! {
                 Writer(&mut records).record(record);
             }
             let page = page(place, place + 1 == slots, source.covered.clone(), records);
-            let new = catch_up::news(&page, |key| away.records.get(key)).unwrap().records;
-            let new: Vec<_> = new.into_iter().map(|(k, r)| (k.to_vec(), r)).collect();
+            let new = catch_up::news(&page, |key| away.records.get(key).cloned()).unwrap().records;
+            let new: Vec<_> = new.into_iter().map(|(k, r)| (k.to_vec(), r.into_owned())).collect();
             new.into_iter().for_each(|(key, record)| away.merge(key, record));
-            let again = catch_up::news(&page, |key| away.records.get(key)).unwrap();
+            let again = catch_up::news(&page, |key| away.records.get(key).cloned()).unwrap();
             prop_assert!(again.records.is_empty(), "a page that comes twice brings nothing new");
             current = Transfer::after(current.as_ref(), &page, 0);
         }

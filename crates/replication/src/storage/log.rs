@@ -91,10 +91,19 @@ impl LogWriter {
 
     /// Adds a record to the open batch and returns its position.
     pub fn append(&mut self, record: &[u8]) -> Position {
+        self.append_parts(record, &[])
+    }
+
+    /// The same for a record that begins with `head` and goes on with `rest`.
+    pub fn append_parts(&mut self, head: &[u8], rest: &[u8]) -> Position {
         if self.open.is_empty() {
             self.open.resize(HEADER_BYTES, 0);
         }
-        Writer(&mut self.open).bytes(record);
+        self.open.reserve(RECORD_HEAD_BYTES + head.len() + rest.len());
+        let length = u32::try_from(head.len() + rest.len()).unwrap_or(u32::MAX);
+        Writer(&mut self.open).u32(length);
+        self.open.extend_from_slice(head);
+        self.open.extend_from_slice(rest);
         self.count += 1;
         let position = self.next;
         self.next = Position(position.0 + 1);

@@ -55,14 +55,14 @@ struct Slot {
 struct Entry {
     hash: u64,
     key: Box<[u8]>,
-    record: Record,
+    record: Record<'static>,
 }
 
 /// Some keys of one slot, in (hash, key) order.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Page<'a> {
     /// The keys with their records, tombstones too.
-    pub entries: Vec<(&'a [u8], &'a Record)>,
+    pub entries: Vec<(&'a [u8], Record<'a>)>,
     /// Where the slot's next page starts; `None` after the last one.
     pub next: Option<u64>,
 }
@@ -87,16 +87,17 @@ impl Store {
     }
 
     /// The record of a key, be it a tombstone or expired.
-    pub fn get(&self, key: &[u8]) -> Option<&Record> {
+    pub fn get(&self, key: &[u8]) -> Option<Record<'_>> {
         let (slot, hash) = self.place(key);
         let table = &self.slots.get(self.index(slot)?)?.table;
-        table.find(hash, |entry| *entry.key == *key).map(|entry| &entry.record)
+        table.find(hash, |entry| *entry.key == *key).map(|entry| entry.record.borrowed())
     }
 
     /// Sets a key's record and returns the one it had.
-    pub fn put(&mut self, key: &[u8], record: Record) -> Option<Record> {
+    pub fn put(&mut self, key: &[u8], record: &Record<'_>) -> Option<Record<'static>> {
         let (slot, hash) = self.place(key);
         let index = self.index(slot)?;
+        let record = record.clone().into_owned();
         self.count(slot, hash, key, &record);
         let table = &mut self.slots.get_mut(index)?.table;
         if let Some(entry) = table.find_mut(hash, |entry| *entry.key == *key) {
@@ -109,7 +110,7 @@ impl Store {
     }
 
     /// Takes a key's record out.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Record> {
+    pub fn remove(&mut self, key: &[u8]) -> Option<Record<'static>> {
         let (slot, hash) = self.place(key);
         let index = self.index(slot)?;
         let table = &mut self.slots.get_mut(index)?.table;
@@ -187,13 +188,13 @@ impl Store {
         &self,
         first: u16,
         last: u16,
-    ) -> impl Iterator<Item = (&[u8], &Record)> + use<'_> {
+    ) -> impl Iterator<Item = (&[u8], Record<'_>)> + use<'_> {
         let first = first.max(self.first_slot);
         let last = last.min(self.last_slot);
         (first..=last).flat_map(|slot| {
             let mut entries: Vec<&Entry> = self.entries(slot).collect();
             entries.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
-            entries.into_iter().map(|entry| (&*entry.key, &entry.record))
+            entries.into_iter().map(|entry| (&*entry.key, entry.record.borrowed()))
         })
     }
 
@@ -213,7 +214,8 @@ impl Store {
             next = end.checked_add(1).filter(|_| entries.len() < all);
         }
         entries.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
-        let entries = entries.into_iter().map(|entry| (&*entry.key, &entry.record)).collect();
+        let entries =
+            entries.into_iter().map(|entry| (&*entry.key, entry.record.borrowed())).collect();
         Page { entries, next }
     }
 
@@ -272,7 +274,7 @@ impl Store {
     }
 
     /// Books a record that comes in.
-    fn count(&mut self, slot: u16, hash: u64, key: &[u8], record: &Record) {
+    fn count(&mut self, slot: u16, hash: u64, key: &[u8], record: &Record<'_>) {
         self.records += 1;
         self.bytes += bytes_of(key, record);
         if is_live(record) {
@@ -287,7 +289,7 @@ impl Store {
     }
 
     /// Books a record that has gone.
-    fn discount(&mut self, slot: u16, hash: u64, key: &[u8], record: &Record) {
+    fn discount(&mut self, slot: u16, hash: u64, key: &[u8], record: &Record<'_>) {
         self.records -= 1;
         self.bytes -= bytes_of(key, record);
         if is_live(record) {
@@ -312,16 +314,16 @@ fn order(entry: &Entry) -> (u64, &[u8]) {
 }
 
 /// Whether a record is no tombstone.
-fn is_live(record: &Record) -> bool {
+fn is_live(record: &Record<'_>) -> bool {
     record.value != Value::Absent || !record.increments.is_empty()
 }
 
 /// The deadline by which a record is found to be due.
-fn deadline_of(record: &Record) -> Option<u64> {
+fn deadline_of(record: &Record<'_>) -> Option<u64> {
     record.expires_at_ms.filter(|_| is_live(record))
 }
 
-fn bytes_of(key: &[u8], record: &Record) -> usize {
+fn bytes_of(key: &[u8], record: &Record<'_>) -> usize {
     let value = match &record.value {
         Value::Absent => 0,
         Value::String(bytes) => bytes.len(),

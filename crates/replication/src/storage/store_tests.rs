@@ -11,21 +11,21 @@ use proptest::prelude::*;
 
 const LAST_SLOT: u16 = crate::keyspace::SLOTS - 1;
 
-fn record(value: Option<&[u8]>, expires_at_ms: Option<u64>) -> Record {
+fn record(value: Option<&[u8]>, expires_at_ms: Option<u64>) -> Record<'static> {
     Record {
         stamp: Stamp(7),
         dot: Dot { actor: 1, counter: 2 },
-        value: value.map_or(Value::Absent, |bytes| Value::String(bytes.into())),
+        value: value.map_or(Value::Absent, |bytes| Value::String(bytes.to_vec().into())),
         expiry_stamp: Stamp::ZERO,
         expires_at_ms,
-        increments: vec![],
+        increments: Default::default(),
     }
 }
 
 fn store_of(keys: &[Vec<u8>]) -> Store {
     let mut store = Store::new(0, LAST_SLOT, 42);
     for key in keys {
-        store.put(key, record(Some(key), None));
+        store.put(key, &record(Some(key), None));
     }
     store
 }
@@ -53,7 +53,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn agrees(store: &Store, model: &BTreeMap<Vec<u8>, Record>) {
+fn agrees(store: &Store, model: &BTreeMap<Vec<u8>, Record<'static>>) {
     assert_eq!(store.len(), model.len());
     assert_eq!(store.is_empty(), model.is_empty());
     assert_eq!(store.live(), model.values().filter(|r| is_live(r)).count());
@@ -63,11 +63,11 @@ fn agrees(store: &Store, model: &BTreeMap<Vec<u8>, Record>) {
     }
     assert_eq!(store.bytes(), model.iter().map(|(key, r)| bytes_of(key, r)).sum::<usize>());
     for (key, record) in model {
-        assert_eq!(store.get(key), Some(record));
+        assert_eq!(store.get(key).as_ref(), Some(record));
     }
-    let walked: Vec<(&[u8], &Record)> = store.iter_slots(0, LAST_SLOT).collect();
+    let walked: Vec<(&[u8], Record<'_>)> = store.iter_slots(0, LAST_SLOT).collect();
     assert_eq!(walked.len(), model.len());
-    assert!(walked.iter().all(|(key, record)| model.get(*key) == Some(*record)));
+    assert!(walked.iter().all(|(key, record)| model.get(*key) == Some(record)));
     let mut deadlines: Vec<(u64, &[u8])> =
         model.iter().filter_map(|(key, r)| Some((deadline_of(r)?, key.as_slice()))).collect();
     deadlines.sort_unstable();
@@ -86,12 +86,12 @@ proptest! {
     #[test]
     fn it_behaves_like_a_sorted_map(changes in proptest::collection::vec(change(), 0..60)) {
         let mut store = Store::new(0, LAST_SLOT, 42);
-        let mut model: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
+        let mut model: BTreeMap<Vec<u8>, Record<'static>> = BTreeMap::new();
         for change in changes {
             match change {
                 Change::Put(key, value, deadline) => {
                     let record = record(value.as_deref(), deadline);
-                    assert_eq!(store.put(&key, record.clone()), model.insert(key, record));
+                    assert_eq!(store.put(&key, &record), model.insert(key, record));
                 }
                 Change::Remove(key) => assert_eq!(store.remove(&key), model.remove(&key)),
                 Change::Clear => {
@@ -111,7 +111,7 @@ fn the_order_and_the_digest_do_not_tell_the_history() {
     let forward = store_of(&keys);
     let mut backward = store_of(&keys.iter().rev().cloned().collect::<Vec<_>>());
     for key in tagged(1000).into_iter().skip(200) {
-        backward.put(&key, record(None, None));
+        backward.put(&key, &record(None, None));
         backward.remove(&key);
     }
     let walk = |store: &Store| {
@@ -123,10 +123,10 @@ fn the_order_and_the_digest_do_not_tell_the_history() {
     assert_eq!(forward.digest(), backward.digest());
     let mut other_seed = Store::new(0, LAST_SLOT, 1);
     for key in &keys {
-        other_seed.put(key, record(Some(key), None));
+        other_seed.put(key, &record(Some(key), None));
     }
     assert_eq!(forward.digest(), other_seed.digest());
-    other_seed.put(b"key7", record(Some(b"x"), None));
+    other_seed.put(b"key7", &record(Some(b"x"), None));
     assert_ne!(forward.digest(), other_seed.digest());
 }
 
@@ -134,7 +134,7 @@ fn the_order_and_the_digest_do_not_tell_the_history() {
 fn pages_give_every_key_of_a_slot_once() {
     let keys = tagged(500);
     let mut store = store_of(&keys);
-    store.put(b"elsewhere", record(None, None));
+    store.put(b"elsewhere", &record(None, None));
     let slot = slot_of(b"tag");
     let (mut seen, mut from, mut pages) = (Vec::new(), Some(0), 0);
     while let Some(hash) = from {
@@ -158,7 +158,7 @@ fn random_keys_are_live_and_reproducible_and_of_all_sorts() {
     let mut keys = tagged(20);
     keys.extend((0..20).map(|n| format!("key{n}").into_bytes()));
     let mut store = store_of(&keys);
-    store.put(b"gone", record(None, None));
+    store.put(b"gone", &record(None, None));
     let draw = |seed| {
         let mut random = Random::new(seed);
         (0..2000).map(|_| store.random(&mut random).unwrap().to_vec()).collect::<Vec<_>>()
@@ -168,7 +168,7 @@ fn random_keys_are_live_and_reproducible_and_of_all_sorts() {
     assert_eq!(drawn.into_iter().collect::<BTreeSet<_>>(), keys.into_iter().collect());
     assert_eq!(Store::new(0, 5, 1).random(&mut Random::new(1)), None);
     let mut tombstone = Store::new(0, LAST_SLOT, 1);
-    tombstone.put(b"gone", record(None, None));
+    tombstone.put(b"gone", &record(None, None));
     assert_eq!(tombstone.random(&mut Random::new(1)), None);
 }
 
@@ -176,8 +176,8 @@ fn random_keys_are_live_and_reproducible_and_of_all_sorts() {
 fn a_counter_without_a_base_is_live() {
     let mut store = Store::new(0, LAST_SLOT, 1);
     let mut counter = record(None, Some(5));
-    counter.increments.push(Increment { actor: 1, count: 1, integer: 3, float: 0.0 });
-    store.put(b"counter", counter);
+    counter.increments.to_mut().push(Increment { actor: 1, count: 1, integer: 3, float: 0.0 });
+    store.put(b"counter", &counter);
     assert_eq!((store.live(), store.due(5, 9)), (1, vec![b"counter".to_vec()]));
     assert_eq!(store.due(4, 9), Vec::<Vec<u8>>::new());
 }
@@ -186,7 +186,7 @@ fn a_counter_without_a_base_is_live() {
 fn a_store_of_some_slots_knows_only_them() {
     let slot = slot_of(b"foo");
     let mut store = Store::new(slot, slot, 1);
-    store.put(b"foo", record(Some(b"1"), None));
+    store.put(b"foo", &record(Some(b"1"), None));
     assert_eq!((store.first_slot(), store.last_slot()), (slot, slot));
     assert!(store.get(b"foo").is_some());
     assert_eq!(store.iter_slots(0, LAST_SLOT).count(), 1);

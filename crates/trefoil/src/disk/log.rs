@@ -160,11 +160,21 @@ impl Log {
 
     /// Adds a record to the open batch.
     pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
+        self.append_parts(record, &[], durability)
+    }
+
+    /// The same for a record that begins with `head` and goes on with `rest`.
+    pub fn append_parts(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        durability: Durability,
+    ) -> Position {
         match durability {
             Durability::Fsync => self.sync_asked = true,
             Durability::Interval => self.counts_when_written = true,
         }
-        self.writer.append(record)
+        self.writer.append_parts(head, rest)
     }
 
     /// Records before this position may go: whole segments are used again.

@@ -15,7 +15,7 @@ pub(super) fn without(entry: &Entry<'_>) -> Option<What> {
 }
 
 /// What an entry writes, and over what `old` says; `None` if it writes nothing.
-fn what_over(entry: &Entry<'_>, old: impl Fn(&[u8]) -> Option<Record>) -> Option<What> {
+fn what_over(entry: &Entry<'_>, old: impl Fn(&[u8]) -> Option<Record<'static>>) -> Option<What> {
     match &entry.payload {
         Payload::Clear => Some(What::Everything),
         Payload::Changes(changes) if changes.is_empty() => None,
@@ -23,7 +23,7 @@ fn what_over(entry: &Entry<'_>, old: impl Fn(&[u8]) -> Option<Record>) -> Option
             let lost = changes.iter().map(|change| LostChange {
                 key: change.key.to_vec(),
                 old: old(&change.key),
-                new: change.record.clone(),
+                new: change.record.clone().map(Record::into_owned),
             });
             Some(What::Changes(lost.collect()))
         }
@@ -40,7 +40,7 @@ pub(super) struct Before<'a> {
     committed: &'a State,
     /// Whether the tail has removed all keys that are not below.
     is_cleared: bool,
-    changed: BTreeMap<Vec<u8>, Option<Record>>,
+    changed: BTreeMap<Vec<u8>, Option<Record<'static>>>,
 }
 
 impl Before<'_> {
@@ -49,11 +49,11 @@ impl Before<'_> {
         Before { committed, is_cleared: false, changed: BTreeMap::new() }
     }
 
-    fn record(&self, key: &[u8]) -> Option<Record> {
+    fn record(&self, key: &[u8]) -> Option<Record<'static>> {
         match self.changed.get(key) {
             Some(record) => record.clone(),
             None if self.is_cleared => None,
-            None => self.committed.store.get(key).cloned(),
+            None => self.committed.store.get(key).map(Record::into_owned),
         }
     }
 
@@ -74,9 +74,13 @@ impl Before<'_> {
                     let record = match (&change.record, self.record(&change.key)) {
                         (Some(incoming), Some(kept)) if self.committed.merges() => {
                             let merged = last_write_wins::merge(&kept, incoming).outcome;
-                            Some(merged.replacement(incoming.clone()).unwrap_or(kept))
+                            Some(
+                                merged
+                                    .replacement(incoming.clone())
+                                    .map_or(kept, Record::into_owned),
+                            )
                         }
-                        (record, _) => record.clone(),
+                        (record, _) => record.clone().map(Record::into_owned),
                     };
                     self.changed.insert(change.key.to_vec(), record);
                 }
@@ -98,7 +102,7 @@ mod tests {
     #[test]
     fn an_entry_that_only_remembers_a_reply_takes_nothing_with_it() {
         let id = EntryId { epoch: 1, index: 1 };
-        let payload = Payload::Changes(Vec::new());
+        let payload = Payload::Changes(Vec::new().into());
         let stamp = Stamp::ZERO;
         let entry = Entry { id, stamp, origin: None, asker: None, once: None, payload };
         let state = State::new(0, 16383, 1, false);

@@ -5,6 +5,7 @@
 use super::report::{LostChange, LostWrite, What};
 use crate::command::Reply;
 use crate::command::error::{ECHO_BYTES_MAX, echo};
+use crate::data::Name;
 use crate::leader_follower::Group;
 use crate::leader_follower::entry::{Change, Payload};
 use crate::leader_follower::execute::NO_ROOM;
@@ -41,21 +42,15 @@ impl Group {
             return turn.refuse(requester, NO_ROOM);
         }
         let name = self.next_name(turn);
-        let renamed = |record: &Record| Record {
-            stamp: name.stamp,
-            dot: name.dot,
-            expiry_stamp: name.stamp,
-            ..record.clone()
-        };
         let again = changes.iter().map(|change| Change {
             key: Cow::Borrowed(&*change.key),
-            record: change.new.as_ref().map(renamed),
+            record: change.new.as_ref().map(|record| renamed(record, name)),
         });
         let again: Vec<Change<'_>> = again.collect();
         let once = once.and_then(|once| self.may_come_again(once));
         let id = match once {
             Some(call) => self.append_once(turn, call, name.stamp, again),
-            None => self.append_for_asker(turn, name.stamp, None, Payload::Changes(again)),
+            None => self.append_for_asker(turn, name.stamp, None, Payload::Changes(again.into())),
         };
         self.hold_write(turn, requester, id, Reply::Ok, self.need());
     }
@@ -68,11 +63,11 @@ impl Group {
         changes: &[LostChange],
     ) -> Option<(u64, String)> {
         let now_ms = self.time_ms(turn);
-        let live = |record: &&Record| record.is_live(now_ms);
+        let live = |record: &&Record<'_>| record.is_live(now_ms);
         for change in changes {
             let kept = self.state.store.get(&change.key);
-            let index = self.state.newest_index(kept);
-            let (there, old) = (kept.filter(live), change.old.as_ref().filter(live));
+            let index = self.state.newest_index(kept.as_ref());
+            let (there, old) = (kept.as_ref().filter(live), change.old.as_ref().filter(live));
             let key = echo(&change.key, ECHO_BYTES_MAX);
             if there.map(|record| self.name_of_record(record))
                 != old.map(|record| self.name_of_record(record))
@@ -87,7 +82,7 @@ impl Group {
                 );
                 return Some((index, text));
             }
-            let was_live = |record: &Record| record.is_live(0) && !record.is_live(now_ms);
+            let was_live = |record: &Record<'_>| record.is_live(0) && !record.is_live(now_ms);
             if change.new.as_ref().is_some_and(was_live) {
                 let text = format!(
                     "ERR '{key}' would have expired by now; nothing was replayed, FORGET this"
@@ -100,7 +95,7 @@ impl Group {
 
     /// What tells a record from every other one of its key. Where all writes are ordered, every
     /// write has its own dot; where they merge, increments and deadlines belong to their base.
-    fn name_of_record(&self, record: &Record) -> Vec<u8> {
+    fn name_of_record(&self, record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut w = crate::wire::Writer(&mut bytes);
         match self.merges() {
@@ -109,4 +104,9 @@ impl Group {
         }
         bytes
     }
+}
+
+/// A lost record under a new name.
+fn renamed<'a>(record: &'a Record<'_>, Name { stamp, dot }: Name) -> Record<'a> {
+    Record { stamp, dot, expiry_stamp: stamp, ..record.borrowed() }
 }

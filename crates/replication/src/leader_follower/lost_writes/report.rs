@@ -69,15 +69,18 @@ pub struct LostChange {
     /// The key.
     pub key: Vec<u8>,
     /// What was there before; `None` for nothing.
-    pub old: Option<Record>,
+    pub old: Option<Record<'static>>,
     /// What it put there; `None` for nothing.
-    pub new: Option<Record>,
+    pub new: Option<Record<'static>>,
 }
+
+/// Who asked for a write of which only the state has told.
+pub const NOT_KNOWN: &str = "not known any more";
 
 impl LostWrite {
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
-        let of_record = |record: &Option<Record>| {
+        let of_record = |record: &Option<Record<'static>>| {
             record.as_ref().and_then(Record::value).map_or(0, |value| value.len())
         };
         let of_change = |change: &LostChange| {
@@ -143,8 +146,8 @@ impl LostWrite {
                 let mut changes = Vec::new();
                 for _ in 0..r.u32()? {
                     let key = r.bytes()?.to_vec();
-                    let old = if r.bool()? { Some(r.record()?) } else { None };
-                    let new = if r.bool()? { Some(r.record()?) } else { None };
+                    let old = if r.bool()? { Some(r.record()?.into_owned()) } else { None };
+                    let new = if r.bool()? { Some(r.record()?.into_owned()) } else { None };
                     changes.push(LostChange { key, old, new });
                 }
                 What::Changes(changes)

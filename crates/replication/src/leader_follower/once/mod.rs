@@ -64,12 +64,12 @@ impl Group {
     ) {
         let Some(name) = self.new_call(turn, requester, once, need) else { return };
         let now_ms = self.time_ms(turn);
-        if is_past(self.state.store.get(command.key), now_ms) {
+        if is_past(self.state.store.get(command.key).as_ref(), now_ms) {
             self.remove(turn, command.key);
         }
         let record = self.state.store.get(command.key);
-        let index = self.state.newest_index(record);
-        let Evaluation { reply, write } = data::evaluate(command, record, now_ms);
+        let index = self.state.newest_index(record.as_ref());
+        let Evaluation { reply, write } = data::evaluate(command, record.as_ref(), now_ms);
         let reply = reply.into_owned();
         let bytes = encoded(&reply).len();
         if bytes > REPLY_BYTES_MAX {
@@ -83,7 +83,7 @@ impl Group {
         let changes = match write {
             Write::Nothing => Vec::new(),
             write => {
-                let record = data::overwrite(write, record, write_name);
+                let record = data::overwrite(write, record.as_ref(), write_name);
                 vec![Change { key: Cow::Borrowed(command.key), record }]
             }
         };
@@ -198,8 +198,8 @@ impl Group {
             reply: reply.clone(),
             forgotten: forgotten.iter().map(|name| Cow::Borrowed(&*name.text)).collect(),
         };
-        let (asker, payload) = (turn.local.asker.clone(), Payload::Changes(changes));
-        self.append_entry(turn, stamp, None, asker, Some(once), payload)
+        let payload = Payload::Changes(changes.into());
+        self.append_entry(turn, stamp, None, true, Some(once), payload)
     }
 }
 

@@ -344,7 +344,7 @@ impl Roles {
         self.lost_queries.open.insert(token, Query { purpose: Purpose::Write(id), ..query });
         let requester = Requester::Part { gather, part: 0 };
         let part = Part::Replay(&bytes);
-        self.deliver(turn, requester, id.group, &Work::Part(part.clone()), &|| part.encode());
+        self.deliver(turn, requester, id.group, &Work::Part(part.clone()), &|out| part.encode(out));
     }
 
     /// The group's leader has answered: what is done again is not lost any more.
@@ -392,7 +392,7 @@ fn shortened(mut write: LostWrite) -> Found {
                 && bytes.len() > LISTED_VALUE_BYTES_MAX
                 && record.increments.is_empty()
             {
-                *bytes = bytes.get(..LISTED_VALUE_BYTES_MAX).unwrap_or_default().into();
+                bytes.to_mut().truncate(LISTED_VALUE_BYTES_MAX);
                 shortened += 1;
             }
         }

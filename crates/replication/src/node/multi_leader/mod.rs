@@ -37,9 +37,9 @@ pub(in crate::node) fn execute(
     }
     let now_ms = group.time_ms(turn);
     let kept = group.state.store.get(command.key);
-    let index = group.state.newest_index(kept);
-    let seen = kept.map(|record| record.as_of(now_ms));
-    let seen = seen.as_deref();
+    let index = group.state.newest_index(kept.as_ref());
+    let seen = kept.as_ref().map(|record| record.as_of(now_ms));
+    let seen = seen.as_ref();
     let Evaluation { reply, write } = data::evaluate(command, seen, now_ms);
     let reply = reply.into_owned();
     if write == Write::Nothing {
@@ -64,7 +64,8 @@ pub(in crate::node) fn read_here(
     command: &KeyCommand<'_>,
 ) {
     let now_ms = group.time_ms(turn);
-    let evaluation = data::evaluate(command, group.state.store.get(command.key), now_ms);
+    let record = group.state.store.get(command.key);
+    let evaluation = data::evaluate(command, record.as_ref(), now_ms);
     turn.answer(requester, evaluation.reply, None);
 }
 
@@ -86,7 +87,7 @@ pub(in crate::node) fn set_many(
             values.insert(key, value);
         }
     }
-    let seen = values.keys().map(|key| leader::newest_seen(group.state.store.get(key)));
+    let seen = values.keys().map(|key| leader::newest_seen(group.state.store.get(key).as_ref()));
     let newest = seen.max().unwrap_or_default();
     let proposal = propose(group, turn, newest);
     let changes = values.into_iter().map(|(key, value)| {
@@ -149,7 +150,8 @@ pub(in crate::node) fn replay_lost(
     if let Some(error) = write_error(group, turn) {
         return turn.refuse(requester, error);
     }
-    let seen = changes.iter().map(|c| leader::newest_seen(group.state.store.get(&c.key)));
+    let newest_seen = |key| leader::newest_seen(group.state.store.get(key).as_ref());
+    let seen = changes.iter().map(|c| newest_seen(&c.key));
     let newest = seen.max().unwrap_or_default();
     let proposal = propose(group, turn, newest);
     let name = proposal.name;
@@ -162,7 +164,7 @@ pub(in crate::node) fn replay_lost(
 }
 
 /// A lost record under a new name. An increment keeps its base's: it belongs to that.
-fn again(old: Option<&Record>, new: &Record, name: Name) -> Record {
+fn again(old: Option<&Record<'_>>, new: &Record<'_>, name: Name) -> Record<'static> {
     let expiry_stamp = match old {
         Some(old) if old.expiry_stamp == new.expiry_stamp => new.expiry_stamp,
         _ => name.stamp,
@@ -171,7 +173,7 @@ fn again(old: Option<&Record>, new: &Record, name: Name) -> Record {
         Some(old) if (old.stamp, old.dot) == (new.stamp, new.dot) => (new.stamp, new.dot),
         _ => (name.stamp, name.dot),
     };
-    Record { stamp, dot, expiry_stamp, ..new.clone() }
+    Record { stamp, dot, expiry_stamp, ..new.clone().into_owned() }
 }
 
 /// What a flush that cannot go on answers: what it has begun with is not taken back.
@@ -211,5 +213,5 @@ fn append(
 ) -> EntryId {
     let Proposal { name: Name { stamp, dot }, dependencies } = proposal;
     let origin = Origin { dot, dependencies };
-    group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes))
+    group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes.into()))
 }

@@ -1,0 +1,362 @@
+//! What a command costs in the core: a cluster in one thread, without sockets and disks, carries
+//! out so many operations of one kind; log records, frames and their checksums are made and read
+//! as the server does it.
+//!
+//! ```text
+//! step_cost CASE [--operations N] [--pipeline P]
+//! CASE: get | set | replicated-get | replicated-set | proxied-get | proxied-set | quorum-set |
+//!       quorum-get | multi-leader-set
+//! ```
+//!
+//! Prints the allocations per operation. The instructions per operation, all nodes together, are
+//! what callgrind counts for 20,000 more operations, divided by 20,000: the start and the filling
+//! of the table are in both runs (`tests/step_cost.rs` does that, and holds the baseline).
+//!
+//! ```text
+//! cargo build --release -p replication --example step_cost
+//! valgrind --tool=callgrind target/release/examples/step_cost set
+//! callgrind_annotate callgrind.out.*
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use replication::keyspace::{
+    Acks, Cluster, Conflicts, Durability, GroupOptions, Keyspace, LeaderFollower, Leaderless,
+    Member, Model, MultiLeader,
+};
+use replication::mutant::Mutants;
+use replication::node::{Limits, Timing};
+use replication::random::Random;
+use replication::storage::log::LogWriter;
+use replication::{
+    ClientId, DatacenterId, Effects, Event, Incarnation, Input, KeyspaceId, Message, Node, NodeId,
+    Position, Reply, RequestId, Requests, Setup, Span, Time, frame,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Connections, dealt over the nodes that take commands.
+const CLIENTS: usize = 48;
+const KEYS: u64 = 4_000;
+const VALUE_BYTES: usize = 100;
+const CLUSTER_DIGEST: u64 = 7;
+const FRAME_BYTES_MAX: usize = 64 << 20;
+/// What one turn of a node takes, in microseconds of the cluster's clock.
+const TURN_US: u64 = 50;
+/// How long the start takes: elections, and until everybody knows who leads.
+const START_US: u64 = 5_000_000;
+/// Nothing happens meanwhile that would need shorter steps.
+const START_STEP_US: u64 = 5_000;
+/// After so many turns without an answer, something is wrong.
+const TURNS_MAX: u64 = 1_000_000;
+
+/// Where a node's effects go.
+struct Sink {
+    log: LogWriter,
+    batch: Vec<u8>,
+    frames: Vec<Vec<u8>>,
+    me: NodeId,
+    incarnation: Incarnation,
+    replies: Vec<u8>,
+    answered: u64,
+}
+
+impl Effects for Sink {
+    fn append_parts(&mut self, head: &[u8], rest: &[u8], _: Durability) -> Position {
+        self.log.append_parts(head, rest)
+    }
+
+    fn truncate(&mut self, _: Position) {}
+
+    fn send(&mut self, to: NodeId, message: &Message<'_>) {
+        let frame = &mut self.frames[usize::from(to.0)];
+        if frame.is_empty() {
+            frame::begin(frame, CLUSTER_DIGEST, self.me, self.incarnation);
+        }
+        frame::push(frame, message);
+    }
+
+    fn reply(&mut self, _: RequestId, reply: &Reply<'_>) {
+        self.answered += 1;
+        match reply {
+            Reply::Ok => self.replies.extend_from_slice(b"+OK\r\n"),
+            Reply::Bulk(bytes) => self.replies.extend_from_slice(bytes),
+            other => panic!("an unexpected answer: {other:?}"),
+        }
+    }
+
+    fn event(&mut self, _: &Event) {}
+}
+
+/// A node with what is on its way to it.
+struct Machine {
+    node: Node,
+    sink: Sink,
+    arrived: Vec<Vec<u8>>,
+    written: Position,
+    told: Position,
+}
+
+impl Machine {
+    fn open(cluster: &Cluster, me: NodeId, now: Time) -> Machine {
+        let incarnation = Incarnation(100 + u64::from(me.0));
+        let setup = Setup {
+            cluster: cluster.clone(),
+            me,
+            new_incarnation: incarnation,
+            seed: 1 + u64::from(me.0),
+            timing: Timing::default(),
+            limits: Limits::default(),
+            mutants: Mutants::default(),
+            may_have_lost_unsynced: false,
+            damaged: false,
+        };
+        let mut sink = Sink {
+            log: LogWriter::new(Position(1), 0),
+            batch: Vec::new(),
+            frames: vec![Vec::new(); cluster.members.len()],
+            me,
+            incarnation,
+            replies: Vec::new(),
+            answered: 0,
+        };
+        let node = Node::open(setup, std::iter::empty(), now, &mut sink).unwrap();
+        Machine { node, sink, arrived: Vec::new(), written: Position(0), told: Position(0) }
+    }
+
+    /// One turn, as the server's event loop goes: the log, the peers, the clients, the end.
+    fn turn(&mut self, now: Time, reads: &[Read], spare: &mut Vec<Vec<u8>>) {
+        if self.told < self.written {
+            self.told = self.written;
+            let input = Input::Durable { written: self.written, synced: self.written };
+            self.node.step(now, input, &mut self.sink);
+        }
+        for mut bytes in self.arrived.drain(..) {
+            let whole = frame::split(&bytes, CLUSTER_DIGEST, FRAME_BYTES_MAX);
+            let (mut frame, _) = whole.unwrap().expect("a whole frame");
+            let (from, incarnation) = (frame.from, frame.incarnation);
+            while let Some(message) = frame.message() {
+                let message = message.unwrap();
+                self.node.step(now, Input::Message { from, incarnation, message }, &mut self.sink);
+            }
+            bytes.clear();
+            spare.push(bytes);
+        }
+        for read in reads {
+            self.node.step(now, Input::Requests(read.requests()), &mut self.sink);
+        }
+        if self.node.next_deadline() <= now.monotonic_us {
+            self.node.step(now, Input::Tick, &mut self.sink);
+        }
+        self.node.step(now, Input::TurnEnd, &mut self.sink);
+        self.sink.batch.clear();
+        if let Some(sealed) = self.sink.log.seal(self.written, &mut self.sink.batch) {
+            self.written = sealed.last;
+        }
+        self.sink.replies.clear();
+    }
+}
+
+/// What one read of a client's socket holds.
+struct Read {
+    client: ClientId,
+    first_sequence: u64,
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    ends: Vec<u32>,
+}
+
+impl Read {
+    fn new(client: u64) -> Read {
+        let (bytes, spans, ends) = (Vec::new(), Vec::new(), Vec::new());
+        Read { client: ClientId(client), first_sequence: 0, bytes, spans, ends }
+    }
+
+    /// Other commands in place of those of before.
+    fn refill(&mut self, case: &str, pipeline: usize, random: &mut Random) {
+        self.first_sequence += self.ends.len() as u64;
+        self.bytes.clear();
+        self.spans.clear();
+        self.ends.clear();
+        for _ in 0..pipeline {
+            let key = random.range(0, KEYS);
+            self.command(case.ends_with("get"), key);
+        }
+    }
+
+    fn command(&mut self, get: bool, key: u64) {
+        self.word(if get { b"GET" } else { b"SET" });
+        let mut name = *b"key:000000000000";
+        let mut rest = key;
+        for digit in name.iter_mut().rev().take(12) {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.word(&name);
+        if !get {
+            self.word(&[b'v'; VALUE_BYTES]);
+        }
+        self.ends.push(self.spans.len() as u32);
+    }
+
+    fn word(&mut self, word: &[u8]) {
+        self.spans.push(Span { start: self.bytes.len() as u32, length: word.len() as u32 });
+        self.bytes.extend_from_slice(word);
+    }
+
+    fn requests(&self) -> Requests<'_> {
+        Requests {
+            client: self.client,
+            label: b"127.0.0.1:50000",
+            first_sequence: self.first_sequence,
+            bytes: &self.bytes,
+            spans: &self.spans,
+            ends: &self.ends,
+        }
+    }
+}
+
+/// The cluster, its clock, and the nodes that clients talk to.
+struct Machines {
+    all: Vec<Machine>,
+    now: Time,
+    answered: u64,
+    /// Buffers of frames that have been read, as a connection uses its own again.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Machines {
+    fn round(&mut self, reads: &[Vec<Read>]) {
+        self.now.monotonic_us += TURN_US;
+        self.now.wall_ms = 1_800_000_000_000 + self.now.monotonic_us / 1000;
+        for number in 0..self.all.len() {
+            let reads = reads.get(number).map_or(&[][..], Vec::as_slice);
+            self.all[number].turn(self.now, reads, &mut self.spare);
+            self.answered += std::mem::take(&mut self.all[number].sink.answered);
+            for to in 0..self.all.len() {
+                if !self.all[number].sink.frames[to].is_empty() {
+                    let next = self.spare.pop().unwrap_or_default();
+                    let mut frame =
+                        std::mem::replace(&mut self.all[number].sink.frames[to], next);
+                    frame::finish(&mut frame, 0);
+                    self.all[to].arrived.push(frame);
+                }
+            }
+        }
+    }
+
+    /// Hands the reads over and goes on until all of them are answered.
+    fn carry_out(&mut self, reads: &[Vec<Read>]) {
+        let commands: usize = reads.iter().flatten().map(|read| read.ends.len()).sum();
+        let (before, mut turns) = (self.answered, 0);
+        self.round(reads);
+        while self.answered - before < commands as u64 {
+            self.round(&[]);
+            turns += 1;
+            assert!(turns < TURNS_MAX, "no answer");
+        }
+    }
+}
+
+fn cluster(case: &str) -> (Cluster, Vec<usize>) {
+    let group = |replicas, acks| GroupOptions {
+        acks,
+        durability: Durability::Interval,
+        ..GroupOptions::defaults(replicas)
+    };
+    let leader_follower = |nodes, acks| {
+        let group = group(nodes, acks);
+        Model::LeaderFollower(LeaderFollower { home: DatacenterId(0), partitions: 1, group })
+    };
+    let (nodes, datacenters, model, targets) = match case {
+        "get" | "set" => (1, 1, leader_follower(1, Acks::Async), vec![0]),
+        "replicated-get" | "replicated-set" | "proxied-get" | "proxied-set" => {
+            (3, 1, leader_follower(3, Acks::SemiSync), vec![])
+        }
+        "quorum-set" | "quorum-get" => {
+            let durability = Durability::Interval;
+            let options = Leaderless { w: 2, r: 2, durability, ..Leaderless::defaults(3) };
+            (3, 1, Model::Leaderless(options), vec![0, 1, 2])
+        }
+        "multi-leader-set" => {
+            let datacenters = (0..3).map(DatacenterId).collect();
+            let (group, conflicts) = (group(1, Acks::Async), Conflicts::LastWriteWins);
+            let options = MultiLeader { datacenters, partitions: 1, group, conflicts };
+            (3, 3, Model::MultiLeader(options), vec![0])
+        }
+        other => panic!("no case {other}: see the head of this file"),
+    };
+    let member = |node: u8| {
+        let datacenter = DatacenterId(node % datacenters);
+        Member { name: format!("n{node}"), datacenter }
+    };
+    let cluster = Cluster {
+        name: "cost".into(),
+        secret: 1,
+        datacenters: (0..datacenters).map(|number| format!("dc{number}")).collect(),
+        members: (0..nodes).map(member).collect(),
+        keyspaces: vec![Keyspace { id: KeyspaceId(1), prefix: Vec::new(), model }],
+    };
+    (cluster, targets)
+}
+
+/// The clients of each node: of the given ones, or of the leader, or of a follower.
+fn clients(machines: &Machines, targets: &[usize], at_leader: bool) -> Vec<Vec<Read>> {
+    let leads = |machine: &Machine| machine.node.groups().any(|group| group.is_serving());
+    let asked = machines.all.iter().position(|machine| leads(machine) == at_leader);
+    let targets = if targets.is_empty() { vec![asked.unwrap()] } else { targets.to_vec() };
+    let mut reads: Vec<Vec<Read>> = machines.all.iter().map(|_| Vec::new()).collect();
+    for client in 0..CLIENTS {
+        reads[targets[client % targets.len()]].push(Read::new(1 + client as u64));
+    }
+    reads
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str, default: u64| {
+        let place = arguments.iter().position(|word| word == name);
+        place.map_or(default, |place| arguments[place + 1].parse().expect("a number"))
+    };
+    let case = arguments.first().map_or("set", String::as_str);
+    let (operations, pipeline) = (option("--operations", 20_000), option("--pipeline", 16));
+    let (cluster, targets) = cluster(case);
+    let now = Time { monotonic_us: 1, wall_ms: 1_800_000_000_000 };
+    let nodes = 0..cluster.members.len() as u16;
+    let all = nodes.map(|me| Machine::open(&cluster, NodeId(me), now)).collect();
+    let mut machines = Machines { all, now, answered: 0, spare: Vec::new() };
+    while machines.now.monotonic_us < START_US {
+        machines.now.monotonic_us += START_STEP_US;
+        machines.round(&[]);
+    }
+    let mut reads = clients(&machines, &targets, !case.starts_with("proxied"));
+    let mut fill = Read::new(99_999);
+    (0..KEYS).for_each(|key| fill.command(false, key));
+    let mut first = reads.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+    let place = reads.iter().position(|reads| !reads.is_empty()).unwrap();
+    first[place].push(fill);
+    machines.carry_out(&first);
+
+    let mut random = Random::new(5);
+    let per_round = CLIENTS as u64 * pipeline;
+    let mut refill_and_carry_out = |machines: &mut Machines, rounds: u64| {
+        for _ in 0..rounds {
+            for read in reads.iter_mut().flatten() {
+                read.refill(case, pipeline as usize, &mut random);
+            }
+            machines.carry_out(&reads);
+        }
+    };
+    refill_and_carry_out(&mut machines, 20);
+    let region = Region::new(ALLOCATOR);
+    let rounds = operations.div_ceil(per_round);
+    refill_and_carry_out(&mut machines, rounds);
+    let change = region.change();
+    let done = (rounds * per_round) as f64;
+    println!("case {case}, pipeline {pipeline}, {done} operations");
+    let count = (change.allocations + change.reallocations) as f64;
+    println!("allocations per operation: {:.3}", count / done);
+    println!("bytes allocated per operation: {:.1}", change.bytes_allocated as f64 / done);
+}
