@@ -163,14 +163,15 @@ impl Cluster {
             });
             refused.extend(whole.err());
         }
+        process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
         let early = sink.write_early(&mut self.random);
         if let Some((written, synced, _)) = early {
             let input = Input::Durable { written, synced };
             self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
-            process.node.step(server.clock.time(clock_read_at.unwrap_or(at_us)), input, &mut sink);
+            process.node.step(server.clock.time(at_us), input, &mut sink);
             at_us += self.random.range(INPUT_US.0, INPUT_US.1);
+            process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
         }
-        process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
         at_us += if stall_at == arrivals.len() { stall_us } else { 0 };
         process.busy_until = at_us;
         process.note_commits(id, sink.observations());
