@@ -149,6 +149,13 @@ impl Group {
                 "TRYAGAIN a leader that this node has heard may still hold a lease".into(),
             );
         }
+        if self.is_ahead_of_its_log() {
+            return Some(
+                "ERR this node was being brought up by a snapshot, and its records are newer than \
+                 its log: empty its disk, and ask another node"
+                    .into(),
+            );
+        }
         let need = self.quorum.election;
         let here = word.answers.len() + 1;
         if here < need {

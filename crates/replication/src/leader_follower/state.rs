@@ -295,13 +295,23 @@ impl State {
         self.undo.is_empty()
     }
 
+    /// The newest entry that some slots contain although the group has not applied it.
+    pub fn ahead_of(&self, applied: u64) -> Option<u64> {
+        self.ahead.iter().map(|(_, _, ahead)| *ahead).filter(|ahead| *ahead > applied).max()
+    }
+
+    /// Up to where a slot contains what is committed; the group is applied up to `applied`.
+    fn applied_in(&self, slot: u16, applied: u64) -> u64 {
+        let of_slot = self.ahead.iter().filter(|(first, last, _)| (*first..=*last).contains(&slot));
+        of_slot.map(|(_, _, ahead)| *ahead).fold(applied, u64::max)
+    }
+
     /// The committed records of the slots from `first_slot` on, until `bytes_max` is used; the
-    /// group is applied up to `applied`. `None` while an uncommitted entry has removed all keys, or
-    /// while some slots contain more than the group has applied.
-    pub fn image(&self, first_slot: u16, bytes_max: usize, applied: u64) -> Option<Image<'static>> {
-        if !self.ahead.is_empty() {
-            return None;
-        }
+    /// group is applied up to `applied`. Slots that contain more go into images of their own.
+    pub fn image(&self, first_slot: u16, bytes_max: usize, applied: u64) -> Image<'static> {
+        let up_to = self.applied_in(first_slot, applied);
+        // With an uncommitted entry that removed all keys, what was put aside for it.
+        let mut store = &self.store;
         let mut committed: BTreeMap<&[u8], Option<&Record<'_>>> = BTreeMap::new();
         let mut sessions = Committed::new();
         let mut horizon_ms = self.once.horizon_ms();
@@ -310,7 +320,10 @@ impl State {
                 Old::Record(key, record) => {
                     committed.insert(key, record.as_ref().filter(|record| self.is_kept(record)));
                 }
-                Old::Everything(_) => return None,
+                Old::Everything(before) => {
+                    committed.clear();
+                    store = before;
+                }
                 Old::Session(name, session) => {
                     sessions.insert((self.once.slot(name), name), session.as_ref());
                 }
@@ -327,7 +340,7 @@ impl State {
         let mut slot = first_slot;
         loop {
             let mut w = Writer(&mut records);
-            for (key, record) in self.store.iter_slots(slot, slot) {
+            for (key, record) in store.iter_slots(slot, slot) {
                 if !committed.contains_key(key) {
                     w.bytes(key);
                     w.record(&record);
@@ -338,13 +351,14 @@ impl State {
                 w.record(record);
             }
             self.once.encode_slot(slot, &sessions, &mut Writer(&mut once));
-            if slot >= self.store.last_slot() || records.len() + once.len() >= bytes_max {
+            let is_full = records.len() + once.len() >= bytes_max;
+            if slot >= store.last_slot() || is_full || self.applied_in(slot + 1, applied) != up_to {
                 break;
             }
             slot += 1;
         }
         let (last_slot, records, once) = (slot, Cow::Owned(records), Cow::Owned(once));
-        Some(Image { first_slot, last_slot, applied, records, once, horizon_ms })
+        Image { first_slot, last_slot, applied: up_to, records, once, horizon_ms }
     }
 
     /// Puts an image in place of what its slots held. Entries up to its index will be skipped.
@@ -455,11 +469,48 @@ mod tests {
             state.apply(&changes(2, "k1", None), true);
             state.apply(&followed_by, true);
             state.commit(2);
-            let image = state.image(0, usize::MAX, 2).unwrap();
+            let image = state.image(0, usize::MAX, 2);
             assert!(image.records.is_empty(), "{followed_by:?}");
             state.undo();
             assert!(state.store.is_empty(), "{followed_by:?}");
         }
+    }
+
+    #[test]
+    fn an_image_shows_what_is_committed_whatever_is_about_to_be_removed() {
+        for count in [3, CLEARED_AT_ONCE_MIN as u64 + 1] {
+            let mut state = filled(count);
+            let before = state.image(0, usize::MAX, count);
+            for entry in [
+                changes(count + 1, "k2", Some("w")),
+                clear(count + 2),
+                changes(count + 3, "k2", Some("x")),
+                clear(count + 4),
+                changes(count + 5, "new", Some("y")),
+            ] {
+                state.apply(&entry, true);
+                let mut other = State::new(0, 16_383, 7, false);
+                other.install(&state.image(0, usize::MAX, count)).unwrap();
+                let mut same = State::new(0, 16_383, 7, false);
+                same.install(&before).unwrap();
+                assert_eq!(other.store.digest(), same.store.digest(), "{count}: {entry:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn slots_that_contain_more_are_images_of_their_own() {
+        let mut state = filled(3);
+        let later = filled(9);
+        let image = later.image(100, 0, 9);
+        assert_eq!((image.first_slot, image.last_slot), (100, 100));
+        state.install(&image).unwrap();
+        let ranges: Vec<(u16, u16, u64)> = [0, 100, 101]
+            .map(|first| state.image(first, usize::MAX, 3))
+            .map(|image| (image.first_slot, image.last_slot, image.applied))
+            .to_vec();
+        assert_eq!(ranges, [(0, 99, 3), (100, 100, 9), (101, 16_383, 3)]);
+        assert_eq!([3, 9].map(|index| state.ahead_of(index)), [Some(9), None]);
     }
 
     #[test]
