@@ -27,8 +27,8 @@ pub struct LogRecord<'a> {
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Body<'a> {
-    /// An entry was appended; its bytes.
-    Entry(Cow<'a, [u8]>),
+    /// Entries were appended: a run of them.
+    Entries(Cow<'a, [u8]>),
     /// The group's log ends here: what came after was cut.
     Cut {
         /// The last index that stays.
@@ -115,7 +115,7 @@ impl<'a> LogRecord<'a> {
         w.u8(RECORD_KIND);
         w.group(self.group);
         match &self.body {
-            Body::Entry(body) => encode_bytes(0, body, &mut w),
+            Body::Entries(run) => encode_bytes(0, run, &mut w),
             Body::Cut { last_kept } => {
                 w.u8(1);
                 w.u64(*last_kept);
@@ -186,7 +186,7 @@ impl<'a> LogRecord<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<LogRecord<'a>> {
         let group = r.group()?;
         let body = match r.u8()? {
-            0 => Body::Entry(Cow::Borrowed(r.bytes()?)),
+            0 => Body::Entries(Cow::Borrowed(r.bytes()?)),
             1 => Body::Cut { last_kept: r.u64()? },
             2 => Body::Vote { epoch: r.u64()?, voted_for: r.option_node()? },
             3 => Body::Voters { voters: decode_voters(r)?, born: r.bool()? },

@@ -160,7 +160,7 @@ impl Group {
     /// Forgets what the log no longer needs: all that is committed, but not what a follower needs
     /// after its snapshot, within a bound.
     pub(super) fn prune_as_leader(&mut self) {
-        let bytes_max = self.limits.log_bytes_max;
+        let bytes_max = self.log_bytes_max();
         self.log.prune(self.needed_by_snapshots(), bytes_max);
         self.log.prune(self.commit, bytes_max.saturating_mul(SNAPSHOT_LOG_FACTOR));
     }

@@ -176,8 +176,8 @@ impl Group {
         let mut before = Before::new(&self.state);
         let mut cut = Vec::new();
         for index in self.commit + 1..=self.log.last_index() {
-            let Some(kept) = self.log.get(index) else { continue };
-            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            let Some(body) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(body) else { continue };
             if index > last_kept
                 && let Some(what) = before.what(&entry)
             {
@@ -201,8 +201,8 @@ impl Group {
     ) {
         let mut cut = Vec::new();
         for index in self.log.start().index + 1..=self.commit {
-            let Some(kept) = self.log.get(index) else { continue };
-            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            let Some(body) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(body) else { continue };
             if is_cut(entry.id)
                 && let Some(what) = before::without(&entry)
                 && let Some(write) = self.lost_write(turn, &entry, what)
@@ -219,7 +219,7 @@ impl Group {
 
     /// `None` if it is no client's.
     fn lost_write(&self, turn: &Turn<'_>, entry: &Entry<'_>, what: What) -> Option<LostWrite> {
-        let (id, asker) = (entry.id, entry.asker.clone()?);
+        let (id, asker) = (entry.id, entry.asker?.into_owned());
         let once = entry.once.as_ref().map(Once::without_forgotten);
         let reign = self.epochs.reign_of(id.epoch);
         let leader = reign.map(|reign| (reign.leader, reign.incarnation));
