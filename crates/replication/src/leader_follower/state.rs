@@ -290,6 +290,24 @@ impl State {
         of_record.max(self.uncommitted_clear).max(in_flight)
     }
 
+    /// A key's record when all entries up to `visible`, and none after it, were applied; `None` if
+    /// that cannot be told: where all keys were removed after it, or writes merge. Nothing up to
+    /// `visible` may have been taken back.
+    pub fn record_at(&self, key: &[u8], visible: u64) -> Option<Option<Record<'_>>> {
+        if self.merges || self.uncommitted_clear > visible {
+            return None;
+        }
+        let after = self.undo.iter().skip_while(|pre_image| pre_image.index <= visible);
+        let old = after.filter_map(|pre_image| match &pre_image.old {
+            Old::Record(changed, old) if **changed == *key => Some(old.as_ref()),
+            _ => None,
+        });
+        Some(match old.into_iter().next() {
+            Some(old) => old.map(Record::borrowed),
+            None => self.store.get(key),
+        })
+    }
+
     /// Whether nothing is uncommitted.
     pub fn is_settled(&self) -> bool {
         self.undo.is_empty()
