@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! step_cost CASE [--operations N] [--pipeline P]
-//! CASE: get | set | replicated-get | replicated-set | quorum-set | quorum-get |
-//!       multi-leader-set
+//! CASE: get | set | replicated-get | replicated-set | proxied-get | proxied-set | quorum-set |
+//!       quorum-get | multi-leader-set
 //! ```
 //!
 //! Prints the allocations per operation. The instructions per operation, all nodes together, are
@@ -266,7 +266,9 @@ fn cluster(case: &str) -> (Cluster, Vec<usize>) {
     };
     let (nodes, datacenters, model, targets) = match case {
         "get" | "set" => (1, 1, leader_follower(1, Acks::Async), vec![0]),
-        "replicated-get" | "replicated-set" => (3, 1, leader_follower(3, Acks::SemiSync), vec![]),
+        "replicated-get" | "replicated-set" | "proxied-get" | "proxied-set" => {
+            (3, 1, leader_follower(3, Acks::SemiSync), vec![])
+        }
         "quorum-set" | "quorum-get" => {
             let durability = Durability::Interval;
             let options = Leaderless { w: 2, r: 2, durability, ..Leaderless::defaults(3) };
@@ -294,11 +296,11 @@ fn cluster(case: &str) -> (Cluster, Vec<usize>) {
     (cluster, targets)
 }
 
-/// The clients of each node: of the given ones, or of the leader.
-fn clients(machines: &Machines, targets: &[usize]) -> Vec<Vec<Read>> {
+/// The clients of each node: of the given ones, or of the leader, or of a follower.
+fn clients(machines: &Machines, targets: &[usize], at_leader: bool) -> Vec<Vec<Read>> {
     let leads = |machine: &Machine| machine.node.groups().any(|group| group.is_serving());
-    let leader = machines.all.iter().position(leads);
-    let targets = if targets.is_empty() { vec![leader.unwrap()] } else { targets.to_vec() };
+    let asked = machines.all.iter().position(|machine| leads(machine) == at_leader);
+    let targets = if targets.is_empty() { vec![asked.unwrap()] } else { targets.to_vec() };
     let mut reads: Vec<Vec<Read>> = machines.all.iter().map(|_| Vec::new()).collect();
     for client in 0..CLIENTS {
         reads[targets[client % targets.len()]].push(Read::new(1 + client as u64));
@@ -323,7 +325,7 @@ fn main() {
         machines.now.monotonic_us += START_STEP_US;
         machines.round(&[]);
     }
-    let mut reads = clients(&machines, &targets);
+    let mut reads = clients(&machines, &targets, !case.starts_with("proxied"));
     let mut fill = Read::new(99_999);
     (0..KEYS).for_each(|key| fill.command(false, key));
     let mut first = reads.iter().map(|_| Vec::new()).collect::<Vec<_>>();

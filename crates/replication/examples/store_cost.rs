@@ -92,7 +92,7 @@ impl Cost {
         let change = Change { key: Cow::Borrowed(&key), record: Some(record(id.index, 2)) };
         let (origin, asker, once) = (None, None, None);
         // The list is what an entry has to allocate.
-        let payload = Payload::Changes(vec![change]);
+        let payload = Payload::Changes(vec![change].into());
         let entry = Entry { id, stamp: Stamp(id.index), origin, asker, once, payload };
         self.state.apply(&entry, true);
         self.state.commit(id.index);

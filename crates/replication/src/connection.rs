@@ -3,6 +3,7 @@
 
 use crate::RequestId;
 use crate::turn::LastWrite;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -35,12 +36,19 @@ pub struct Wait {
 }
 
 impl Connection {
-    /// The client's label, as its driver says it with each request.
-    pub fn label(&mut self, label: &[u8]) -> Arc<[u8]> {
-        if *self.label != *label {
+    /// Takes note of the client's label, as its driver says it with each read; true if it is
+    /// another one than before.
+    pub fn relabel(&mut self, label: &[u8]) -> bool {
+        let changes = *self.label != *label;
+        if changes {
             self.label = Arc::from(label);
         }
-        self.label.clone()
+        changes
+    }
+
+    /// The client's label.
+    pub fn label(&self) -> &Arc<[u8]> {
+        &self.label
     }
 
     /// Another command has come.
@@ -66,23 +74,30 @@ impl Connection {
         None
     }
 
-    /// A command was answered. Returns the WAITs that have nothing before them any more.
-    pub fn answered(&mut self, sequence: u64, last_write: Option<LastWrite>) -> Vec<Wait> {
+    /// A command was answered. Adds to `ready` the WAITs that have nothing before them any more.
+    #[inline]
+    pub fn answered(
+        &mut self,
+        sequence: u64,
+        last_write: Option<LastWrite>,
+        ready: &mut VecDeque<Wait>,
+    ) {
         self.unanswered = self.unanswered.saturating_sub(1);
         if last_write.is_some()
             && (self.last_write.is_none() || sequence > self.last_write_sequence)
         {
             (self.last_write, self.last_write_sequence) = (last_write, sequence);
         }
-        if self.waits.is_empty() {
-            return Vec::new();
+        if !self.waits.is_empty() {
+            self.release_waits(sequence, ready);
         }
+    }
+
+    fn release_waits(&mut self, sequence: u64, ready: &mut VecDeque<Wait>) {
         for wait in self.waits.iter_mut().filter(|wait| sequence < wait.request.sequence) {
             wait.earlier = wait.earlier.saturating_sub(1);
         }
-        let (ready, waits) = self.waits.drain(..).partition(|wait| wait.earlier == 0);
-        self.waits = waits;
-        ready
+        ready.extend(self.waits.extract_if(.., |wait| wait.earlier == 0));
     }
 }
 
@@ -104,10 +119,14 @@ mod tests {
         connection.asked();
         assert_eq!(connection.wait(request(2), 1, 10, None), None);
         connection.asked();
-        assert!(connection.answered(3, None).is_empty(), "a later command's answer is no matter");
-        assert!(connection.answered(0, None).is_empty());
-        let ready = connection.answered(1, Some(LastWrite::Copies { acks: 2, synced: true }));
-        assert_eq!(ready.first().unwrap().request, request(2));
+        let mut ready = VecDeque::new();
+        connection.answered(3, None, &mut ready);
+        assert!(ready.is_empty(), "a later command's answer is no matter");
+        connection.answered(0, None, &mut ready);
+        assert!(ready.is_empty());
+        let last_write = Some(LastWrite::Copies { acks: 2, synced: true });
+        connection.answered(1, last_write, &mut ready);
+        assert_eq!(ready.front().unwrap().request, request(2));
         assert_eq!(connection.last_write, Some(LastWrite::Copies { acks: 2, synced: true }));
     }
 
@@ -115,10 +134,9 @@ mod tests {
     fn the_last_write_is_the_one_that_was_asked_last() {
         let mut connection = Connection::default();
         let copies = |acks| Some(LastWrite::Copies { acks, synced: true });
-        connection.answered(0, copies(1));
-        connection.answered(2, copies(2));
-        connection.answered(1, copies(3));
-        connection.answered(3, None);
+        for (sequence, write) in [(0, copies(1)), (2, copies(2)), (1, copies(3)), (3, None)] {
+            connection.answered(sequence, write, &mut VecDeque::new());
+        }
         assert_eq!(connection.last_write, copies(2));
     }
 

@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod command;
 pub mod conflict;
 pub mod connection;
+pub mod connections;
 pub mod data;
 pub mod frame;
 pub mod keyspace;

@@ -1,7 +1,8 @@
 //! What every model may use while it handles one input: the clock, the effects, and the few
 //! things that all models of a node share.
 
-use crate::connection::{Connection, Wait};
+use crate::connection::Wait;
+use crate::connections::Connections;
 use crate::keyspace::Durability;
 use crate::mutant::Mutants;
 use crate::node::message::Message as NodeMessage;
@@ -14,7 +15,7 @@ use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
 };
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -42,9 +43,9 @@ pub enum Requester {
 }
 
 /// Who asks: goes into the entry that a command makes, so that a write which is lost later can be
-/// told by the name of the one who wrote it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asker {
+/// told by the name of the one who wrote it. The label is shared, or borrowed from an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker<Label = Arc<[u8]>> {
     /// The node that the client is connected to.
     pub node: NodeId,
     /// The connection there.
@@ -52,7 +53,7 @@ pub struct Asker {
     /// The command's number on the connection.
     pub sequence: u64,
     /// The client's address and the name that it has given itself.
-    pub label: Arc<[u8]>,
+    pub label: Label,
 }
 
 impl Asker {
@@ -60,10 +61,7 @@ impl Asker {
     pub fn encode(asker: Option<&Asker>, w: &mut Writer<'_>) {
         w.bool(asker.is_some());
         if let Some(asker) = asker {
-            w.u16(asker.node.0);
-            w.u64(asker.client.0);
-            w.u64(asker.sequence);
-            w.bytes(&asker.label);
+            asker.borrowed().write(w);
         }
     }
 
@@ -72,8 +70,35 @@ impl Asker {
         if !r.bool()? {
             return Ok(None);
         }
+        Ok(Some(Asker::read(r)?.into_owned()))
+    }
+
+    /// The same, its label borrowed.
+    pub fn borrowed(&self) -> Asker<&[u8]> {
+        let Asker { node, client, sequence, ref label } = *self;
+        Asker { node, client, sequence, label }
+    }
+}
+
+impl<'a> Asker<&'a [u8]> {
+    /// Writes the asker.
+    pub fn write(&self, w: &mut Writer<'_>) {
+        w.u16(self.node.0);
+        w.u64(self.client.0);
+        w.u64(self.sequence);
+        w.bytes(self.label);
+    }
+
+    /// Reads what [`Asker::write`] has written.
+    pub fn read(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
         let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
-        Ok(Some(Asker { node, client, sequence, label: Arc::from(r.bytes()?) }))
+        Ok(Asker { node, client, sequence, label: r.bytes()? })
+    }
+
+    /// The same with a label of its own.
+    pub fn into_owned(self) -> Asker {
+        let Asker { node, client, sequence, label } = self;
+        Asker { node, client, sequence, label: Arc::from(label) }
     }
 }
 
@@ -132,7 +157,7 @@ pub struct Local {
     /// Who asked for what is being carried out; `None` for what the node does by itself.
     pub asker: Option<Asker>,
     /// The connections that have asked something and have not gone.
-    pub connections: BTreeMap<ClientId, Connection>,
+    pub connections: Connections,
     /// WAITs that have nothing before them any more, to be taken up at the end of the step.
     pub ready_waits: VecDeque<Wait>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
@@ -165,7 +190,7 @@ impl Local {
             rounds: Rounds::default(),
             last_input_us: 0,
             asker: None,
-            connections: BTreeMap::new(),
+            connections: Connections::default(),
             ready_waits: VecDeque::new(),
             part_answers: VecDeque::new(),
             appended_bytes: 0,
@@ -175,6 +200,23 @@ impl Local {
             owed_written: VecDeque::new(),
             unsynced: Unkept::default(),
             unwritten: Unkept::default(),
+        }
+    }
+
+    /// A client of this node asks something.
+    #[inline]
+    pub(crate) fn asks(&mut self, request: RequestId) {
+        let RequestId { client, sequence } = request;
+        let connection = self.connections.open(client);
+        connection.asked();
+        match &mut self.asker {
+            Some(asker) if asker.client == client && asker.node == self.me => {
+                asker.sequence = sequence;
+            }
+            asker => {
+                let (node, label) = (self.me, connection.label().clone());
+                *asker = Some(Asker { node, client, sequence, label });
+            }
         }
     }
 
@@ -224,9 +266,9 @@ impl Turn<'_> {
         match to {
             Requester::Client(request) => {
                 // A client that has gone is not there, and must not come back by this.
-                if let Some(connection) = self.local.connections.get_mut(&request.client) {
-                    let ready = connection.answered(request.sequence, last_write);
-                    self.local.ready_waits.extend(ready);
+                if let Some(connection) = self.local.connections.get(request.client) {
+                    let ready = &mut self.local.ready_waits;
+                    connection.answered(request.sequence, last_write, ready);
                 }
                 self.effects.reply(request, &reply);
             }

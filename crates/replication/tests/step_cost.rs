@@ -11,11 +11,13 @@ use std::process::Command;
 
 /// What an operation may cost more than the baseline says, in percent.
 const SLACK_PERCENT: f64 = 5.0;
-const CASES: [&str; 7] = [
+const CASES: [&str; 9] = [
     "get",
     "set",
     "replicated-get",
     "replicated-set",
+    "proxied-get",
+    "proxied-set",
     "quorum-get",
     "quorum-set",
     "multi-leader-set",

@@ -2,6 +2,7 @@
 
 use replication::leader_follower::entry::Entry;
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
+use replication::leader_follower::replication_log::run::Bodies;
 use replication::version::EntryId;
 use replication::wire::Reader;
 use replication::{GroupId, NodeId, Position};
@@ -33,9 +34,11 @@ pub struct Copies {
 impl Copies {
     /// A node has logged a record.
     pub fn logged(&mut self, node: NodeId, position: Position, record: &[u8]) {
-        let Some((group, id)) = entry_of(record) else { return };
-        self.received.entry((group, id)).or_default().insert(node);
-        self.pending.entry(node).or_default().push_back((position, group, id));
+        let Some((group, ids)) = entries_of(record) else { return };
+        for id in ids {
+            self.received.entry((group, id)).or_default().insert(node);
+            self.pending.entry(node).or_default().push_back((position, group, id));
+        }
     }
 
     /// A node's log is kept up to a position.
@@ -85,14 +88,13 @@ impl Copies {
     }
 }
 
-/// The entry that a record of a node's log is, if it is one.
-fn entry_of(record: &[u8]) -> Option<(GroupId, EntryId)> {
+/// The entries that a record of a node's log holds, if it holds any.
+fn entries_of(record: &[u8]) -> Option<(GroupId, Vec<EntryId>)> {
     let (RECORD_KIND, rest) = record.split_first().map(|(kind, rest)| (*kind, rest))? else {
         return None;
     };
     let record = LogRecord::decode(&mut Reader(rest)).ok()?;
-    match record.body {
-        Body::Entry(body) => Some((record.group, Entry::id_of(&body).ok()?)),
-        _ => None,
-    }
+    let Body::Entries(run) = record.body else { return None };
+    let ids = Bodies::of(&run).flatten().flat_map(Entry::id_of).collect();
+    Some((record.group, ids))
 }

@@ -1,9 +1,10 @@
 //! What a run says about lost writes in the end: the reports of `TF.LOST LIST`, and the truth.
 
-use crate::checkers::lost_write_report::{Name, Report, Truth};
+use crate::checkers::lost_write_report::{Name, Report, Request, Truth, UNKNOWN};
 use crate::cluster::Cluster;
 use replication::keyspace::{AckLevel, Durability, Model};
 use replication::leader_follower::Group;
+use replication::leader_follower::lost_writes::report::NOT_KNOWN;
 use replication::node::lost_writes::message::LostId;
 use replication::{GroupId, Reply};
 use std::collections::BTreeMap;
@@ -76,15 +77,23 @@ pub fn reports(reply: &Reply<'_>, gone: &[String]) -> Result<Option<Vec<Report>>
         }
         let id = LostId::parse(word("id")?.as_bytes()).ok_or(format!("no id: {part:?}"))?;
         let request = word("request")?;
-        let mut numbers = request.rsplit('/').map(str::parse::<u64>);
-        let (Some(Ok(sequence)), Some(Ok(connection))) = (numbers.next(), numbers.next()) else {
-            return Err(format!("TF.LOST LIST: request {request}"));
+        let request = match request.as_str() {
+            NOT_KNOWN => UNKNOWN,
+            request => request_of(request).ok_or(format!("TF.LOST LIST: request {request}"))?,
         };
         let status = word("status")?;
         let name = (id.group, id.entry);
-        reports.push(Report { name, request: (connection, sequence), status });
+        reports.push(Report { name, request, status });
     }
     Ok(Some(reports))
+}
+
+fn request_of(text: &str) -> Option<Request> {
+    let mut numbers = text.rsplit('/').map(str::parse::<u64>);
+    let (Some(Ok(sequence)), Some(Ok(connection))) = (numbers.next(), numbers.next()) else {
+        return None;
+    };
+    Some((connection, sequence))
 }
 
 fn text(reply: &Reply<'_>) -> Option<String> {

@@ -4,6 +4,7 @@
 use crate::copies::Copies;
 use replication::leader_follower::entry::{Entry, Payload};
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
+use replication::leader_follower::replication_log::run::Bodies;
 use replication::node::message::Message as NodeMessage;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
@@ -233,16 +234,21 @@ impl Observations {
         }
     }
 
-    /// Takes note of a client's entry, unless it changes nothing and only remembers a reply: then
-    /// nothing can be lost with it.
+    /// Takes note of clients' entries, except those that change nothing and only remember a reply:
+    /// nothing can be lost with them.
     fn note_asked(&mut self, bytes: &[u8]) {
         let Some((&RECORD_KIND, record)) = bytes.split_first() else { return };
-        if let Ok(LogRecord { group, body: Body::Entry(body) }) =
+        let Ok(LogRecord { group, body: Body::Entries(run) }) =
             LogRecord::decode(&mut Reader(record))
-            && let Ok(Entry { id, asker: Some(asker), payload, .. }) = Entry::decode(&body)
-            && !matches!(&payload, Payload::Changes(changes) if changes.is_empty())
-        {
-            self.asked.insert((group, id), (asker.client.0, asker.sequence));
+        else {
+            return;
+        };
+        for body in Bodies::of(&run).flatten() {
+            if let Ok(Entry { id, asker: Some(asker), payload, .. }) = Entry::decode(body)
+                && !matches!(&payload, Payload::Changes(changes) if changes.is_empty())
+            {
+                self.asked.insert((group, id), (asker.client.0, asker.sequence));
+            }
         }
     }
 

@@ -103,10 +103,15 @@ impl Options {
         families.flipped_bits &= survives_a_wipe(&cluster);
         if seed.is_multiple_of(INTERVAL_SEEDS) && !ways.degrade {
             set_durability(&mut cluster, Durability::Interval);
+            if seed.is_multiple_of(2 * INTERVAL_SEEDS) {
+                set_available(&mut cluster);
+            }
             // A leaderless replica does not know that it has lost something; and one lost disk and
-            // another one that lost its last second are more than a group can do without.
+            // another one that lost its last second are more than a group can do without, unless
+            // its failover goes before safety.
             let loses_disks = families.wipes || families.flipped_bits;
-            families.power = model != ModelName::Leaderless && !loses_disks;
+            let goes_on = !loses_disks || is_available(&cluster);
+            families.power = model != ModelName::Leaderless && goes_on;
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
@@ -199,6 +204,23 @@ fn set_durability(cluster: &mut Cluster, durability: Durability) {
             Model::Leaderless(options) => options.durability = durability,
         }
     }
+}
+
+/// Failover goes before safety everywhere.
+fn set_available(cluster: &mut Cluster) {
+    for keyspace in &mut cluster.keyspaces {
+        match &mut keyspace.model {
+            Model::LeaderFollower(options) => options.group.failover = Failover::Available,
+            Model::MultiLeader(options) => options.group.failover = Failover::Available,
+            Model::Leaderless(_) => {}
+        }
+    }
+}
+
+/// Whether failover goes before safety everywhere.
+fn is_available(cluster: &Cluster) -> bool {
+    let groups = cluster.keyspaces.iter().map(|keyspace| keyspace.model.group());
+    groups.flatten().all(|group| group.failover == Failover::Available)
 }
 
 /// Whether the cluster goes on without an operator when one disk is empty: an election among the

@@ -113,6 +113,11 @@ impl World {
         self.until("a failover", |cluster| cluster.observations.leaderships.len() > before);
     }
 
+    fn pass(&mut self, duration_us: u64) {
+        let until_us = self.cluster.now_us + duration_us;
+        while self.cluster.next(until_us).is_some() {}
+    }
+
     fn count(&self, what: &str) -> u64 {
         self.cluster.observations.counts.get(what).copied().unwrap_or(0)
     }
@@ -178,6 +183,41 @@ fn a_snapshot_is_sent_where_the_log_does_not_reach_back() {
         let mut world = after_failovers(seed, 2_000, 60, 1);
         world.comes_back();
         assert!(world.count("snapshot installed") >= 1, "seed {seed}");
+    }
+}
+
+/// A clock was an hour ahead, and only a key that is gone has seen it. The group's time goes on from
+/// there on every node, whether it has entries, a snapshot or a checkpoint from then: else a key
+/// that has expired would live again where its end is not in the log yet.
+#[test]
+fn a_groups_time_does_not_go_back_with_a_snapshot_or_a_checkpoint() {
+    for checkpoint_bytes in [1, 1 << 20] {
+        let limits = Limits { log_bytes_max: 100, checkpoint_bytes, ..Limits::default() };
+        let mut world = World::new(1, limits);
+        world.until("everybody has everything", convergence::all_equal);
+        let newest = |cluster: &Cluster, node: NodeId| {
+            let group = cluster.server(node)?.node()?.groups().next()?;
+            Some(group.newest_stamp())
+        };
+        world.cut(AWAY, true);
+        world.write(40);
+        let leader = world.cluster.observations.leaderships.last().unwrap().node;
+        let jump = |world: &mut World, by_ms| {
+            world.cluster.servers.get_mut(usize::from(leader.0)).unwrap().clock.jump(by_ms);
+        };
+        jump(&mut world, 3_600_000);
+        let connection = world.cluster.connect(leader);
+        world.cluster.request(connection, ["SET", "gone", "v"].map(String::from).to_vec());
+        world.cluster.request(connection, ["DEL", "gone"].map(String::from).to_vec());
+        world.pass(50 * MS);
+        jump(&mut world, -3_600_000);
+        let then = newest(&world.cluster, leader);
+        world.comes_back();
+        assert_eq!(newest(&world.cluster, AWAY), then, "after the snapshot");
+        world.pass(100 * MS);
+        world.cluster.crash(AWAY, false);
+        world.cluster.start(AWAY);
+        assert_eq!(newest(&world.cluster, AWAY), then, "from {checkpoint_bytes} bytes of log on");
     }
 }
 

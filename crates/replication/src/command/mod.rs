@@ -11,7 +11,7 @@ pub mod table;
 pub mod verb;
 
 pub use once::OnceId;
-pub use parse::parse;
+pub use parse::{parse, plain};
 pub use reply::Reply;
 pub use table::{CommandInfo, Scope, all, find, scope};
 pub use verb::{Action, Command, KeyCommand, Verb};

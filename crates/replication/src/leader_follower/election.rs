@@ -13,6 +13,7 @@ use super::message::Body;
 use super::{Group, Role};
 use crate::keyspace::{Durability, Failover};
 use crate::mutant::Mutant;
+use crate::node::Timing;
 use crate::quorum::Quorum;
 use crate::turn::Turn;
 use crate::version::EntryId;
@@ -87,7 +88,7 @@ impl Group {
     /// A new random moment at which this node stops waiting for a leader.
     pub(super) fn reset_election_timer(&mut self, turn: &mut Turn<'_>) {
         let timeout = self.timing.election_timeout_us;
-        let random = turn.local.random.range(timeout, 2 * timeout);
+        let random = turn.local.random.range(timeout, Timing::longest_wait_us(timeout));
         self.election_deadline_us = turn.now.monotonic_us + random;
     }
 

@@ -3,7 +3,7 @@
 //! It outlives the entries: the name (epoch, index) of an entry that is long gone from the log can
 //! still be told from that of one which another leader has put in its place.
 
-use super::entry::Opener;
+use super::entry::{Entry, Opener, Payload};
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
 use crate::{Incarnation, NodeId};
@@ -42,6 +42,16 @@ pub struct Epochs {
 }
 
 impl Epochs {
+    /// An entry is in the log: if it opens an epoch, that is remembered.
+    #[inline]
+    pub fn note(&mut self, entry: &Entry<'_>) {
+        match entry.payload {
+            Payload::Opening(opener) => self.open(entry.id, opener),
+            Payload::OpeningAfterLoss(opener, _) => self.open_after_loss(entry.id, opener),
+            _ => {}
+        }
+    }
+
     /// The entry that opens an epoch is in the log.
     pub fn open(&mut self, id: EntryId, opener: Opener) {
         self.push(id, opener, false);
@@ -92,6 +102,11 @@ impl Epochs {
     /// one are the same up to its first entry, and no election since has lost anything.
     pub fn history(&self) -> u64 {
         self.history
+    }
+
+    /// The first index of each remembered leadership.
+    pub fn first_indexes(&self) -> impl Iterator<Item = u64> {
+        self.reigns.iter().map(|reign| reign.first_index)
     }
 
     fn find_history(&mut self) {

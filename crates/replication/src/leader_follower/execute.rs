@@ -1,8 +1,8 @@
 //! Commands at the leader: evaluated once, against its state, into an entry and a reply.
 
-use super::Group;
 use super::acks::need::Need;
 use super::entry::{Change, Payload};
+use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
@@ -10,7 +10,6 @@ use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Too much is uncommitted.
@@ -46,6 +45,13 @@ impl Group {
             if self.may_read_at_once(index) {
                 return turn.answer(requester, reply, None);
             }
+            if let Reply::Bulk(Cow::Borrowed(value)) = reply
+                && self.waits_for_turn_end(turn)
+            {
+                let deadline_us = self.ack_deadline_us(turn);
+                let Role::Leader(leader) = &mut self.role else { return };
+                return leader.held.evaluated.push_value(requester, index, deadline_us, value);
+            }
             let reply = reply.into_owned();
             return self.hold_read(turn, requester, index, reply);
         }
@@ -56,7 +62,7 @@ impl Group {
         let name = self.next_name(turn);
         let record = data::overwrite(write, record.as_ref(), name);
         let change = Change { key: Cow::Borrowed(command.key), record };
-        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(vec![change]));
+        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(change.into()));
         self.hold_write_that_saw(turn, requester, id, reply, need);
     }
 
@@ -78,7 +84,7 @@ impl Group {
             return turn.refuse(requester, NO_ROOM);
         }
         let (stamp, changes) = self.changes_of_pairs(turn, pairs);
-        let id = self.append_for_asker(turn, stamp, None, Payload::Changes(changes));
+        let id = self.append_for_asker(turn, stamp, None, Payload::Changes(changes.into()));
         self.hold_write(turn, requester, id, Reply::Ok, need);
     }
 
@@ -141,7 +147,7 @@ impl Group {
 
     pub(super) fn remove(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
         let change = Change { key: Cow::Borrowed(key), record: None };
-        self.append(turn, None, Payload::Changes(vec![change]));
+        self.append(turn, None, Payload::Changes(change.into()));
     }
 
     /// Removes some of the keys whose deadline has passed.

@@ -1,16 +1,16 @@
 //! A follower copies the leader's log, and says how far it has it.
 
-use super::entry::{Entry, Payload};
+use super::entry::{Entry, Head, Payload};
 use super::log_record;
 use super::message::{Body, Matched, Wants};
+use super::replication_log::run::Bodies;
 use super::{Group, Role};
 use crate::mutant::Mutant;
 use crate::turn::Turn;
 use crate::version::EntryId;
-use crate::wire::Reader;
 use crate::{Event, NodeId, Position};
 use alloc::borrow::Cow;
-use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// What a follower knows about the leader of its epoch.
 #[derive(Debug, Default)]
@@ -31,6 +31,12 @@ pub struct Follower {
     pub(super) diverged: bool,
     /// At the last heartbeat: up to where this log was matched, if that was too little.
     lacked_after: Option<u64>,
+}
+
+/// The part of a run that this log does not have.
+struct NewEntries<'a> {
+    first_index: u64,
+    run: &'a [u8],
 }
 
 impl Follower {
@@ -153,51 +159,55 @@ impl Group {
         }
     }
 
-    /// Takes the entries that are new; returns up to where this log is now the leader's.
-    fn take_entries(
-        &mut self,
-        turn: &mut Turn<'_>,
-        previous: EntryId,
-        entries: &[u8],
-    ) -> Option<u64> {
-        let mut r = Reader(entries);
-        let mut index = previous.index;
-        while !r.is_empty() {
-            let body = r.bytes().ok()?;
-            let entry = Entry::decode(body).ok()?;
-            index += 1;
+    /// Takes the entries that are new; returns up to where this log is now the leader's. Where one
+    /// of them is malformed, nothing is taken.
+    fn take_entries(&mut self, turn: &mut Turn<'_>, previous: EntryId, run: &[u8]) -> Option<u64> {
+        let new = self.new_entries(previous, run)?;
+        let (mut newest, mut opens) = (self.newest_stamp, false);
+        let mut index = new.first_index;
+        for body in Bodies::of(new.run) {
+            let entry = Entry::decode(body.ok()?).ok()?;
             if entry.id.index != index || entry.id.epoch > self.epoch {
                 return None;
             }
-            if index <= self.commit.max(self.log.start().index) {
-                continue;
-            }
-            match self.log.id_at(index) {
-                Some(id) if id == entry.id => continue,
-                Some(_) if index <= self.follower.matched => return None,
-                Some(_) => self.cut(turn, index - 1),
-                None => {}
-            }
-            self.keep(turn, &entry, body);
+            index += 1;
+            newest = newest.max(entry.stamp);
+            opens |= matches!(entry.payload, Payload::Opening(_) | Payload::OpeningAfterLoss(..));
         }
-        Some(index)
+        if new.run.is_empty() {
+            return Some(new.first_index - 1);
+        }
+        if new.first_index <= self.log.last_index() {
+            self.cut(turn, new.first_index - 1);
+        }
+        self.log.append_run(new.run);
+        self.newest_stamp = newest;
+        if opens {
+            let entries = Bodies::of(new.run).flatten().flat_map(Entry::decode);
+            entries.for_each(|entry| self.epochs.note(&entry));
+        }
+        Some(index - 1)
     }
 
-    /// Appends an entry to the log, in memory and in the node's.
-    pub(super) fn keep(&mut self, turn: &mut Turn<'_>, entry: &Entry<'_>, body: &[u8]) {
-        let record = log_record::Body::Entry(Cow::Borrowed(body));
-        let position = self.log_record(turn, record, self.options.durability);
-        self.log.append(entry.id.epoch, position, Arc::from(body));
-        self.note_opening(entry);
-        self.newest_stamp = self.newest_stamp.max(entry.stamp);
-    }
-
-    /// An entry is in the log: if it opens an epoch, that is remembered.
-    pub(super) fn note_opening(&mut self, entry: &Entry<'_>) {
-        match entry.payload {
-            Payload::Opening(opener) => self.epochs.open(entry.id, opener),
-            Payload::OpeningAfterLoss(opener, _) => self.epochs.open_after_loss(entry.id, opener),
-            _ => {}
+    /// The part of a run from the first entry on that this log does not have. `None` if the run is
+    /// malformed before, or would take the place of what is matched.
+    fn new_entries<'a>(&self, previous: EntryId, run: &'a [u8]) -> Option<NewEntries<'a>> {
+        let mut first_index = previous.index + 1;
+        let mut bodies = Bodies::of(run);
+        loop {
+            let new = NewEntries { first_index, run: bodies.rest() };
+            if new.run.is_empty() || first_index > self.log.last_index() {
+                return Some(new);
+            }
+            let id = Entry::id_of(bodies.next()?.ok()?).ok()?;
+            if id.index != first_index {
+                return None;
+            }
+            let is_settled = first_index <= self.commit.max(self.log.start().index);
+            if !is_settled && self.log.id_at(first_index) != Some(id) {
+                return (first_index > self.follower.matched).then_some(new);
+            }
+            first_index += 1;
         }
     }
 
@@ -208,7 +218,7 @@ impl Group {
             return;
         }
         self.put_aside(turn, last_kept);
-        while self.log.pop_above(last_kept).is_some() {}
+        self.log.cut_above(last_kept);
         self.epochs.cut(last_kept);
         self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
         let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
@@ -230,25 +240,39 @@ impl Group {
     fn apply_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
         while self.commit < target {
             let index = self.commit + 1;
-            let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { break };
-            if let Ok(mut entry) = Entry::decode(&body) {
+            let Some(body) = self.log.get(index) else { break };
+            if let Ok(mut entry) = Entry::decode(body) {
                 if turn.local.mutants.is(Mutant::OwnDeadlines) {
                     entry.move_deadlines(turn.now.wall_ms);
                 }
                 // The leader has told about conflicts when it appended the entry.
                 self.state.apply(&entry, false);
-                self.on_entry_committed(turn, &entry);
             }
+            self.note_committed(turn, index);
             self.commit = index;
         }
         self.state.commit(self.commit);
         self.decide_lost(turn);
-        self.log.prune(self.commit, self.limits.log_bytes_max);
+        self.log.prune(self.commit, self.log_bytes_max());
         self.forget_snapshot_below(self.commit);
     }
 
+    /// What the commit of an entry of the log means beyond the records: mostly nothing, and that
+    /// is seen at its head.
+    #[inline]
+    pub(super) fn note_committed(&mut self, turn: &mut Turn<'_>, index: u64) {
+        let Some(body) = self.log.get(index) else { return };
+        if Head::of(body).is_ok_and(|head| head.is_plain()) {
+            return;
+        }
+        let body = Vec::from(body);
+        if let Ok(entry) = Entry::decode(&body) {
+            self.on_entry_committed(turn, &entry);
+        }
+    }
+
     /// What a committed entry means beyond the records.
-    pub(super) fn on_entry_committed(&mut self, turn: &mut Turn<'_>, entry: &Entry<'_>) {
+    fn on_entry_committed(&mut self, turn: &mut Turn<'_>, entry: &Entry<'_>) {
         if let Some(origin) = &entry.origin {
             self.covered.advance(origin.dot);
         }

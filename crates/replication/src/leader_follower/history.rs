@@ -9,9 +9,16 @@
 //! one as its leader's agrees with it up to that entry, and no election since has lost anything.
 //! Where they differ, it asks whether the newest entry that it knows to be committed is in the
 //! leader's log; logs that have an entry in common are the same up to there. If it is not, all
-//! that the follower has is replaced by a snapshot, and what was lost is kept aside.
+//! that the follower has is replaced by a snapshot, and what was lost is kept aside: the entries
+//! that its log still has, and of older ones what the state shows (`lost_writes/by_state.rs`).
+//!
+//! The leader may need that very follower to commit anything. So the snapshot is of what it knows
+//! to be committed, be that nothing at all, and its log follows. What the follower drops may be in
+//! the rest of that log, which fewer members hold until the follower has it again: until then it
+//! is suspect.
 
 use super::entry::{Opener, Payload};
+use super::epochs::Epochs;
 use super::message::Body;
 use super::{Group, Role};
 use crate::turn::Turn;
@@ -113,8 +120,8 @@ impl Group {
         let Some(progress) = self.progress_of(turn, from, incarnation) else { return };
         if agrees {
             progress.set_probe_due();
-        } else if progress.snapshot.is_none() && self.commit > 0 {
-            // There is no snapshot of nothing: the follower asks again at the next append.
+            self.snapshot_is_there(turn, from, incarnation, committed.index);
+        } else if progress.snapshot.is_none() {
             self.start_snapshot(turn, from);
         }
         self.say_epoch(turn, from, Body::Agrees { committed, agrees });
@@ -142,15 +149,30 @@ impl Group {
         }
     }
 
-    /// A snapshot replaces a state that is not the leader's: keeps what the leader's log does not
-    /// have aside.
+    /// A snapshot that ends with `floor` replaces a state that is not the leader's: keeps aside what
+    /// the leader's log does not have up to there, and what comes after it, which may or may not be
+    /// in the rest of that log: it is decided when that is committed.
     pub(super) fn part_from_history(
         &mut self,
         turn: &mut Turn<'_>,
-        epochs: &super::epochs::Epochs,
+        floor: EntryId,
+        epochs: &Epochs,
     ) {
-        self.put_aside_committed(turn, |id| {
-            epochs.reign_at(id.index).is_none_or(|reign| reign.epoch != id.epoch)
-        });
+        let is_cut = |id: EntryId| {
+            id.index > floor.index
+                || epochs.reign_at(id.index).is_none_or(|reign| reign.epoch != id.epoch)
+        };
+        self.put_aside_committed(turn, is_cut);
+        self.put_aside_by_state(turn, is_cut, epochs.first_indexes().chain([floor.index + 1]));
+        self.become_suspect(turn);
+    }
+
+    /// The leader is told that this follower has what a snapshot ends with. Of a snapshot of
+    /// nothing a matched index cannot tell.
+    pub(super) fn say_has_floor(&mut self, turn: &mut Turn<'_>, leader: NodeId, floor: EntryId) {
+        self.match_up_to(floor.index);
+        if floor.index == 0 {
+            self.say_epoch(turn, leader, Body::AskAgrees { committed: floor });
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::degrade_ledger::Ledger;
 use super::epochs::Epochs;
 use super::message::{VoterSet, decode_voters, encode_voters};
-use crate::version::{EntryId, VersionVector};
+use crate::version::{EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use alloc::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_64;
@@ -35,6 +35,8 @@ pub struct Begin {
     pub degraded: Ledger,
     /// The leader's history: pieces of different ones never mix.
     pub history: u64,
+    /// The group's time: what the newest stamp was on may be in no image any more.
+    pub newest: Stamp,
 }
 
 /// The committed records of a contiguous range of slots, and up to where they are applied.
@@ -65,6 +67,7 @@ impl<'a> SnapshotPiece<'a> {
             w.vector(&begin.covered);
             begin.degraded.encode(w);
             w.u64(begin.history);
+            w.u64(begin.newest.0);
         }
         self.epochs.encode(w);
     }
@@ -77,6 +80,7 @@ impl<'a> SnapshotPiece<'a> {
                 covered: r.vector()?,
                 degraded: Ledger::decode(r)?,
                 history: r.u64()?,
+                newest: Stamp(r.u64()?),
             }),
             false => None,
         };

@@ -24,7 +24,6 @@ use crate::Event;
 use crate::mutant::Mutant;
 use crate::node::Timing;
 use crate::turn::Turn;
-use alloc::vec::Vec;
 
 /// A follower's word: no vote until then.
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,15 +152,19 @@ impl Group {
             }
             return;
         }
-        let (visible, reads) = (leader.visible, core::mem::take(&mut leader.held.evaluated));
+        let visible = leader.visible;
+        let mut evaluated = core::mem::take(&mut leader.held.evaluated);
+        let (reads, values) = evaluated.drain();
         turn.event(Event::LeaseReads { group, reads: reads.len() as u64 });
-        for mut read in reads {
+        for read in reads {
             if read.index <= visible {
-                self.answer_read(turn, read);
+                self.answer_evaluated(turn, read, values);
             } else if let Role::Leader(leader) = &mut self.role {
-                read.round = 0;
-                leader.held.reads.push_back(read);
+                leader.held.reads.push_back(read.into_read(values, 0));
             }
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.evaluated = evaluated.cleared();
         }
     }
 
@@ -169,14 +172,15 @@ impl Group {
     /// there are any. Asked once at the end of each turn.
     pub fn take_wants_round(&mut self, turn: &Turn<'_>) -> bool {
         let Role::Leader(leader) = &mut self.role else { return false };
-        let reads: Vec<_> = core::mem::take(&mut leader.held.evaluated);
-        let wants = !reads.is_empty();
-        let round = turn.local.rounds.newest() + 1;
-        for mut read in reads {
-            read.round = round;
-            leader.held.reads.push_back(read);
+        if leader.held.evaluated.is_empty() {
+            return false;
         }
-        wants
+        let round = turn.local.rounds.newest() + 1;
+        let mut evaluated = core::mem::take(&mut leader.held.evaluated);
+        let (reads, values) = evaluated.drain();
+        leader.held.reads.extend(reads.map(|read| read.into_read(values, round)));
+        leader.held.evaluated = evaluated.cleared();
+        true
     }
 }
 

@@ -6,7 +6,7 @@ use super::image::Image;
 use super::lost_writes::Fate;
 use super::lost_writes::acknowledged::Range;
 use super::message::{VoterSet, decode_voters, encode_voters};
-use crate::version::{EntryId, VersionVector};
+use crate::version::{EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId};
 use alloc::borrow::Cow;
@@ -27,8 +27,8 @@ pub struct LogRecord<'a> {
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Body<'a> {
-    /// An entry was appended; its bytes.
-    Entry(Cow<'a, [u8]>),
+    /// Entries were appended: a run of them.
+    Entries(Cow<'a, [u8]>),
     /// The group's log ends here: what came after was cut.
     Cut {
         /// The last index that stays.
@@ -68,6 +68,8 @@ pub enum Body<'a> {
         degraded: Ledger,
         /// See [`Body::Suspect`].
         suspect: bool,
+        /// The group's time: no later entry has an earlier stamp.
+        newest: Stamp,
     },
     /// The records of some slots, as of some index.
     Image(Image<'a>),
@@ -85,6 +87,8 @@ pub enum Body<'a> {
         epochs: Epochs,
         /// The degrade ledger at the floor.
         degraded: Ledger,
+        /// The group's time.
+        newest: Stamp,
     },
     /// The snapshot is complete.
     SnapshotEnd,
@@ -111,7 +115,7 @@ impl<'a> LogRecord<'a> {
         w.u8(RECORD_KIND);
         w.group(self.group);
         match &self.body {
-            Body::Entry(body) => encode_bytes(0, body, &mut w),
+            Body::Entries(run) => encode_bytes(0, run, &mut w),
             Body::Cut { last_kept } => {
                 w.u8(1);
                 w.u64(*last_kept);
@@ -136,6 +140,7 @@ impl<'a> LogRecord<'a> {
                 epochs,
                 degraded,
                 suspect,
+                newest,
             } => {
                 w.u8(4);
                 w.u64(*epoch);
@@ -147,19 +152,21 @@ impl<'a> LogRecord<'a> {
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
                 w.bool(*suspect);
+                w.u64(newest.0);
             }
             Body::Image(image) => {
                 w.u8(5);
                 image.encode(&mut w);
             }
             Body::CutEntry(body) => encode_bytes(6, body, &mut w),
-            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded, newest } => {
                 w.u8(7);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
+                w.u64(newest.0);
             }
             Body::SnapshotEnd => w.u8(8),
             Body::Suspect(suspect) => {
@@ -179,7 +186,7 @@ impl<'a> LogRecord<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<LogRecord<'a>> {
         let group = r.group()?;
         let body = match r.u8()? {
-            0 => Body::Entry(Cow::Borrowed(r.bytes()?)),
+            0 => Body::Entries(Cow::Borrowed(r.bytes()?)),
             1 => Body::Cut { last_kept: r.u64()? },
             2 => Body::Vote { epoch: r.u64()?, voted_for: r.option_node()? },
             3 => Body::Voters { voters: decode_voters(r)?, born: r.bool()? },
@@ -193,6 +200,7 @@ impl<'a> LogRecord<'a> {
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
                 suspect: r.bool()?,
+                newest: Stamp(r.u64()?),
             },
             5 => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
@@ -202,6 +210,7 @@ impl<'a> LogRecord<'a> {
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
+                newest: Stamp(r.u64()?),
             },
             8 => Body::SnapshotEnd,
             9 => Body::Suspect(r.bool()?),

@@ -30,6 +30,7 @@
 //! - After a restart: `recovery.rs`.
 
 pub mod acks;
+mod append;
 pub mod degrade_ledger;
 pub mod election;
 pub mod entry;
@@ -45,9 +46,11 @@ pub mod lost_writes;
 pub mod message;
 pub mod once;
 pub mod operator;
+mod progress;
 pub mod recovery;
 pub mod replication_log;
 pub mod retention;
+mod sending;
 pub mod snapshot;
 pub mod stall;
 pub mod state;
@@ -121,6 +124,8 @@ pub struct Group {
     limits: Limits,
     voters: Voters,
     log: ReplicationLog,
+    /// A list of indexes that is used again and again.
+    scratch: Vec<u64>,
     role: Role,
     epoch: u64,
     epoch_position: Position,
@@ -173,6 +178,7 @@ impl Group {
             limits: setup.limits,
             voters: Voters::default(),
             log: ReplicationLog::default(),
+            scratch: Vec::new(),
             role: Role::Follower,
             epoch: 0,
             epoch_position: Position(0),
@@ -323,6 +329,7 @@ impl Group {
 
     /// Nothing more this turn: says once what has gathered.
     pub fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        self.record_turn(turn);
         self.date_promise(turn);
         self.advance_handover(turn);
         match &self.role {
@@ -417,7 +424,7 @@ impl Group {
             return None;
         }
         let entries = index + 1..=self.commit;
-        Some(entries.filter_map(|i| self.log.get(i).map(|kept| (i, &*kept.body))))
+        Some(entries.filter_map(|i| Some((i, self.log.get(i)?))))
     }
 
     /// The index before the first entry that the log holds in memory.
@@ -477,6 +484,7 @@ impl Group {
 
     /// This node leads no longer: whoever still waits is told that the outcome is open.
     fn step_down(&mut self, turn: &mut Turn<'_>, reason: Cow<'static, str>) {
+        self.record_entries(turn);
         let copies = self.copies(turn);
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };

@@ -7,16 +7,16 @@
 
 use super::Group;
 use super::degrade_ledger::Ledger;
-use super::entry::{Entry, Payload};
+use super::entry::{Entry, Head, Payload};
 use super::epochs::Epochs;
 use super::image::Image;
 use super::log_record::{Body, LogRecord};
 use super::message::VoterSet;
 use super::replication_log::ReplicationLog;
+use super::replication_log::run::Bodies;
 use crate::Position;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A snapshot whose records are being read; without its end it never happened.
@@ -37,7 +37,11 @@ impl Group {
             return Ok(());
         }
         match record.body {
-            Body::Entry(body) => self.replay_entry(position, &body)?,
+            Body::Entries(run) => {
+                for body in Bodies::of(&run) {
+                    self.replay_entry(position, body?)?;
+                }
+            }
             Body::Cut { last_kept } => self.replay_cut(last_kept),
             Body::Vote { epoch, voted_for } => {
                 self.epoch = epoch;
@@ -54,7 +58,9 @@ impl Group {
                 epochs,
                 degraded,
                 suspect,
+                newest,
             } => {
+                self.newest_stamp = self.newest_stamp.max(newest);
                 self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
@@ -73,7 +79,8 @@ impl Group {
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
-            Body::SnapshotBegin { floor, voters, covered, epochs, degraded } => {
+            Body::SnapshotBegin { floor, voters, covered, epochs, degraded, newest } => {
+                self.newest_stamp = self.newest_stamp.max(newest);
                 let images = Vec::new();
                 let pending = PendingSnapshot { floor, voters, covered, epochs, degraded, images };
                 self.recovering = Some(pending);
@@ -100,8 +107,9 @@ impl Group {
         }
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
         self.epoch = self.epoch.max(entry.id.epoch);
-        self.log.append(entry.id.epoch, position, Arc::from(body));
-        self.note_opening(&entry);
+        self.log.append(body.len(), |bytes| bytes.extend_from_slice(body));
+        self.log.record_up_to(entry.id.index, position);
+        self.epochs.note(&entry);
         Ok(())
     }
 
@@ -109,15 +117,17 @@ impl Group {
     /// log.
     fn note_openings(&mut self) {
         for index in self.log.start().index + 1..=self.log.last_index() {
-            let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { return };
-            if let Ok(entry) = Entry::decode(&body) {
-                self.note_opening(&entry);
+            let Some(body) = self.log.get(index) else { return };
+            if Head::of(body).is_ok_and(|head| head.is_opening())
+                && let Ok(entry) = Entry::decode(body)
+            {
+                self.epochs.note(&entry);
             }
         }
     }
 
     fn replay_cut(&mut self, last_kept: u64) {
-        while self.log.pop_above(last_kept).is_some() {}
+        self.log.cut_above(last_kept);
         self.epochs.cut(last_kept);
         if last_kept < self.log.start().index {
             // The log's beginning was dropped in the midst of a tail that was cut later: nothing
@@ -183,8 +193,8 @@ impl Group {
             return Err(Malformed);
         }
         for index in self.log.start().index + 1..=self.commit {
-            let Some(kept) = self.log.get(index) else { return Err(Malformed) };
-            let entry = Entry::decode(&kept.body)?;
+            let Some(body) = self.log.get(index) else { return Err(Malformed) };
+            let entry = Entry::decode(body)?;
             self.state.apply(&entry, false);
             if let Some(origin) = &entry.origin {
                 self.covered.advance(origin.dot);

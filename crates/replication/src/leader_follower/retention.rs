@@ -1,12 +1,9 @@
 //! How much is on its way to a follower, how far back the log reaches, for whom that is enough, and
 //! who is next to be cut off.
 
-use super::leader::Progress;
+use super::progress::Progress;
 use super::{Group, Role};
 use crate::NodeId;
-
-/// Messages on their way to one follower before the leader waits for its word.
-const APPENDS_IN_FLIGHT_MAX: usize = 16;
 
 /// How much of the log is kept in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,10 +26,22 @@ pub struct Slowest {
     pub bytes_left: Option<u64>,
 }
 
+/// Bytes of the log of a group that nobody follows and nobody pulls from: nothing below the commit
+/// index is ever asked for, and what is small stays in the processor's cache.
+const UNFOLLOWED_BYTES_MAX: usize = 64 << 10;
+
 impl Group {
+    /// Bytes of committed entries that the log keeps.
+    pub(super) fn log_bytes_max(&self) -> usize {
+        match self.members.len() == 1 && !self.merges() {
+            true => self.limits.log_bytes_max.min(UNFOLLOWED_BYTES_MAX),
+            false => self.limits.log_bytes_max,
+        }
+    }
+
     /// What the log holds, and who is next to be cut off from it.
     pub fn retention(&self) -> Retention {
-        let bytes_max = self.limits.log_bytes_max as u64;
+        let bytes_max = self.log_bytes_max() as u64;
         let slowest = match &self.role {
             Role::Leader(leader) => {
                 leader.progress.iter().min_by_key(|(_, progress)| progress.known())
@@ -43,7 +52,7 @@ impl Group {
             let bytes_left = self.bytes_left(progress, bytes_max);
             Slowest { node: *node, bytes_left }
         });
-        Retention { bytes: self.log.bytes() as u64, bytes_max, slowest }
+        Retention { bytes: self.log.bytes(), bytes_max, slowest }
     }
 
     fn bytes_left(&self, progress: &Progress, bytes_max: u64) -> Option<u64> {
@@ -59,12 +68,6 @@ impl Group {
 }
 
 impl Progress {
-    /// Whether more may be on its way. What is larger than the window goes alone.
-    pub(super) fn has_window(&self, bytes_max: usize) -> bool {
-        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
-        self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && (bytes < bytes_max)
-    }
-
     /// Up to where the follower is known to have the log.
     fn known(&self) -> u64 {
         self.received.max(self.durable)

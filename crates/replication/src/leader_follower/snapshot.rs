@@ -63,6 +63,7 @@ impl Group {
             covered: self.covered.clone(),
             degraded: self.degraded.clone(),
             history: self.history(),
+            newest: self.newest_stamp,
         };
         let next_slot = u32::from(self.state.store.first_slot());
         let sending = Sending { floor, next_slot, wanted: false, begin: Some(begin) };
@@ -159,7 +160,7 @@ impl Group {
     /// Forgets what the log no longer needs: all that is committed, but not what a follower needs
     /// after its snapshot, within a bound.
     pub(super) fn prune_as_leader(&mut self) {
-        let bytes_max = self.limits.log_bytes_max;
+        let bytes_max = self.log_bytes_max();
         self.log.prune(self.needed_by_snapshots(), bytes_max);
         self.log.prune(self.commit, bytes_max.saturating_mul(SNAPSHOT_LOG_FACTOR));
     }
@@ -184,7 +185,7 @@ impl Group {
             return;
         }
         if self.has_floor(floor) {
-            return self.match_up_to(floor.index);
+            return self.say_has_floor(turn, from, floor);
         }
         let first_slot = u32::from(self.state.store.first_slot());
         let begun = self.installing.as_ref();
@@ -224,7 +225,7 @@ impl Group {
         // A late piece must not take the place of a longer log that was acknowledged since.
         let is_late = self.has_floor(piece.floor);
         if is_late && !turn.local.mutants.is(Mutant::OldSnapshotTaken) {
-            return self.match_up_to(piece.floor.index);
+            return self.say_has_floor(turn, from, piece.floor);
         }
         let first_slot = u32::from(self.state.store.first_slot());
         let epoch = self.epoch;
@@ -259,7 +260,7 @@ impl Group {
             installing.next_slot = u32::from(piece.image.last_slot) + 1;
             installing.images.push(piece.image.clone().into_owned());
             if piece.done {
-                return self.install_snapshot(turn, &piece.epochs);
+                return self.install_snapshot(turn, from, &piece.epochs);
             }
         }
         let (floor, next_slot) = (installing.floor, installing.next_slot);
@@ -268,12 +269,12 @@ impl Group {
     }
 
     /// All pieces are there: they replace the state and the log, in the node's log at once.
-    fn install_snapshot(&mut self, turn: &mut Turn<'_>, epochs: &Epochs) {
+    fn install_snapshot(&mut self, turn: &mut Turn<'_>, from: NodeId, epochs: &Epochs) {
         let Some(installing) = self.installing.take() else { return };
         let (floor, begin) = (installing.floor, installing.begin);
         if core::mem::take(&mut self.follower.diverged) {
             self.follower.agreed = true;
-            self.part_from_history(turn, epochs);
+            self.part_from_history(turn, floor, epochs);
         }
         self.put_aside(turn, self.commit);
         let body = log_record::Body::SnapshotBegin {
@@ -282,8 +283,10 @@ impl Group {
             covered: begin.covered.clone(),
             epochs: epochs.clone(),
             degraded: begin.degraded.clone(),
+            newest: begin.newest,
         };
         self.log_record(turn, body, Durability::Fsync);
+        self.newest_stamp = self.newest_stamp.max(begin.newest);
         self.state.reset();
         for image in &installing.images {
             let record = log_record::Body::Image(image.borrowed());
@@ -300,7 +303,9 @@ impl Group {
         self.degraded = begin.degraded;
         self.epochs = epochs.clone();
         self.voters.restore(&begin.voters, true);
-        self.match_up_to(floor.index);
+        // Slots that contain no more than this are ahead of nothing.
+        self.state.commit(self.commit);
+        self.say_has_floor(turn, from, floor);
         self.decide_lost(turn);
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
@@ -332,6 +337,7 @@ impl Group {
             epochs: self.epochs.up_to(floor.index),
             degraded: self.degraded.clone(),
             suspect: self.suspicion.is_suspect(),
+            newest: self.newest_stamp,
         };
         self.log_record(turn, body, Durability::Fsync);
         self.checkpoint_lost(turn);

@@ -78,6 +78,7 @@ impl Member {
         let now = Time { monotonic_us: self.now_us, wall_ms: self.now_us / 1_000 };
         let mut turn = Turn { now, effects: &mut self.sink, local: &mut self.local };
         act(&mut self.group, &mut turn);
+        self.group.record_turn(&mut turn);
         let kept = turn.local.last_position;
         turn.local.kept(kept, kept);
         turn.send_owed();

@@ -7,14 +7,13 @@
 
 use super::Leaderless;
 use super::message::Message;
-use super::operation::{Customer, Operation};
+use super::operation::{About, Customer, Purpose};
 use crate::command::verb::With;
 use crate::command::{KeyCommand, Reply, Verb};
 use crate::turn::{Requester, Turn};
 use crate::version::Stamp;
 use crate::{GroupId, NodeId};
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Tombstones of one flush that are under way at a time.
@@ -59,7 +58,7 @@ pub(super) enum FlushFor {
 impl Leaderless {
     /// Begins a flush.
     pub(super) fn begin_flush(&mut self, turn: &mut Turn<'_>, group: GroupId, customer: FlushFor) {
-        let first_slot = self.held.get(&group).map(|held| held.store.first_slot());
+        let first_slot = self.partitions.get(group).map(|held| held.store.first_slot());
         let (Some(first_slot), true) = (first_slot, self.flushes.len() < FLUSHES_MAX) else {
             if let FlushFor::Requester(requester) = customer {
                 let error = "TRYAGAIN no replica of the group, or too many flushes are under way";
@@ -86,7 +85,7 @@ impl Leaderless {
             retransmit_us: now.saturating_add(RETRANSMIT_US),
         };
         self.wake_at(flush.retransmit_us);
-        let id = self.number(turn);
+        let id = self.count(turn);
         self.flushes.insert(id, flush);
         self.continuing_flushes.push_back(id);
     }
@@ -97,8 +96,7 @@ impl Leaderless {
             while let Some(key) = self.next_key(turn, id) {
                 let Some(flush) = self.flushes.get(&id) else { break };
                 let (group, before) = (flush.group, flush.before);
-                let operation = self.tombstone(turn, group, &key, id, before);
-                self.enqueue(turn, operation);
+                self.delete(turn, group, &key, Customer::Flush { flush: id, before });
             }
             let own_done =
                 self.flushes.get_mut(&id).filter(|flush| flush.in_flight == 0 && !flush.own_done);
@@ -113,7 +111,7 @@ impl Leaderless {
     /// the last one.
     fn next_key(&mut self, turn: &Turn<'_>, id: u64) -> Option<Vec<u8>> {
         let flush = self.flushes.get_mut(&id)?;
-        let store = &self.held.get(&flush.group)?.store;
+        let store = &self.partitions.get(flush.group)?.store;
         while flush.in_flight < WINDOW {
             if let Some(key) = flush.keys.pop() {
                 flush.in_flight += 1;
@@ -132,21 +130,15 @@ impl Leaderless {
         None
     }
 
-    fn tombstone(
-        &self,
-        turn: &Turn<'_>,
-        group: GroupId,
-        key: &[u8],
-        flush: u64,
-        before: Stamp,
-    ) -> Operation {
-        // Nobody is answered under this name: the customer is the flush.
-        let nobody = Requester::Part { gather: 0, part: 0 };
+    /// Writes a tombstone.
+    fn delete(&mut self, turn: &mut Turn<'_>, group: GroupId, key: &[u8], customer: Customer) {
+        let Some(slot) = self.partitions.get(group).and_then(|held| held.slot(key)) else { return };
+        let (partition, purpose, with) = (group.partition, Purpose::Overwrite, With::default());
+        let about = About { customer, partition, slot, purpose, with };
         let command = KeyCommand { key, verb: Verb::Delete };
-        let mut operation = self.operation(turn, nobody, group, &command, With::default());
-        operation.purpose = super::Purpose::Overwrite;
-        operation.customers = vec![Customer::Flush { flush, before }];
-        operation
+        let hash = self.operations.hash_of(key);
+        let place = self.operation(turn, about, &command, hash);
+        self.enqueue(turn, place);
     }
 
     /// One of its tombstones is answered.
@@ -178,7 +170,7 @@ impl Leaderless {
 
     fn ask_to_flush(&self, turn: &mut Turn<'_>, id: u64) {
         let Some(flush) = self.flushes.get(&id) else { return };
-        let Some(held) = self.held.get(&flush.group) else { return };
+        let Some(held) = self.partitions.get(flush.group) else { return };
         for node in held.others.iter().filter(|node| !flush.done.contains(node)) {
             let message =
                 Message::Flush { operation: id, group: flush.group, before: flush.before };

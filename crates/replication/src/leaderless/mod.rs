@@ -48,18 +48,24 @@ mod ceiling;
 mod flush;
 pub mod message;
 mod operation;
+mod operations;
+mod outbox;
 mod partition;
+pub mod parts;
+mod places;
 mod queue;
 mod quorum_read;
 mod quorum_write;
 mod read_repair;
 mod read_then_write;
 mod recovery;
+mod timers;
 
 #[cfg(test)]
 mod tests;
 
 pub use partition::Partition;
+pub use places::REPLICAS_MAX;
 pub use recovery::{RECORD_KIND, keyspace_of_record};
 
 use crate::command::verb::{Condition, Needs, With};
@@ -68,17 +74,22 @@ use crate::keyspace::slot::slot_of;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
 use crate::version::HybridClock;
-use crate::{GroupId, Incarnation, KeyspaceId, NodeId, Position, keyspace};
+use crate::{Event, GroupId, Incarnation, KeyspaceId, NodeId, Position, keyspace};
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ceiling::Ceiling;
 use flush::{Flush, FlushFor};
-use message::Message;
-use operation::{Operation, Purpose};
-use partition::Held;
+use message::{Message, Parts};
+use operation::{About, Customer, Purpose, purpose};
+use operations::Operations;
+use outbox::Outbox;
+use partition::Partitions;
+use parts::Part;
 use recovery::Fetches;
+use timers::{Due, Timers};
 
 /// Commands of clients that one keyspace carries out at a time on a node, those included that are
 /// answered and still wait for their last replicas.
@@ -88,32 +99,37 @@ pub const OPERATIONS_MAX: usize = 65_536;
 pub struct Leaderless {
     options: keyspace::Leaderless,
     keyspace: KeyspaceId,
+    generation: u8,
     me: NodeId,
     actor: u64,
-    held: BTreeMap<GroupId, Held>,
-    /// What this node coordinates, by number.
-    operations: BTreeMap<u64, Operation>,
-    /// The number of the newest operation; random at first, so that the answers to questions of an
+    partitions: Partitions,
+    /// What this node coordinates.
+    operations: Operations,
+    /// Counts phases of operations; random at first, so that the answers to questions of an
     /// earlier process are nobody's.
     newest_operation: Option<u64>,
-    /// The keys that are being written, each with the writes that wait.
-    queues: BTreeMap<Vec<u8>, VecDeque<Operation>>,
-    /// How many writes wait in all queues.
-    queued: usize,
-    /// Keys whose write was just answered: the next one may start.
-    released: VecDeque<Vec<u8>>,
+    /// Writes that waited for one of the same key, which was just answered: they may begin.
+    released: VecDeque<u32>,
     /// Operations that go on when the log is synced, or written, up to a position.
     awaiting_synced: VecDeque<(Position, u64)>,
     awaiting_written: VecDeque<(Position, u64)>,
+    /// What is said to the peers at the end of the turn, and what waits for the log.
+    outbox: Outbox,
+    timers: Timers,
+    /// Turns in which something was read, and whether this is one.
+    read_turns: usize,
+    reads_in_turn: bool,
     /// The stamps of this keyspace's writes. Its own: a clock that is wrong on one node reaches
     /// all replicas by its writes, and must not reach the groups of other keyspaces there, which
     /// judge deadlines and skews by theirs.
     clock: HybridClock,
     ceiling: Ceiling,
-    /// No timer is earlier than this; microseconds of the monotonic clock.
+    /// No flush and no fetch wants anything before this; microseconds of the monotonic clock.
     next_at_us: u64,
     /// Peers that were lost and have not spoken since: nothing that is answered waits for them.
     lost: BTreeSet<NodeId>,
+    /// Peers that were slow to answer a read and have not spoken since: others are asked.
+    slow: BTreeSet<NodeId>,
     flushes: BTreeMap<u64, Flush>,
     /// Flushes of which a tombstone was just answered.
     continuing_flushes: VecDeque<u64>,
@@ -132,25 +148,35 @@ impl Leaderless {
         actor: u64,
         seed: u64,
     ) -> Leaderless {
-        let keyspace = partitions.first().map_or(KeyspaceId(0), |p| p.group.keyspace);
-        let held = partitions.into_iter().map(|p| (p.group, Held::new(p, me, seed))).collect();
+        let nobody = GroupId {
+            keyspace: KeyspaceId(0),
+            generation: 0,
+            partition: 0,
+            datacenter: GroupId::EVERYWHERE,
+        };
+        let group = partitions.first().map_or(nobody, |partition| partition.group);
+        let peers = partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
         Leaderless {
             options: options.clone(),
-            keyspace,
+            keyspace: group.keyspace,
+            generation: group.generation,
             me,
             actor,
-            held,
-            operations: BTreeMap::new(),
+            outbox: Outbox::new(group, peers),
+            partitions: Partitions::new(partitions, me, seed),
+            operations: Operations::new(seed),
             newest_operation: None,
-            queues: BTreeMap::new(),
-            queued: 0,
             released: VecDeque::new(),
             awaiting_synced: VecDeque::new(),
             awaiting_written: VecDeque::new(),
+            timers: Timers::default(),
+            read_turns: 0,
+            reads_in_turn: false,
             clock: HybridClock::default(),
             ceiling: Ceiling::default(),
             next_at_us: u64::MAX,
             lost: BTreeSet::new(),
+            slow: BTreeSet::new(),
             flushes: BTreeMap::new(),
             continuing_flushes: VecDeque::new(),
             ready: true,
@@ -165,12 +191,12 @@ impl Leaderless {
 
     /// Whether this node replicates the group: only then can it coordinate for it.
     pub fn holds(&self, group: GroupId) -> bool {
-        self.held.contains_key(&group)
+        self.partitions.get(group).is_some()
     }
 
     /// What this replica keeps of a group.
     pub fn store(&self, group: GroupId) -> Option<&Store> {
-        self.held.get(&group).map(|held| &held.store)
+        self.partitions.get(group).map(|held| &held.store)
     }
 
     /// Whether this replica answers reads from its own store: see [`Leaderless::set_ready`].
@@ -187,15 +213,20 @@ impl Leaderless {
         command: &KeyCommand<'_>,
         with: With,
     ) {
-        if let Some(error) = self.refusal(group, command, with) {
-            return turn.refuse(requester, error);
-        }
-        let operation = self.operation(turn, requester, group, command, with);
-        match operation.purpose {
-            Purpose::Read if !self.queues.contains_key(command.key) => {
-                self.begin_read(turn, operation);
-            }
-            Purpose::Read | Purpose::Overwrite | Purpose::Modify => self.enqueue(turn, operation),
+        let slot = self.partitions.get(group).and_then(|held| held.slot(command.key));
+        let slot = match self.refusal(group, slot, command, with) {
+            Ok(slot) => slot,
+            Err(error) => return turn.refuse(requester, error),
+        };
+        let (customer, partition) = (Customer::Requester(requester), group.partition);
+        let purpose = purpose(&command.verb);
+        let about = About { customer, partition, slot, purpose, with };
+        let hash = self.operations.hash_of(command.key);
+        let is_written = self.operations.holder(hash, command.key).is_some();
+        let place = self.operation(turn, about, command, hash);
+        match purpose {
+            Purpose::Read if !is_written => self.begin_read(turn, place),
+            Purpose::Read | Purpose::Overwrite | Purpose::Modify => self.enqueue(turn, place),
         }
         self.start_released(turn);
     }
@@ -216,33 +247,72 @@ impl Leaderless {
         _incarnation: Incarnation,
         message: Message<'_>,
     ) {
-        // Nothing from a node that is no replica of the group counts for anything.
-        let Some(held) = self.held.get(&message.group()) else { return };
-        if from == self.me || !held.replicas.contains(&from) {
+        if from == self.me {
             return;
         }
-        self.lost.remove(&from);
         match message {
-            // A coordinator wants a record kept.
-            Message::Write { operation, group, key, record } => {
-                self.on_write(turn, from, operation, group, &key, &record);
+            Message::Batch { generation, parts, .. } if generation == self.generation => {
+                self.on_batch(turn, from, &parts);
             }
-            // A replica has kept ours, or holds a newer one.
-            Message::WriteAnswer { operation, group, newer } => {
-                self.on_write_answer(turn, from, operation, group, newer.as_ref());
+            Message::Batch { .. } => {}
+            Message::Flush { group, .. }
+            | Message::FlushAnswer { group, .. }
+            | Message::Fetch { group, .. }
+            | Message::Fetched { group, .. } => {
+                // Nothing from a node that is no replica of the group counts for anything.
+                let held = self.partitions.get(group);
+                if held.is_some_and(|held| held.place_of(from).is_some()) {
+                    self.has_spoken(from);
+                    self.on_rare_message(turn, from, message);
+                }
             }
-            // A coordinator wants to know what we hold.
-            Message::Read { operation, group, key } => {
-                self.on_read(turn, from, operation, group, &key);
+        }
+        self.start_released(turn);
+    }
+
+    /// What one turn of another node has to say. Each part counts only if its sender is a replica
+    /// of the partition that it is about.
+    fn on_batch(&mut self, turn: &mut Turn<'_>, from: NodeId, parts: &Parts<'_>) {
+        self.has_spoken(from);
+        for part in parts.iter() {
+            let Ok(part) = part else {
+                let text = format!("malformed parts of a batch from {from}");
+                return turn.event(Event::Alarm(Cow::Owned(text)));
+            };
+            match part {
+                // A coordinator wants a record kept.
+                Part::Write { operation, partition, body } => {
+                    self.on_write(turn, from, operation, partition, &body);
+                }
+                // A replica has kept ours.
+                Part::Kept { operation } => self.on_write_answer(turn, from, operation, None),
+                // A replica holds a newer one.
+                Part::Newer { operation, record } => {
+                    self.on_write_answer(turn, from, operation, Some(&record));
+                }
+                // A coordinator wants to know what we hold.
+                Part::Read { operation, partition, digest, key } => {
+                    self.on_read(turn, from, (operation, digest), partition, key);
+                }
+                // A replica says what it holds.
+                Part::Same { operation } => self.on_read_answer(turn, from, operation, None),
+                Part::Missing { operation } => {
+                    self.on_read_answer(turn, from, operation, Some(None));
+                }
+                Part::Holds { operation, record } => {
+                    self.on_read_answer(turn, from, operation, Some(Some(record)));
+                }
+                // A replica does not know.
+                Part::NotReady { operation } => self.on_not_ready(turn, from, operation),
+                // A coordinator has seen that we are stale.
+                Part::Repair { partition, body } => self.on_repair(turn, from, partition, &body),
             }
-            // A replica says what it holds.
-            Message::ReadAnswer { operation, group, answer } => {
-                self.on_read_answer(turn, from, operation, group, answer);
-            }
-            // A coordinator has seen that we are stale.
-            Message::Repair { group, key, record } => {
-                self.on_repair(turn, group, &key, &record);
-            }
+        }
+    }
+
+    fn on_rare_message(&mut self, turn: &mut Turn<'_>, from: NodeId, message: Message<'_>) {
+        match message {
+            Message::Batch { .. } => {}
             // A coordinator wants what we hold deleted.
             Message::Flush { operation, group, before } => {
                 self.on_flush(turn, from, operation, group, before);
@@ -260,55 +330,67 @@ impl Leaderless {
                 self.on_fetched(turn, from, operation, group, &records, next);
             }
         }
-        self.start_released(turn);
     }
 
-    /// The log is kept further than before: own copies count, held replies go.
+    fn has_spoken(&mut self, node: NodeId) {
+        self.lost.remove(&node);
+        self.slow.remove(&node);
+    }
+
+    /// The log is kept further than before: own copies count, held replies go, and what was owed
+    /// to peers is said.
     pub fn on_durable(&mut self, turn: &mut Turn<'_>) {
+        self.outbox.say_owed(turn);
         let (synced, written) = (turn.local.synced, turn.local.written);
-        while let Some((_, id)) = self.awaiting_synced.pop_front_if(|(at, _)| *at <= synced) {
-            self.advance(turn, id);
+        while let Some((_, number)) = self.awaiting_synced.pop_front_if(|(at, _)| *at <= synced) {
+            self.advance(turn, number);
         }
-        while let Some((_, id)) = self.awaiting_written.pop_front_if(|(at, _)| *at <= written) {
-            self.advance(turn, id);
+        while let Some((_, number)) = self.awaiting_written.pop_front_if(|(at, _)| *at <= written) {
+            self.advance(turn, number);
         }
         self.start_released(turn);
+        // Also where the log is written between the end of the turn and the last look at the
+        // peers' frames: what it allows to say goes with them.
+        self.outbox.send(turn);
+    }
+
+    /// Nothing more this turn: one message to each peer.
+    pub fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
+        self.outbox.send(turn);
+        self.read_turns = self.read_turns.wrapping_add(usize::from(self.reads_in_turn));
+        self.reads_in_turn = false;
+        let operations = &self.operations;
+        self.timers.trim(|number| operations.place_of(number).is_none());
     }
 
     /// A deadline may have come: asks again, and gives up what has waited too long.
     pub fn on_tick(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now.monotonic_us;
-        if now < self.next_at_us {
-            return;
+        let now_us = turn.now.monotonic_us;
+        while let Some(due) = self.timers.due(now_us) {
+            match due {
+                Due::Hedge(number) => self.hedge(turn, number),
+                Due::Again(number) | Due::Deadline(number) => self.on_due(turn, number),
+            }
         }
-        self.next_at_us = u64::MAX;
-        let due = |operation: &Operation| operation.next_at_us() <= now;
-        let ids: Vec<u64> =
-            self.operations.iter().filter(|(_, o)| due(o)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.on_due(turn, id);
+        if now_us >= self.next_at_us {
+            self.next_at_us = u64::MAX;
+            self.on_flushes_due(turn);
+            self.on_fetches_due(turn);
         }
-        self.on_flushes_due(turn);
-        self.on_fetches_due(turn);
         self.start_released(turn);
-        let operations = self.operations.values().map(Operation::next_at_us).min();
-        self.wake_at(operations.unwrap_or(u64::MAX));
     }
 
     /// When it wants a tick at the latest, in microseconds of the monotonic clock.
     pub fn next_deadline(&self) -> u64 {
-        self.next_at_us
+        self.next_at_us.min(self.timers.next_at_us())
     }
 
-    /// The connection to a peer broke. Questions to it are asked again by the timer; operations
-    /// that are answered no longer wait for it.
+    /// The connection to a peer broke. Questions to it are asked again by the timer; reads ask
+    /// others in its place, and operations that are answered no longer wait for it.
     pub fn on_peer_lost(&mut self, turn: &mut Turn<'_>, node: NodeId) {
         self.lost.insert(node);
-        let answered = |operation: &Operation| operation.answered;
-        let ids: Vec<u64> =
-            self.operations.iter().filter(|(_, o)| answered(o)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.advance(turn, id);
+        for place in self.operations.places() {
+            self.advance_at(turn, place);
         }
         self.start_released(turn);
     }
@@ -317,47 +399,61 @@ impl Leaderless {
         self.next_at_us = self.next_at_us.min(at_us);
     }
 
-    /// Why a command is not even begun.
-    fn refusal(&self, group: GroupId, command: &KeyCommand<'_>, with: With) -> Option<String> {
-        let Some(held) = self.held.get(&group).filter(|held| held.covers(command.key)) else {
-            return Some(format!(
+    /// The slot of a command's key; or why it is not even begun.
+    fn refusal(
+        &self,
+        group: GroupId,
+        slot: Option<u16>,
+        command: &KeyCommand<'_>,
+        with: With,
+    ) -> Result<u16, String> {
+        let (Some(slot), Some(held)) = (slot, self.partitions.get(group)) else {
+            return Err(format!(
                 "TRYAGAIN {} is no replica of slot {}; it cannot coordinate for it",
                 self.me,
                 slot_of(command.key)
             ));
         };
-        let name = name(&command.verb);
-        match command.verb.needs() {
-            Needs::Nothing => {}
-            Needs::Register => {
-                return Some(format!(
-                    "NEEDCOORD {name} makes a value from the newest one, and in a leaderless \
-                     keyspace others write it at the same time; use SET with the whole value, or \
-                     a leader-follower keyspace"
-                ));
-            }
-            Needs::Coordination => {
-                return Some(format!(
-                    "NEEDCOORD {name} claims or compares, and a leaderless keyspace has nobody \
-                     who decides between two at the same time; use plain SET, GET and DEL, or a \
-                     leader-follower keyspace"
-                ));
-            }
+        if let Some(text) = refused(&command.verb) {
+            return Err(text);
         }
         let n = held.replicas.len();
         for (letter, count) in [("W", with.w), ("R", with.r)] {
-            if count.is_some_and(|count| count == 0 || usize::from(count) > n) {
-                let count = count.unwrap_or_default();
-                return Some(format!(
+            if let Some(count) = count.filter(|count| *count == 0 || usize::from(*count) > n) {
+                return Err(format!(
                     "ERR {letter} must be between 1 and {n}, the replicas of a key; not {count}"
                 ));
             }
         }
-        let operations = self.operations.len() + self.queued;
-        (operations >= OPERATIONS_MAX).then(|| {
-            format!("TRYAGAIN {operations} operations in flight, no more than {OPERATIONS_MAX}")
-        })
+        let operations = self.operations.len();
+        if operations >= OPERATIONS_MAX {
+            return Err(format!(
+                "TRYAGAIN {operations} operations in flight, no more than {OPERATIONS_MAX}"
+            ));
+        }
+        Ok(slot)
     }
+}
+
+/// Why this model does not take a command, if so.
+fn refused(verb: &Verb<'_>) -> Option<String> {
+    let needs = verb.needs();
+    if needs == Needs::Nothing {
+        return None;
+    }
+    let name = name(verb);
+    Some(match needs {
+        Needs::Nothing | Needs::Register => format!(
+            "NEEDCOORD {name} makes a value from the newest one, and in a leaderless keyspace \
+             others write it at the same time; use SET with the whole value, or a leader-follower \
+             keyspace"
+        ),
+        Needs::Coordination => format!(
+            "NEEDCOORD {name} claims or compares, and a leaderless keyspace has nobody who \
+             decides between two at the same time; use plain SET, GET and DEL, or a \
+             leader-follower keyspace"
+        ),
+    })
 }
 
 /// What a command is called in an error.

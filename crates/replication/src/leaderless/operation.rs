@@ -1,10 +1,12 @@
 //! What a coordinator has under way: one operation a command, from its start to its last answer.
 //!
-//! An operation outlives its reply: a write until all live replicas have it, a read until all have
-//! answered and the stale ones are repaired; or until the deadline.
+//! An operation outlives its reply: a write until all live replicas have it, a read until all that
+//! were asked have answered and the stale ones are repaired; or until the deadline.
 
 use super::Leaderless;
 use super::partition::Gate;
+use super::parts::{self, Part};
+use super::places::Places;
 use super::quorum_read::QuorumRead;
 use super::quorum_write::QuorumWrite;
 use crate::command::verb::{Condition, Expiry, With};
@@ -12,21 +14,28 @@ use crate::command::{KeyCommand, Reply, Verb};
 use crate::random::Random;
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::version::Stamp;
-use crate::{GroupId, NodeId};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// After so long an unanswered replica is asked again, in microseconds.
-const RETRANSMIT_US: u64 = 100_000;
+/// An operation's buffers that have grown beyond this are given back when it is over.
+const BUFFER_BYTES_KEPT: usize = 4 << 10;
 
 /// A command on its way.
+#[derive(Default)]
 pub(super) struct Operation {
-    pub(super) group: GroupId,
+    /// Answers name it. 0 before it is begun.
+    pub(super) number: u64,
+    pub(super) partition: u16,
+    pub(super) slot: u16,
     pub(super) purpose: Purpose,
-    /// Who waits for it: one, or several plain SETs of which it is the last.
+    /// Who waits for it.
+    pub(super) customer: Customer,
+    /// Who waits with him: for plain SETs of which it is the last.
     pub(super) customers: Vec<Customer>,
     pub(super) command: Owned,
+    /// What is to be kept: the key and its record, encoded. While it reads, the own record.
+    pub(super) body: Vec<u8>,
     /// Acks that it needs.
     pub(super) w: usize,
     /// Answers that it needs.
@@ -36,14 +45,22 @@ pub(super) struct Operation {
     /// How often a newer base made it begin anew.
     pub(super) rewrites: u32,
     pub(super) deadline_us: u64,
-    pub(super) retransmit_us: u64,
     pub(super) phase: Phase,
+    /// The key's hash.
+    pub(super) hash: u64,
+    /// Whether it is the one that writes its key: then others wait behind it, so many.
+    pub(super) holds: bool,
+    pub(super) waiting: usize,
+    /// Who waits next for the same key, and, if it holds that, who waits last.
+    pub(super) next: Option<u32>,
+    pub(super) last: Option<u32>,
 }
 
 /// What kind of command it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum Purpose {
     /// It only reads.
+    #[default]
     Read,
     /// It writes without having read.
     Overwrite,
@@ -52,8 +69,10 @@ pub(super) enum Purpose {
 }
 
 /// Where it stands.
+#[derive(Default)]
 pub(super) enum Phase {
     /// Not begun.
+    #[default]
     Waiting,
     /// Answers are gathered.
     Reading(QuorumRead),
@@ -64,7 +83,11 @@ pub(super) enum Phase {
 }
 
 /// Who waits.
+#[derive(Clone, Copy, Default)]
 pub(super) enum Customer {
+    /// Nobody.
+    #[default]
+    Nobody,
     /// A client, a forwarding node, or a part.
     Requester(Requester),
     /// A flush of this node, which deletes nothing that is stamped later than `before`.
@@ -72,112 +95,165 @@ pub(super) enum Customer {
 }
 
 /// A command that borrows nothing.
-#[derive(Clone)]
 pub(super) struct Owned {
-    pub(super) key: Vec<u8>,
     /// Of SET its value is left out here.
     verb: Verb<'static>,
-    value: Vec<u8>,
+    /// The key, then the value.
+    bytes: Vec<u8>,
+    key_length: usize,
+}
+
+impl Default for Owned {
+    fn default() -> Owned {
+        Owned { verb: Verb::Get, bytes: Vec::new(), key_length: 0 }
+    }
 }
 
 impl Owned {
-    /// A copy. Only SET, among the commands that this model takes, has bytes of its own; the
+    /// Takes a copy. Only SET, among the commands that this model takes, has bytes of its own; the
     /// others were refused before.
-    fn of(command: &KeyCommand<'_>) -> Owned {
-        let (verb, value): (Verb<'static>, &[u8]) = match command.verb {
+    pub(super) fn copy(&mut self, command: &KeyCommand<'_>) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(command.key);
+        self.key_length = command.key.len();
+        self.verb = match command.verb {
             Verb::Set { value, expiry, condition, get } => {
-                (Verb::Set { value: &[], expiry, condition, get }, value)
+                self.bytes.extend_from_slice(value);
+                Verb::Set { value: &[], expiry, condition, get }
             }
-            Verb::GetExpire(expiry) => (Verb::GetExpire(expiry), &[]),
-            Verb::Length => (Verb::Length, &[]),
-            Verb::GetRange(first, last) => (Verb::GetRange(first, last), &[]),
-            Verb::Increment(by) => (Verb::Increment(by), &[]),
-            Verb::IncrementFloat(by) => (Verb::IncrementFloat(by), &[]),
-            Verb::Delete => (Verb::Delete, &[]),
-            Verb::Exists => (Verb::Exists, &[]),
-            Verb::Type => (Verb::Type, &[]),
-            Verb::Expire(deadline, condition) => (Verb::Expire(deadline, condition), &[]),
+            Verb::GetExpire(expiry) => Verb::GetExpire(expiry),
+            Verb::Length => Verb::Length,
+            Verb::GetRange(first, last) => Verb::GetRange(first, last),
+            Verb::Increment(by) => Verb::Increment(by),
+            Verb::IncrementFloat(by) => Verb::IncrementFloat(by),
+            Verb::Delete => Verb::Delete,
+            Verb::Exists => Verb::Exists,
+            Verb::Type => Verb::Type,
+            Verb::Expire(deadline, condition) => Verb::Expire(deadline, condition),
             Verb::TimeToLive { absolute, milliseconds } => {
-                (Verb::TimeToLive { absolute, milliseconds }, &[])
+                Verb::TimeToLive { absolute, milliseconds }
             }
-            Verb::Persist => (Verb::Persist, &[]),
+            Verb::Persist => Verb::Persist,
             Verb::Get
             | Verb::SetIfAbsent(_)
             | Verb::GetSet(_)
             | Verb::GetDelete
             | Verb::Append(_)
-            | Verb::SetRange(..) => (Verb::Get, &[]),
+            | Verb::SetRange(..) => Verb::Get,
         };
-        Owned { key: command.key.to_vec(), verb, value: value.to_vec() }
+    }
+
+    /// Its key.
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.bytes.get(..self.key_length).unwrap_or_default()
     }
 
     /// The command again.
     pub(super) fn command(&self) -> KeyCommand<'_> {
         let verb = match self.verb {
             Verb::Set { expiry, condition, get, .. } => {
-                Verb::Set { value: &self.value, expiry, condition, get }
+                let value = self.bytes.get(self.key_length..).unwrap_or_default();
+                Verb::Set { value, expiry, condition, get }
             }
             verb => verb,
         };
-        KeyCommand { key: &self.key, verb }
+        KeyCommand { key: self.key(), verb }
+    }
+
+    fn clear(&mut self) {
+        clear(&mut self.bytes);
+        self.key_length = 0;
+    }
+}
+
+fn clear(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() > BUFFER_BYTES_KEPT {
+        *buffer = Vec::new();
     }
 }
 
 impl Operation {
-    /// When something is to be done for it if nothing happens.
-    pub(super) fn next_at_us(&self) -> u64 {
-        self.deadline_us.min(self.retransmit_us)
+    /// Its key.
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.command.key()
     }
 
     /// For a flush's tombstone, the stamp after which nothing is deleted.
     pub(super) fn deletes_before(&self) -> Option<Stamp> {
-        match self.customers.first() {
-            Some(Customer::Flush { before, .. }) => Some(*before),
-            Some(Customer::Requester(_)) | None => None,
+        match self.customer {
+            Customer::Flush { before, .. } => Some(before),
+            Customer::Requester(_) | Customer::Nobody => None,
         }
     }
 
-    /// The replicas that have not said what they are asked for.
-    fn unanswered(&self, others: &[NodeId]) -> Vec<NodeId> {
-        let open = |node: &&NodeId| match &self.phase {
-            Phase::Reading(read) => !read.has_answered(**node),
-            Phase::Writing(write) => write.is_sent() && !write.has_acked(**node),
-            Phase::Waiting | Phase::Holding(..) => false,
-        };
-        others.iter().filter(open).copied().collect()
+    /// It is over: its memory is kept.
+    pub(super) fn clear(&mut self) {
+        self.number = 0;
+        self.customer = Customer::Nobody;
+        self.customers.clear();
+        self.command.clear();
+        clear(&mut self.body);
+        self.answered = false;
+        self.rewrites = 0;
+        self.phase = Phase::Waiting;
+        (self.next, self.last) = (None, None);
     }
+
+    /// Writes the question that it asks a replica.
+    pub(super) fn ask(&self, bytes: &mut Vec<u8>) {
+        let (operation, partition) = (self.number, self.partition);
+        match &self.phase {
+            Phase::Reading(read) => {
+                let (digest, key) = (read.digest, self.key());
+                Part::Read { operation, partition, digest, key }.encode(bytes);
+            }
+            Phase::Writing(_) => parts::write(bytes, operation, partition, &self.body),
+            Phase::Waiting | Phase::Holding(..) => {}
+        }
+    }
+}
+
+/// What an operation is about, apart from its command.
+pub(super) struct About {
+    pub(super) customer: Customer,
+    pub(super) partition: u16,
+    pub(super) slot: u16,
+    pub(super) purpose: Purpose,
+    pub(super) with: With,
 }
 
 impl Leaderless {
     /// A new operation for a command, not begun.
     pub(super) fn operation(
-        &self,
+        &mut self,
         turn: &Turn<'_>,
-        requester: Requester,
-        group: GroupId,
+        about: About,
         command: &KeyCommand<'_>,
-        with: With,
-    ) -> Operation {
-        let purpose = purpose(&command.verb);
-        let now = turn.now.monotonic_us;
-        Operation {
-            group,
-            purpose,
-            customers: alloc::vec![Customer::Requester(requester)],
-            command: Owned::of(command),
-            w: usize::from(with.w.unwrap_or(self.options.w)).max(1),
-            r: usize::from(with.r.unwrap_or(self.options.r)).max(1),
-            answered: false,
-            rewrites: 0,
-            deadline_us: now.saturating_add(self.options.timeout_ms.saturating_mul(1000)),
-            retransmit_us: now.saturating_add(RETRANSMIT_US),
-            phase: Phase::Waiting,
+        hash: u64,
+    ) -> u32 {
+        let timeout_us = self.options.timeout_ms.saturating_mul(1000);
+        let w = usize::from(about.with.w.unwrap_or(self.options.w)).max(1);
+        let r = usize::from(about.with.r.unwrap_or(self.options.r)).max(1);
+        let place = self.operations.open();
+        if let Some(operation) = self.operations.at_mut(place) {
+            operation.partition = about.partition;
+            operation.slot = about.slot;
+            operation.purpose = about.purpose;
+            operation.customer = about.customer;
+            operation.command.copy(command);
+            (operation.w, operation.r) = (w, r);
+            operation.deadline_us = turn.now.monotonic_us.saturating_add(timeout_us);
+            operation.hash = hash;
         }
+        place
     }
 
-    /// The number of a new operation, or of an old one's new attempt.
-    pub(super) fn number(&mut self, turn: &mut Turn<'_>) -> u64 {
-        let number = match self.newest_operation {
+    /// A new number, larger than the one before.
+    pub(super) fn count(&mut self, turn: &mut Turn<'_>) -> u64 {
+        let count = match self.newest_operation {
             // Also another one where a driver starts a process with the seed of the one before.
             None => {
                 let moment = turn.now.wall_ms.rotate_left(24) ^ self.ceiling.newest().0;
@@ -185,44 +261,55 @@ impl Leaderless {
             }
             Some(newest) => newest.wrapping_add(1),
         };
-        self.newest_operation = Some(number);
+        self.newest_operation = Some(count);
+        count
+    }
+
+    /// A phase of an operation begins: under a new number, and with a timer.
+    pub(super) fn begin_phase(&mut self, turn: &mut Turn<'_>, place: u32, phase: Phase) -> u64 {
+        let count = self.count(turn);
+        let number = self.operations.number(place, count);
+        if let Some(operation) = self.operations.at_mut(place) {
+            operation.phase = phase;
+            self.timers.start(turn.now.monotonic_us, operation.deadline_us, number);
+        }
         number
     }
 
-    /// Puts an operation under a new number, with its timers.
-    pub(super) fn keep(&mut self, turn: &mut Turn<'_>, mut operation: Operation) -> u64 {
-        operation.retransmit_us = turn.now.monotonic_us.saturating_add(RETRANSMIT_US);
-        self.wake_at(operation.next_at_us());
-        let id = self.number(turn);
-        self.operations.insert(id, operation);
-        id
+    /// Looks whether the operation with a number can go on.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, number: u64) {
+        if let Some(place) = self.operations.place_of(number) {
+            self.advance_at(turn, place);
+        }
     }
 
-    /// Looks whether an operation can go on.
-    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: u64) {
-        match self.operations.get(&id).map(|operation| &operation.phase) {
+    /// The same for the one at a place.
+    pub(super) fn advance_at(&mut self, turn: &mut Turn<'_>, place: u32) {
+        match self.operations.at(place).map(|operation| &operation.phase) {
             None | Some(Phase::Waiting) => {}
-            Some(Phase::Reading(_)) => self.advance_read(turn, id),
-            Some(Phase::Writing(_)) => self.advance_write(turn, id),
+            Some(Phase::Reading(_)) => self.advance_read(turn, place),
+            Some(Phase::Writing(_)) => self.advance_write(turn, place),
             Some(Phase::Holding(gate, _)) => {
                 if gate.is_open(turn.local)
-                    && let Some(mut operation) = self.operations.remove(&id)
-                    && let Phase::Holding(_, reply) =
-                        core::mem::replace(&mut operation.phase, Phase::Waiting)
+                    && let Some(operation) = self.operations.at_mut(place)
+                    && let Phase::Holding(_, reply) = core::mem::take(&mut operation.phase)
                 {
-                    self.answer(turn, &mut operation, reply, None);
+                    self.answer(turn, place, reply, None);
+                    self.operations.close(place);
                 }
             }
         }
     }
 
     /// Goes on with an operation when a gate opens.
-    pub(super) fn await_gate(&mut self, turn: &Turn<'_>, id: u64, gate: Gate) {
+    pub(super) fn await_gate(&mut self, turn: &Turn<'_>, number: u64, gate: Gate) {
         let (position, durability) = gate.waits_for(turn.local);
         match durability {
-            crate::keyspace::Durability::Fsync => self.awaiting_synced.push_back((position, id)),
+            crate::keyspace::Durability::Fsync => {
+                self.awaiting_synced.push_back((position, number));
+            }
             crate::keyspace::Durability::Interval => {
-                self.awaiting_written.push_back((position, id))
+                self.awaiting_written.push_back((position, number));
             }
         }
     }
@@ -231,63 +318,88 @@ impl Leaderless {
     pub(super) fn answer(
         &mut self,
         turn: &mut Turn<'_>,
-        operation: &mut Operation,
+        place: u32,
         reply: Reply<'_>,
         last_write: Option<LastWrite>,
     ) {
+        let Some(operation) = self.operations.at_mut(place) else { return };
         if operation.answered {
             return;
         }
-        operation.answered = true;
-        for customer in operation.customers.drain(..) {
-            match customer {
-                Customer::Requester(requester) => {
-                    turn.answer(requester, reply.clone(), last_write);
-                }
-                Customer::Flush { flush, .. } => {
-                    self.on_tombstone_answered(flush, reply.is_error())
-                }
-            }
-        }
-        if operation.purpose != Purpose::Read {
-            self.released.push_back(operation.command.key.clone());
-        }
+        let missed = reply.is_error();
+        tell(turn, operation.customer, &mut operation.customers, reply, last_write);
+        self.on_answered(place, missed);
     }
 
-    /// An operation's timer: the deadline, or time to ask again.
-    pub(super) fn on_due(&mut self, turn: &mut Turn<'_>, id: u64) {
-        let now = turn.now.monotonic_us;
-        let Some(operation) = self.operations.get_mut(&id) else { return };
-        if operation.deadline_us <= now {
-            return self.give_up(turn, id);
+    /// Its customers have their reply: takes note of that.
+    pub(super) fn on_answered(&mut self, place: u32, missed: bool) {
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        operation.answered = true;
+        if let Customer::Flush { flush, .. } = operation.customer {
+            self.on_tombstone_answered(flush, missed);
         }
-        operation.retransmit_us = now.saturating_add(RETRANSMIT_US);
-        let Some(held) = self.held.get(&operation.group) else { return };
-        for node in operation.unanswered(&held.others) {
-            operation.ask(turn, id, node);
+        self.released.extend(self.operations.hand_on(place));
+    }
+
+    /// An operation's timer: time to ask again, or the deadline.
+    pub(super) fn on_due(&mut self, turn: &mut Turn<'_>, number: u64) {
+        let now_us = turn.now.monotonic_us;
+        let Some(place) = self.operations.place_of(number) else { return };
+        let Some(operation) = self.operations.at(place) else { return };
+        if operation.deadline_us <= now_us {
+            return self.give_up(turn, place);
+        }
+        self.timers.start(now_us, operation.deadline_us, number);
+        let Some(held) = self.partitions.at(operation.partition) else { return };
+        let others = held.other_places();
+        let asked = match &operation.phase {
+            Phase::Reading(read) => others.without(read.spoken()),
+            Phase::Writing(write) if write.is_sent() => others.without(write.acked()),
+            Phase::Waiting | Phase::Writing(_) | Phase::Holding(..) => Places::default(),
+        };
+        self.ask(turn, place, asked);
+    }
+
+    /// Asks replicas what an operation is about.
+    pub(super) fn ask(&mut self, turn: &mut Turn<'_>, place: u32, asked: Places) {
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        let Some(held) = self.partitions.at(operation.partition) else { return };
+        if let Phase::Reading(read) = &mut operation.phase {
+            read.asked.add(asked);
+        }
+        for node in held.nodes(asked) {
+            self.outbox.say(turn, node, |bytes| operation.ask(bytes));
         }
     }
 
     /// The deadline has come: those who wait are told what is there, and what is missing.
-    fn give_up(&mut self, turn: &mut Turn<'_>, id: u64) {
-        let Some(mut operation) = self.operations.remove(&id) else { return };
-        let n = self.held.get(&operation.group).map_or(0, |held| held.replicas.len());
-        let error = error_at_deadline(&operation, n, self.options.timeout_ms);
-        self.answer(turn, &mut operation, Reply::error(error), None);
-        if let Phase::Reading(read) = &operation.phase {
-            self.repair(turn, operation.group, &operation.command.key, read);
+    fn give_up(&mut self, turn: &mut Turn<'_>, place: u32) {
+        let Some(operation) = self.operations.at(place) else { return };
+        let n = self.partitions.at(operation.partition).map_or(0, |held| held.replicas.len());
+        if !operation.answered {
+            let error = error_at_deadline(operation, n, self.options.timeout_ms);
+            self.answer(turn, place, Reply::error(error), None);
         }
+        self.repair(turn, place);
+        self.operations.close(place);
     }
 }
 
-impl Operation {
-    /// Asks a replica.
-    pub(super) fn ask(&self, turn: &mut Turn<'_>, id: u64, node: NodeId) {
-        match &self.phase {
-            Phase::Reading(_) => QuorumRead::ask(turn, id, self.group, &self.command.key, node),
-            Phase::Writing(write) => write.ask(turn, id, self.group, &self.command.key, node),
-            Phase::Waiting | Phase::Holding(..) => {}
+/// Gives a reply to all who wait for it. A flush is told otherwise.
+pub(super) fn tell(
+    turn: &mut Turn<'_>,
+    customer: Customer,
+    customers: &mut Vec<Customer>,
+    reply: Reply<'_>,
+    last_write: Option<LastWrite>,
+) {
+    for other in customers.drain(..) {
+        if let Customer::Requester(requester) = other {
+            turn.answer(requester, reply.clone(), last_write);
         }
+    }
+    if let Customer::Requester(requester) = customer {
+        turn.answer(requester, reply, last_write);
     }
 }
 
@@ -295,7 +407,7 @@ impl Operation {
 fn error_at_deadline(operation: &Operation, n: usize, timeout_ms: u64) -> String {
     let written = if operation.purpose == Purpose::Read { "" } else { "; nothing was written" };
     match &operation.phase {
-        Phase::Writing(write) => partial(write.acks(), operation.w, n),
+        Phase::Writing(write) => partial(write.acked().len(), operation.w, n),
         Phase::Reading(read) => format!(
             "NOREPLICAS answered={} need={} n={n} after {timeout_ms} ms{written}",
             read.answers(),
@@ -317,7 +429,7 @@ pub(super) fn partial(acked: usize, need: usize, n: usize) -> String {
 }
 
 /// What kind of command a verb makes.
-fn purpose(verb: &Verb<'_>) -> Purpose {
+pub(super) fn purpose(verb: &Verb<'_>) -> Purpose {
     match verb {
         Verb::Set { expiry, condition: Condition::Always, get: false, .. }
             if *expiry != Expiry::Keep =>

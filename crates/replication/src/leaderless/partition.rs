@@ -1,15 +1,23 @@
-//! One partition of the keyspace as this replica keeps it.
+//! The partitions of the keyspace as this replica keeps them.
 
+use super::parts::Body;
+use super::places::{Places, REPLICAS_MAX};
+use super::recovery;
 use crate::conflict::last_write_wins::{self, Outcome};
 use crate::keyspace::Durability;
 use crate::keyspace::slot::slot_of;
-use crate::storage::record::Record;
+use crate::storage::record::{Record, Value};
 use crate::storage::store::Store;
-use crate::turn::Local;
+use crate::turn::{Local, Turn};
 use crate::version::{Dot, Stamp};
 use crate::{GroupId, NodeId, Position};
+use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// The digest of nothing that was ever written. No record's digest is smaller.
+const DIGEST_OF_NOTHING: u64 = 1;
 
 /// A partition that this node replicates.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,12 +32,18 @@ pub struct Partition {
     pub replicas: Vec<NodeId>,
 }
 
+/// All partitions that this node replicates, found by their number.
+pub(super) struct Partitions(Vec<Option<Held>>);
+
 /// A partition and what this replica holds of it.
 pub(super) struct Held {
+    pub(super) group: GroupId,
     pub(super) store: Store,
     pub(super) replicas: Vec<NodeId>,
     /// All replicas but this one.
     pub(super) others: Vec<NodeId>,
+    /// This node's place among the replicas.
+    pub(super) own_place: usize,
     /// For each slot, the newest record of the log that is about one of its keys.
     gates: Vec<Gate>,
 }
@@ -43,32 +57,155 @@ pub(super) struct Gate {
     synced: Position,
 }
 
+/// What became of a record that was to be kept.
+pub(super) struct Kept {
+    /// Opens when what is kept now is durable.
+    pub(super) gate: Gate,
+    /// A newer base was there: nothing is left of the record.
+    pub(super) newer: bool,
+}
+
+impl Partitions {
+    /// Empty partitions.
+    pub(super) fn new(partitions: Vec<Partition>, me: NodeId, seed: u64) -> Partitions {
+        let mut held = Vec::new();
+        for partition in partitions {
+            let number = usize::from(partition.group.partition);
+            if held.len() <= number {
+                held.resize_with(number + 1, || None);
+            }
+            if let Some(place) = held.get_mut(number) {
+                *place = Some(Held::new(partition, me, seed));
+            }
+        }
+        Partitions(held)
+    }
+
+    /// By number.
+    #[inline]
+    pub(super) fn at(&self, partition: u16) -> Option<&Held> {
+        self.0.get(usize::from(partition))?.as_ref()
+    }
+
+    /// By number, to change.
+    #[inline]
+    pub(super) fn at_mut(&mut self, partition: u16) -> Option<&mut Held> {
+        self.0.get_mut(usize::from(partition))?.as_mut()
+    }
+
+    /// By name.
+    pub(super) fn get(&self, group: GroupId) -> Option<&Held> {
+        self.at(group.partition).filter(|held| held.group == group)
+    }
+
+    /// By name, to change.
+    pub(super) fn get_mut(&mut self, group: GroupId) -> Option<&mut Held> {
+        self.at_mut(group.partition).filter(|held| held.group == group)
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.0.iter().flatten()
+    }
+}
+
 impl Held {
     /// An empty partition.
-    pub(super) fn new(partition: Partition, me: NodeId, seed: u64) -> Held {
-        let Partition { first_slot, last_slot, replicas, .. } = partition;
+    fn new(partition: Partition, me: NodeId, seed: u64) -> Held {
+        let Partition { group, first_slot, last_slot, mut replicas } = partition;
         let slots = (usize::from(last_slot) + 1).saturating_sub(usize::from(first_slot));
+        replicas.truncate(REPLICAS_MAX);
         Held {
+            group,
             store: Store::new(first_slot, last_slot, seed),
             others: replicas.iter().copied().filter(|node| *node != me).collect(),
+            own_place: replicas.iter().position(|node| *node == me).unwrap_or(REPLICAS_MAX),
             replicas,
             gates: vec![Gate::default(); slots],
         }
     }
 
-    /// Whether a key belongs here.
-    pub(super) fn covers(&self, key: &[u8]) -> bool {
-        (self.store.first_slot()..=self.store.last_slot()).contains(&slot_of(key))
+    /// The slot of a key, if it belongs here.
+    #[inline]
+    pub(super) fn slot(&self, key: &[u8]) -> Option<u16> {
+        let slot = slot_of(key);
+        (self.store.first_slot()..=self.store.last_slot()).contains(&slot).then_some(slot)
     }
 
-    /// What must be kept before anything is said about a key.
-    pub(super) fn gate(&self, key: &[u8]) -> Gate {
-        self.place(key).and_then(|place| self.gates.get(place)).copied().unwrap_or_default()
+    /// This node.
+    pub(super) fn own(&self) -> Places {
+        Places::one(self.own_place)
     }
 
-    /// Takes note of a record of the log that is about a key.
-    pub(super) fn close_gate(&mut self, key: &[u8], position: Position, durability: Durability) {
-        let place = self.place(key);
+    /// All replicas but this one.
+    pub(super) fn other_places(&self) -> Places {
+        Places::first(self.replicas.len()).without(self.own())
+    }
+
+    /// Another replica's place; none for a stranger and for this node.
+    pub(super) fn place_of(&self, node: NodeId) -> Option<usize> {
+        let place = self.replicas.iter().position(|replica| *replica == node)?;
+        (place != self.own_place).then_some(place)
+    }
+
+    /// The places of some nodes.
+    pub(super) fn places_of(&self, nodes: &BTreeSet<NodeId>) -> Places {
+        let mut places = Places::default();
+        for node in nodes {
+            places.add(self.place_of(*node).map_or(Places::default(), Places::one));
+        }
+        places
+    }
+
+    /// The replicas at some places.
+    pub(super) fn nodes(&self, places: Places) -> impl Iterator<Item = NodeId> {
+        places.iter().filter_map(|place| self.replicas.get(place).copied())
+    }
+
+    /// What must be kept before anything is said about a slot's keys.
+    #[inline]
+    pub(super) fn gate(&self, slot: u16) -> Gate {
+        self.place(slot).and_then(|place| self.gates.get(place)).copied().unwrap_or_default()
+    }
+
+    /// Takes a record into the store and the log, merged with what is there.
+    pub(super) fn keep(
+        &mut self,
+        turn: &mut Turn<'_>,
+        slot: u16,
+        body: &Body<'_>,
+        durability: Durability,
+    ) -> Kept {
+        let stored = self.store.get(body.key);
+        let newer = stored.as_ref().is_some_and(|stored| base(stored) > base(&body.record));
+        let outcome = stored.map_or(Outcome::Incoming, |stored| {
+            last_write_wins::merge(&stored, &body.record).outcome
+        });
+        match outcome {
+            Outcome::Kept => {}
+            Outcome::Incoming => {
+                self.log(turn, slot, body.bytes, durability);
+                self.store.put(body.key, &body.record);
+            }
+            Outcome::Both(merged) => {
+                let merged = merged.into_owned();
+                let mut bytes = Vec::new();
+                Body::encode(&mut bytes, body.key, &merged);
+                self.log(turn, slot, &bytes, durability);
+                self.store.put(body.key, &merged);
+            }
+        }
+        Kept { gate: self.gate(slot), newer }
+    }
+
+    /// Appends a record of the log about a slot's key: nothing is said about the slot before the
+    /// record is kept.
+    fn log(&mut self, turn: &mut Turn<'_>, slot: u16, body: &[u8], durability: Durability) {
+        let mut bytes = core::mem::take(&mut turn.local.scratch);
+        recovery::encode_put(&mut bytes, self.group, body);
+        let position = turn.append(&bytes, durability);
+        turn.local.scratch = bytes;
+        let place = self.place(slot);
         let Some(gate) = place.and_then(|place| self.gates.get_mut(place)) else { return };
         match durability {
             Durability::Fsync => gate.synced = position,
@@ -76,25 +213,14 @@ impl Held {
         }
     }
 
-    /// The key's record after taking in another; `None` where that changes nothing.
-    pub(super) fn merged(&self, key: &[u8], record: &Record<'_>) -> Option<Record<'static>> {
-        match self.store.get(key) {
-            None => Some(record.clone().into_owned()),
-            Some(stored) => match last_write_wins::merge(&stored, record).outcome {
-                Outcome::Kept => None,
-                Outcome::Incoming => Some(record.clone().into_owned()),
-                Outcome::Both(merged) => Some(merged.into_owned()),
-            },
-        }
-    }
-
-    fn place(&self, key: &[u8]) -> Option<usize> {
-        slot_of(key).checked_sub(self.store.first_slot()).map(usize::from)
+    fn place(&self, slot: u16) -> Option<usize> {
+        slot.checked_sub(self.store.first_slot()).map(usize::from)
     }
 }
 
 impl Gate {
     /// Whether the log is kept so far.
+    #[inline]
     pub(super) fn is_open(self, local: &Local) -> bool {
         local.written >= self.written && local.synced >= self.synced
     }
@@ -123,4 +249,35 @@ impl Gate {
 /// What orders bases: the larger one wins.
 pub(super) fn base(record: &Record<'_>) -> (Stamp, Dot) {
     (record.stamp, record.dot)
+}
+
+/// What tells two records of one key apart without either of them: the same number for the same
+/// record on every replica. Never 0.
+pub(super) fn digest_of(record: Option<&Record<'_>>) -> u64 {
+    let Some(record) = record else { return DIGEST_OF_NOTHING };
+    let (kind, value) = match &record.value {
+        Value::Absent => (0, 0),
+        Value::String(bytes) => (1, xxh3_64(bytes)),
+    };
+    let numbers = [
+        record.stamp.0,
+        record.dot.actor,
+        record.dot.counter,
+        kind,
+        value,
+        record.expiry_stamp.0,
+        u64::from(record.expires_at_ms.is_some()),
+        record.expires_at_ms.unwrap_or(0),
+    ];
+    let mut digest = hash_of(numbers, 0);
+    for slot in &*record.increments {
+        let numbers = [slot.actor, slot.count, slot.integer as u64, slot.float.to_bits()];
+        digest = hash_of(numbers, digest);
+    }
+    digest.max(DIGEST_OF_NOTHING + 1)
+}
+
+fn hash_of<const N: usize>(numbers: [u64; N], seed: u64) -> u64 {
+    let bytes = numbers.map(u64::to_le_bytes);
+    xxh3_64_with_seed(bytes.as_flattened(), seed)
 }

@@ -1,28 +1,44 @@
-//! Quorum reads: all replicas are asked, R answers are merged; the later ones serve read repair.
+//! Quorum reads: the own record, and what so many other replicas say that R have spoken.
+//!
+//! A question carries a digest of the coordinator's own record: who holds the same says only that.
+//! The replicas that are asked change from turn to turn, so that a stale one is met soon; from
+//! time to time all are asked. Where an answer differs, or none comes, the others are asked, too.
 
 use super::Leaderless;
-use super::message::{Answer, Message};
-use super::operation::{Operation, Phase, Purpose};
-use super::partition::Gate;
+use super::operation::{Operation, Phase, Purpose, tell};
+use super::outbox::OwedPart;
+use super::partition::{Gate, Held, digest_of};
+use super::parts::Part;
+use super::places::Places;
+use crate::NodeId;
 use crate::command::Reply;
 use crate::conflict::last_write_wins::{self, Outcome};
 use crate::data;
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
 use crate::turn::Turn;
-use crate::{GroupId, NodeId};
-use alloc::borrow::Cow;
+use crate::wire::{Reader, Writer};
 use alloc::format;
 use alloc::vec::Vec;
+
+/// In one of so many turns with reads, all replicas are asked: so that read repair reaches also
+/// those whose answers are not needed.
+const ASK_ALL_TURNS: usize = 16;
 
 /// The answers to one question. Each replica counts once.
 #[derive(Default)]
 pub(super) struct QuorumRead {
-    /// The own record as it was when the read began, until it is durable.
-    own: Option<(Gate, Option<Record<'static>>)>,
-    answered: Vec<(NodeId, Option<Record<'static>>)>,
+    /// Of the own record, as it was when the read began; 0 where this replica does not know.
+    pub(super) digest: u64,
+    /// Who was asked.
+    pub(super) asked: Places,
+    /// Who has said what it holds, this node included: it counts when what it holds is durable.
+    answered: Places,
+    own: Option<Gate>,
     /// Replicas that do not know: their disk was emptied.
-    not_ready: Vec<NodeId>,
+    not_ready: Places,
+    /// What those hold who hold something else than the digest says.
+    differing: Vec<(usize, Option<Record<'static>>)>,
 }
 
 impl QuorumRead {
@@ -31,133 +47,208 @@ impl QuorumRead {
         self.answered.len()
     }
 
-    /// Whether a replica has spoken, be it to say that it does not know.
-    pub(super) fn has_answered(&self, node: NodeId) -> bool {
-        self.not_ready.contains(&node) || self.answered.iter().any(|(from, _)| *from == node)
+    /// Who has spoken, be it to say that it does not know.
+    pub(super) fn spoken(&self) -> Places {
+        self.answered.and(self.not_ready)
     }
 
-    /// The answers as one record. What is missing at one replica loses to anything elsewhere.
-    pub(super) fn merged(&self) -> Option<Record<'static>> {
-        let mut records = self.answered.iter().filter_map(|(_, record)| record.as_ref());
-        let first = records.next()?.clone();
-        Some(records.fold(first, |all, one| match last_write_wins::merge(&all, one).outcome {
-            Outcome::Kept => all,
-            Outcome::Incoming => one.clone(),
-            Outcome::Both(merged) => merged,
-        }))
+    /// Whether nobody holds something else than this node did.
+    pub(super) fn all_same(&self) -> bool {
+        self.differing.is_empty()
     }
 
     /// The replicas whose answer was older than all answers together.
-    pub(super) fn stale(&self, merged: &Record<'_>) -> impl Iterator<Item = NodeId> {
-        let older = move |(node, record): &(NodeId, Option<Record<'static>>)| {
-            (record.as_ref() != Some(merged)).then_some(*node)
-        };
-        self.answered.iter().filter_map(older)
-    }
-
-    /// Counts an answer; a replica's second one changes nothing.
-    fn add(&mut self, node: NodeId, answer: Answer<'_>) {
-        if self.has_answered(node) {
-            return;
+    pub(super) fn stale(&self, merged: &Record<'_>) -> Places {
+        let digest = digest_of(Some(merged));
+        let mut stale = Places::default();
+        let mut same = self.answered;
+        for (place, record) in &self.differing {
+            same = same.without(Places::one(*place));
+            if digest_of(record.as_ref()) != digest {
+                stale.add(Places::one(*place));
+            }
         }
-        match answer {
-            Answer::NotReady => self.not_ready.push(node),
-            Answer::Missing => self.answered.push((node, None)),
-            Answer::Holds(record) => self.answered.push((node, Some(record.into_owned()))),
+        if self.digest != digest {
+            stale.add(same);
         }
+        stale
     }
+}
 
-    /// Asks a replica for its record.
-    pub(super) fn ask(
-        turn: &mut Turn<'_>,
-        operation: u64,
-        group: GroupId,
-        key: &[u8],
-        node: NodeId,
-    ) {
-        let message = Message::Read { operation, group, key: Cow::Borrowed(key) };
-        turn.send(node, crate::Message::Leaderless(message));
+impl Operation {
+    /// What all answers to its read come to: what is missing at one replica loses to anything
+    /// elsewhere.
+    pub(super) fn merged(&self) -> Option<Record<'_>> {
+        let Phase::Reading(read) = &self.phase else { return None };
+        let all_differ = read.answered.len() == read.differing.len();
+        // What this node held when the read began; empty where it held nothing.
+        let own = Reader(&self.body).record().ok().filter(|_| !all_differ);
+        let others = read.differing.iter().filter_map(|(_, record)| record.as_ref());
+        others.fold(own, |all, one| {
+            let Some(all) = all else { return Some(one.borrowed()) };
+            Some(match last_write_wins::merge(&all, &one.borrowed()).outcome {
+                Outcome::Kept => all,
+                Outcome::Incoming => one.borrowed(),
+                Outcome::Both(merged) => merged,
+            })
+        })
     }
 }
 
 impl Leaderless {
-    /// Asks all replicas for a key's record.
-    pub(super) fn begin_read(&mut self, turn: &mut Turn<'_>, mut operation: Operation) {
-        let Some(held) = self.held.get(&operation.group) else { return };
-        let key = &operation.command.key;
-        let (gate, others) = (held.gate(key), held.others.clone());
+    /// Asks for a key's record.
+    pub(super) fn begin_read(&mut self, turn: &mut Turn<'_>, place: u32) {
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        let Some(held) = self.partitions.at(operation.partition) else { return };
         let mut read = QuorumRead::default();
+        let gate = held.gate(operation.slot);
+        operation.body.clear();
         if self.ready {
-            read.own = Some((gate, held.store.get(key).map(Record::into_owned)));
+            let stored = held.store.get(operation.command.key());
+            read.digest = digest_of(stored.as_ref());
+            if let Some(record) = stored {
+                // A copy: what is written while the answers come is not for this read.
+                Writer(&mut operation.body).record(&record);
+            }
+            read.own = Some(gate);
         } else {
-            read.add(self.me, Answer::NotReady);
+            read.not_ready = held.own();
         }
-        let (group, key) = (operation.group, key.clone());
-        operation.phase = Phase::Reading(read);
-        let id = self.keep(turn, operation);
-        for node in others {
-            QuorumRead::ask(turn, id, group, &key, node);
+        let r = operation.r;
+        let asked = self.first_asked(held, r);
+        self.reads_in_turn = true;
+        let is_all = asked.has(held.other_places());
+        let number = self.begin_phase(turn, place, Phase::Reading(read));
+        if !is_all {
+            self.timers.start_hedge(turn.now.monotonic_us, number);
         }
         if !gate.is_open(turn.local) {
-            self.await_gate(turn, id, gate);
+            self.await_gate(turn, number, gate);
         }
-        self.advance_read(turn, id);
+        self.ask(turn, place, asked);
+        self.advance_read(turn, place);
     }
 
-    /// Counts the own answer, replies at R answers, and repairs at N.
-    pub(super) fn advance_read(&mut self, turn: &mut Turn<'_>, id: u64) {
-        let Some(mut operation) = self.operations.remove(&id) else { return };
-        let Some(held) = self.held.get(&operation.group) else { return };
-        let n = held.replicas.len();
-        let Phase::Reading(read) = &mut operation.phase else {
-            self.operations.insert(id, operation);
-            return;
-        };
-        if let Some((_, record)) = read.own.take_if(|(gate, _)| gate.is_open(turn.local)) {
-            read.answered.push((self.me, record));
+    /// Who is asked at first: so many that R answer, in this turn's order.
+    fn first_asked(&self, held: &Held, r: usize) -> Places {
+        let others = held.other_places();
+        if !self.ready || self.read_turns.is_multiple_of(ASK_ALL_TURNS) {
+            return others;
         }
+        let slow = held.places_of(&self.lost).and(held.places_of(&self.slow));
+        let (n, need) = (held.replicas.len(), r.saturating_sub(1));
+        let mut asked = Places::default();
+        for step in 0..others.len() {
+            if asked.len() == need {
+                break;
+            }
+            let step = (self.read_turns + step) % others.len();
+            asked.add(Places::one((held.own_place + 1 + step) % n).without(slow));
+        }
+        if asked.len() < need { others } else { asked }
+    }
+
+    /// Counts, replies at R answers, asks more replicas where that is needed, and repairs in the
+    /// end.
+    pub(super) fn advance_read(&mut self, turn: &mut Turn<'_>, place: u32) {
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        let Some(held) = self.partitions.at(operation.partition) else { return };
+        let Phase::Reading(read) = &mut operation.phase else { return };
+        if read.own.take_if(|gate| gate.is_open(turn.local)).is_some() {
+            read.answered.add(held.own());
+        }
+        let n = held.replicas.len();
         let one_short = turn.local.mutants.is(Mutant::ReadOneShort);
         let need = if one_short { (operation.r - 1).max(1) } else { operation.r };
-        let (answers, not_ready) = (read.answers(), read.not_ready.len());
-        let waits_for = |node: &NodeId| !read.has_answered(*node) && !self.lost.contains(node);
-        let all = read.own.is_none() && !held.others.iter().any(waits_for);
-        if !operation.answered && answers >= need {
-            let merged = read.merged();
+        let silent = read.asked.without(read.spoken()).without(held.places_of(&self.lost));
+        let done = silent.is_empty() && read.own.is_none();
+        let unasked = held.other_places().without(read.asked);
+        let enough = read.answers() >= need;
+        let differs = operation.purpose == Purpose::Read && !read.all_same();
+        if !unasked.is_empty() && (differs || (done && !enough)) {
+            self.ask(turn, place, unasked);
+            return self.advance_read(turn, place);
+        }
+        if !operation.answered && enough {
             if operation.purpose == Purpose::Modify {
-                return self.modify(turn, operation, merged.as_ref());
+                let learned = operation.merged().map(Record::into_owned);
+                return self.modify(turn, place, learned.as_ref());
             }
-            let command = operation.command.clone();
-            let evaluation = data::evaluate(&command.command(), merged.as_ref(), turn.now.wall_ms);
-            self.answer(turn, &mut operation, evaluation.reply, None);
-        } else if !operation.answered && n - not_ready < need {
+            self.answer_read(turn, place);
+        } else if !operation.answered && n - read.not_ready.len() < need {
+            let (answers, not_ready) = (read.answers(), read.not_ready.len());
             let error = format!(
                 "NOREPLICAS answered={answers} need={need} n={n} not-ready={not_ready}: replicas \
                  whose disk was emptied do not answer before they are filled again"
             );
-            self.answer(turn, &mut operation, Reply::error(error), None);
+            self.answer(turn, place, Reply::error(error), None);
         }
-        if !(operation.answered && all) {
-            self.operations.insert(id, operation);
-        } else if let Phase::Reading(read) = &operation.phase {
-            self.repair(turn, operation.group, &operation.command.key, read);
+        if done && self.operations.at(place).is_some_and(|operation| operation.answered) {
+            self.repair(turn, place);
+            self.operations.close(place);
         }
     }
 
-    /// A replica has said what it holds.
+    /// Replies to a read.
+    fn answer_read(&mut self, turn: &mut Turn<'_>, place: u32) {
+        let Some(operation) = self.operations.at(place) else { return };
+        let merged = operation.merged();
+        let command = operation.command.command();
+        let evaluation = data::evaluate(&command, merged.as_ref(), turn.now.wall_ms);
+        // Only plain SETs have more than one customer.
+        tell(turn, operation.customer, &mut Vec::new(), evaluation.reply, None);
+        self.on_answered(place, false);
+    }
+
+    /// A replica has said what it holds: `None` if that is what the question's digest says,
+    /// otherwise its record, if it has one.
     pub(super) fn on_read_answer(
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
-        id: u64,
-        group: GroupId,
-        answer: Answer<'_>,
+        number: u64,
+        answer: Option<Option<Record<'_>>>,
     ) {
-        let Some(operation) = self.operations.get_mut(&id) else { return };
+        let Some((place, who)) = self.reading(from, number) else { return };
+        let Some(operation) = self.operations.at_mut(place) else { return };
         let Phase::Reading(read) = &mut operation.phase else { return };
-        if operation.group == group {
-            read.add(from, answer);
-            self.advance_read(turn, id);
+        if read.spoken().has(Places::one(who)) {
+            return;
         }
+        read.answered.add(Places::one(who));
+        if let Some(record) = answer {
+            read.differing.push((who, record.map(Record::into_owned)));
+        }
+        self.advance_read(turn, place);
+    }
+
+    /// A replica does not know.
+    pub(super) fn on_not_ready(&mut self, turn: &mut Turn<'_>, from: NodeId, number: u64) {
+        let Some((place, who)) = self.reading(from, number) else { return };
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        let Phase::Reading(read) = &mut operation.phase else { return };
+        if !read.spoken().has(Places::one(who)) {
+            read.not_ready.add(Places::one(who));
+            self.advance_read(turn, place);
+        }
+    }
+
+    /// The place of a read, and that of a replica which answers it.
+    fn reading(&self, from: NodeId, number: u64) -> Option<(u32, usize)> {
+        let place = self.operations.place_of(number)?;
+        let held = self.partitions.at(self.operations.at(place)?.partition)?;
+        Some((place, held.place_of(from)?))
+    }
+
+    /// Whoever was asked at first is slow: the others are asked, too, and asked first for a while.
+    pub(super) fn hedge(&mut self, turn: &mut Turn<'_>, number: u64) {
+        let Some(place) = self.operations.place_of(number) else { return };
+        let Some(operation) = self.operations.at(place) else { return };
+        let Some(held) = self.partitions.at(operation.partition) else { return };
+        let Phase::Reading(read) = &operation.phase else { return };
+        self.slow.extend(held.nodes(read.asked.without(read.spoken())));
+        let unasked = held.other_places().without(read.asked);
+        self.ask(turn, place, unasked);
     }
 
     /// A coordinator asks what this replica holds: it says so when that is durable.
@@ -165,25 +256,30 @@ impl Leaderless {
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
-        operation: u64,
-        group: GroupId,
+        (operation, digest): (u64, u64),
+        partition: u16,
         key: &[u8],
     ) {
-        let Some(held) = self.held.get(&group).filter(|held| held.covers(key)) else { return };
-        let say =
-            |answer| crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer });
+        let Some(held) = self.partitions.at(partition) else { return };
+        let (Some(_), Some(slot)) = (held.place_of(from), held.slot(key)) else { return };
+        let outbox = &mut self.outbox;
         if !self.ready {
-            return turn.send(from, say(Answer::NotReady));
+            return outbox.say(turn, from, |b| Part::NotReady { operation }.encode(b));
         }
+        let gate = held.gate(slot);
         let stored = held.store.get(key);
-        let gate = held.gate(key);
-        if gate.is_open(turn.local) {
-            let answer = stored.map_or(Answer::Missing, Answer::Holds);
-            return turn.send(from, say(answer));
+        if digest_of(stored.as_ref()) == digest {
+            let gate = gate.waits_for(turn.local);
+            return outbox.say_when_durable(turn, gate, from, OwedPart::Same(operation));
         }
-        let answer = stored.map_or(Answer::Missing, |r| Answer::Holds(r.into_owned()));
-        let message = crate::Message::Leaderless(Message::ReadAnswer { operation, group, answer });
-        let (position, durability) = gate.waits_for(turn.local);
-        turn.send_when_durable(position, durability, from, message);
+        let part = match stored {
+            Some(record) => Part::Holds { operation, record },
+            None => Part::Missing { operation },
+        };
+        if gate.is_open(turn.local) {
+            return outbox.say(turn, from, |b| part.encode(b));
+        }
+        let part = OwedPart::encoded(&part);
+        outbox.say_when_durable(turn, gate.waits_for(turn.local), from, part);
     }
 }

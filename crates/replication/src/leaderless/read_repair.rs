@@ -1,33 +1,38 @@
 //! Read repair: the action after the reply. Whoever answered with an older record gets the newer.
 
 use super::Leaderless;
-use super::message::Message;
-use super::quorum_read::QuorumRead;
-use crate::storage::record::Record;
+use super::operation::Phase;
+use super::parts::{self, Body};
 use crate::turn::Turn;
-use crate::{Event, GroupId};
-use alloc::borrow::Cow;
+use crate::wire::Reader;
+use crate::{Event, NodeId};
+use alloc::vec::Vec;
 
 impl Leaderless {
-    /// Writes what all answers come to over the stale ones, and nothing else: the replicas merge
-    /// it, so that it does no harm where something newer has come in the meantime. Nobody waits.
-    pub(super) fn repair(
-        &mut self,
-        turn: &mut Turn<'_>,
-        group: GroupId,
-        key: &[u8],
-        read: &QuorumRead,
-    ) {
-        let Some(merged) = read.merged() else { return };
-        for node in read.stale(&merged) {
-            if node == self.me {
-                self.keep_record(turn, group, key, &merged, self.options.durability);
-            } else {
-                let (key, record) = (Cow::Borrowed(key), merged.borrowed());
-                let message = Message::Repair { group, key, record };
-                turn.send(node, crate::Message::Leaderless(message));
-            }
+    /// Writes what all answers of a read come to over the stale ones, and nothing else: the
+    /// replicas merge it, so that it does no harm where something newer has come in the meantime.
+    /// Nobody waits.
+    pub(super) fn repair(&mut self, turn: &mut Turn<'_>, place: u32) {
+        let Some(operation) = self.operations.at(place) else { return };
+        let Some(held) = self.partitions.at_mut(operation.partition) else { return };
+        let Phase::Reading(read) = &operation.phase else { return };
+        if read.all_same() {
+            return;
+        }
+        let (partition, slot, key) = (operation.partition, operation.slot, operation.key());
+        let Some(merged) = operation.merged() else { return };
+        let mut bytes = Vec::new();
+        Body::encode(&mut bytes, key, &merged);
+        let stale = read.stale(&merged);
+        for node in held.nodes(stale.without(held.own())) {
+            self.outbox.say(turn, node, |out| parts::repair(out, partition, &bytes));
             turn.event(Event::ReadRepaired { node, key: key.to_vec() });
+        }
+        if stale.has(held.own())
+            && let Ok(body) = Body::decode(&mut Reader(&bytes))
+        {
+            held.keep(turn, slot, &body, self.options.durability);
+            turn.event(Event::ReadRepaired { node: self.me, key: key.to_vec() });
         }
     }
 
@@ -35,13 +40,14 @@ impl Leaderless {
     pub(super) fn on_repair(
         &mut self,
         turn: &mut Turn<'_>,
-        group: GroupId,
-        key: &[u8],
-        record: &Record<'_>,
+        from: NodeId,
+        partition: u16,
+        body: &Body<'_>,
     ) {
-        if self.held.get(&group).is_some_and(|held| held.covers(key)) {
-            self.clock.observe(record.newest_stamp());
-            self.keep_record(turn, group, key, record, self.options.durability);
+        let Some(held) = self.partitions.at_mut(partition) else { return };
+        if let (Some(_), Some(slot)) = (held.place_of(from), held.slot(body.key)) {
+            self.clock.observe(body.record.newest_stamp());
+            held.keep(turn, slot, body, self.options.durability);
         }
     }
 }

@@ -5,55 +5,90 @@
 //! have added stays.
 
 use super::Leaderless;
-use super::operation::{Operation, Phase, partial};
+use super::operation::{Phase, partial};
+use super::parts::Body;
 use crate::command::Reply;
+use crate::conflict::last_write_wins::{self, Outcome};
 use crate::data::{self, Write};
 use crate::keyspace::Durability;
 use crate::storage::record::Record;
 use crate::turn::Turn;
 use crate::version::Stamp;
+use crate::wire::Reader;
+use alloc::vec::Vec;
 
 impl Leaderless {
     /// Carries out a command on what is kept here and what was learned from others.
     pub(super) fn modify(
         &mut self,
         turn: &mut Turn<'_>,
-        mut operation: Operation,
+        place: u32,
         learned: Option<&Record<'_>>,
     ) {
-        let Some(held) = self.held.get(&operation.group) else { return };
-        let key = &operation.command.key;
-        let merged = learned.and_then(|learned| held.merged(key, learned));
-        let newest = merged.or_else(|| held.store.get(key).map(Record::into_owned));
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        let Some(held) = self.partitions.at(operation.partition) else { return };
+        let command = core::mem::take(&mut operation.command);
+        let mut body = core::mem::take(&mut operation.body);
+        let stored = held.store.get(command.key());
+        let newest = match (stored, learned) {
+            (None, learned) => learned.map(Record::borrowed),
+            (Some(stored), None) => Some(stored),
+            (Some(stored), Some(learned)) => {
+                Some(match last_write_wins::merge(&stored, &learned.borrowed()).outcome {
+                    Outcome::Kept => stored,
+                    Outcome::Incoming => learned.borrowed(),
+                    Outcome::Both(merged) => merged,
+                })
+            }
+        };
         let newest = newest.map(|newest| newest.as_of(turn.now.wall_ms).into_owned());
-        let command = operation.command.command();
-        let evaluation = data::evaluate(&command, newest.as_ref(), turn.now.wall_ms);
-        let mut reply = evaluation.reply.into_owned();
-        if evaluation.write == Write::Nothing {
-            if operation.rewrites > 0 && reply.is_error() {
-                // An error would say that nothing was written; but what was made from the older
-                // base is somewhere, and is seen until the newer base has come there, too.
-                let n = self.held.get(&operation.group).map_or(0, |held| held.replicas.len());
-                reply = Reply::error(partial(0, operation.w, n));
-            }
-            // The reply shows what is kept here: it waits until that is durable.
-            if let Some(learned) = learned {
-                self.keep_record(turn, operation.group, key, learned, self.options.durability);
-            }
-            let gate = self.held.get(&operation.group).map(|held| held.gate(key));
-            let gate = gate.unwrap_or_default();
-            operation.phase = Phase::Holding(gate, reply);
-            let id = self.keep(turn, operation);
-            if !gate.is_open(turn.local) {
-                self.await_gate(turn, id, gate);
-            }
-            return self.advance(turn, id);
+        let evaluation = data::evaluate(&command.command(), newest.as_ref(), turn.now.wall_ms);
+        let reply = evaluation.reply.into_owned();
+        let nothing = evaluation.write == Write::Nothing;
+        body.clear();
+        if !nothing {
+            let seen = newest.as_ref().map_or(Stamp::ZERO, |newest| newest.newest_stamp());
+            let (name, _) = self.name_write(turn, seen);
+            let record = data::mint(evaluation.write, newest.as_ref(), name, self.actor);
+            Body::encode(&mut body, command.key(), &record);
         }
-        let seen = newest.as_ref().map_or(Stamp::ZERO, Record::newest_stamp);
-        let (name, _) = self.name_write(turn, seen);
-        let record = data::mint(evaluation.write, newest.as_ref(), name, self.actor).into_owned();
+        let Some(operation) = self.operations.at_mut(place) else { return };
+        (operation.command, operation.body) = (command, body);
+        if nothing {
+            return self.hold_unwritten(turn, place, learned, reply);
+        }
         // Always synced before it is sent, also in an `interval-1s` keyspace: after a crash the
         // slot would be used again with other content.
-        self.send_to_all(turn, operation, record, reply, Durability::Fsync, None);
+        self.send_to_all(turn, place, reply, Durability::Fsync, None);
+    }
+
+    /// Nothing is to be written. The reply shows what is kept here: it waits until that is durable.
+    fn hold_unwritten(
+        &mut self,
+        turn: &mut Turn<'_>,
+        place: u32,
+        learned: Option<&Record<'_>>,
+        mut reply: Reply<'static>,
+    ) {
+        let Some(operation) = self.operations.at(place) else { return };
+        let Some(held) = self.partitions.at_mut(operation.partition) else { return };
+        if operation.rewrites > 0 && reply.is_error() {
+            // An error would say that nothing was written; but what was made from the older
+            // base is somewhere, and is seen until the newer base has come there, too.
+            reply = Reply::error(partial(0, operation.w, held.replicas.len()));
+        }
+        if let Some(learned) = learned {
+            let mut bytes = Vec::new();
+            Body::encode(&mut bytes, operation.key(), learned);
+            if let Ok(body) = Body::decode(&mut Reader(&bytes)) {
+                held.keep(turn, operation.slot, &body, self.options.durability);
+            }
+        }
+        let gate = held.gate(operation.slot);
+        let number = self.begin_phase(turn, place, Phase::Holding(gate, reply));
+        if !gate.is_open(turn.local) {
+            self.await_gate(turn, number, gate);
+        }
+        self.advance_at(turn, place);
     }
 }

@@ -12,6 +12,7 @@
 use super::Leaderless;
 use super::message::{Message, Place};
 use super::partition::Gate;
+use super::parts::Body;
 use crate::keyspace::Durability;
 use crate::storage::record::Record;
 use crate::turn::Turn;
@@ -62,13 +63,11 @@ pub fn keyspace_of_record(r: &Reader<'_>) -> Read<KeyspaceId> {
     Ok(KeyspaceId(r.clone().u32()?))
 }
 
-/// Encodes a key's record for the log.
-pub(super) fn encode_put(bytes: &mut Vec<u8>, group: GroupId, key: &[u8], record: &Record<'_>) {
+/// Encodes the log's record of a key: of what [`Body`] has encoded.
+pub(super) fn encode_put(bytes: &mut Vec<u8>, group: GroupId, body: &[u8]) {
     bytes.clear();
-    let mut w = head(bytes, group.keyspace, PUT);
-    w.group(group);
-    w.bytes(key);
-    w.record(record);
+    head(bytes, group.keyspace, PUT).group(group);
+    bytes.extend_from_slice(body);
 }
 
 fn head(bytes: &mut Vec<u8>, keyspace: KeyspaceId, kind: u8) -> Writer<'_> {
@@ -89,8 +88,8 @@ impl Leaderless {
         match r.u8()? {
             PUT => {
                 let (group, key, record) = (r.group()?, r.bytes()?, r.record()?);
-                let held = self.held.get_mut(&group).filter(|held| held.covers(key));
-                let held = held.ok_or(Malformed)?;
+                let held = self.partitions.get_mut(group).ok_or(Malformed)?;
+                held.slot(key).ok_or(Malformed)?;
                 self.ceiling.recover(record.newest_stamp());
                 held.store.put(key, &record);
             }
@@ -116,7 +115,7 @@ impl Leaderless {
         budget_bytes: usize,
     ) -> Option<u16> {
         let durability = self.options.durability;
-        let held = self.held.get(&group)?;
+        let held = self.partitions.get(group)?;
         let (start, last) = (first_slot.max(held.store.first_slot()), held.store.last_slot());
         if start == held.store.first_slot() {
             let (ceiling, ready) =
@@ -125,6 +124,7 @@ impl Leaderless {
             turn.append(&ready, Durability::Fsync);
         }
         let mut bytes = core::mem::take(&mut turn.local.scratch);
+        let mut body = Vec::new();
         let (mut used, mut next, mut written) = (0usize, None, start);
         for (slot, key, record) in held.store.walk(start, last) {
             if slot != written && used >= budget_bytes.max(1) {
@@ -132,7 +132,9 @@ impl Leaderless {
                 break;
             }
             written = slot;
-            encode_put(&mut bytes, group, key, &record);
+            body.clear();
+            Body::encode(&mut body, key, &record);
+            encode_put(&mut bytes, group, &body);
             used = used.saturating_add(bytes.len());
             turn.append(&bytes, durability);
         }
@@ -171,9 +173,9 @@ impl Leaderless {
     }
 
     fn begin_fetches(&mut self, turn: &mut Turn<'_>) {
-        let tasks = self.held.iter().flat_map(|(group, held)| {
+        let tasks = self.partitions.iter().flat_map(|held| {
             let from = Place { slot: held.store.first_slot(), hash: 0 };
-            held.others.iter().map(move |node| Task { group: *group, node: *node, from })
+            held.others.iter().map(move |node| Task { group: held.group, node: *node, from })
         });
         self.fetches.tasks = tasks.collect();
         self.fetch_next(turn);
@@ -184,7 +186,7 @@ impl Leaderless {
         let Some(task) = self.fetches.tasks.front().copied() else {
             return self.set_ready(turn, true);
         };
-        let operation = self.number(turn);
+        let operation = self.count(turn);
         self.fetches.asked = Some(operation);
         self.fetches.retry_at_us = turn.now.monotonic_us.saturating_add(FETCH_RETRY_US);
         self.wake_at(self.fetches.retry_at_us);
@@ -218,7 +220,7 @@ impl Leaderless {
     ) {
         // A replica that is not ready answers, too: whoever fetches asks all others, and knows in
         // the end what any of them does. So a group whose replicas are all new becomes ready.
-        let Some(held) = self.held.get(&group) else { return };
+        let Some(held) = self.partitions.get(group) else { return };
         let (mut records, mut bytes, mut gate) = (Vec::new(), 0usize, Gate::default());
         let mut next = Some(place);
         while let Some(at) = next.take_if(|_| bytes < FETCH_BYTES) {
@@ -227,7 +229,7 @@ impl Leaderless {
                 bytes =
                     bytes.saturating_add(key.len() + crate::storage::store::RECORD_OVERHEAD_BYTES);
                 bytes = bytes.saturating_add(record.value().map_or(0, |value| value.len()));
-                gate = gate.and(held.gate(key));
+                gate = gate.and(held.slot(key).map_or(Gate::default(), |slot| held.gate(slot)));
                 records.push((Cow::Owned(key.to_vec()), record.into_owned()));
             }
             next = page.next.map(|(slot, hash)| Place { slot, hash });
@@ -251,8 +253,13 @@ impl Leaderless {
         if self.fetches.asked != Some(operation) || task.node != from || task.group != group {
             return;
         }
+        let mut bytes = Vec::new();
         for (key, record) in records {
-            self.on_repair(turn, group, key, record);
+            bytes.clear();
+            Body::encode(&mut bytes, key, record);
+            if let Ok(body) = Body::decode(&mut Reader(&bytes)) {
+                self.on_repair(turn, from, group.partition, &body);
+            }
         }
         self.fetches.tasks.pop_front();
         // A page that leads back would never end: such a peer is asked again from where it was.

@@ -1,9 +1,11 @@
 //! Carrying work out on this node, if it can.
 
 use super::part::Part;
+use super::routes::Route;
 use super::requests::Work;
 use super::{Roles, multi_leader};
-use crate::command::glob;
+use crate::command::verb::With;
+use crate::command::{KeyCommand, glob};
 use crate::keyspace::{Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::copies::wait_counts;
@@ -33,22 +35,15 @@ impl Roles {
         if id.datacenter == GroupId::EVERYWHERE {
             return self.try_leaderless(turn, requester, id, work);
         }
+        let Some(place) = self.groups.place_of(&id) else { return false };
+        if let Work::Key(command, with) = work {
+            return self.try_key(turn, requester, place, command, *with);
+        }
         let after = match work {
             Work::Part(_) => self.scan_goes_on(id),
             _ => GoesOn::default(),
         };
-        let Some(group) = self.groups.get_mut(&id) else { return false };
-        if !group.leads() {
-            let Work::Key(command, _) = work else { return false };
-            let here = group.follower_reads(turn) && !work.is_write();
-            if here {
-                match group.merges() {
-                    true => multi_leader::read_here(group, turn, requester, command),
-                    false => group.read_here(turn, requester, command),
-                }
-            }
-            return here;
-        }
+        let Some(group) = self.groups.at(place).filter(|group| group.leads()) else { return false };
         if let Work::Part(Part::Switchover { to }) = work {
             self.switch_over(turn, requester, id, *to);
             return true;
@@ -67,9 +62,6 @@ impl Roles {
         };
         match work {
             Work::Once(..) if group.merges() => return false,
-            Work::Key(command, _) if group.merges() => {
-                multi_leader::execute(group, turn, requester, command, need);
-            }
             Work::SetMany(pairs, _) if group.merges() => {
                 multi_leader::set_many(group, turn, requester, *pairs, need);
             }
@@ -83,12 +75,66 @@ impl Roles {
                 }
                 _ => return false,
             },
-            Work::Key(command, _) => group.execute(turn, requester, command, need),
+            // Taken above.
+            Work::Key(..) => return false,
             Work::SetMany(pairs, _) => group.set_many(turn, requester, *pairs, need),
             Work::Part(part) => {
                 let prefix = self.cluster.keyspace(id.keyspace).map(|keyspace| &*keyspace.prefix);
                 lead_part(group, turn, requester, part, prefix.unwrap_or_default(), after);
             }
+        }
+        true
+    }
+
+    /// The same for a command on one key, whose way is known.
+    #[inline]
+    pub(super) fn try_on_route(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        route: Route,
+        command: &KeyCommand<'_>,
+        with: With,
+    ) -> bool {
+        match route.place {
+            Some(place) => self.try_key(turn, requester, place, command, with),
+            None if route.group.datacenter == GroupId::EVERYWHERE => {
+                self.try_leaderless(turn, requester, route.group, &Work::Key(*command, with))
+            }
+            None => false,
+        }
+    }
+
+    /// A command on one key of the group at a place.
+    fn try_key(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        place: usize,
+        command: &KeyCommand<'_>,
+        with: With,
+    ) -> bool {
+        let Some(group) = self.groups.at(place) else { return false };
+        if !group.leads() {
+            let here = group.follower_reads(turn) && !command.verb.is_write();
+            if here {
+                match group.merges() {
+                    true => multi_leader::read_here(group, turn, requester, command),
+                    false => group.read_here(turn, requester, command),
+                }
+            }
+            return here;
+        }
+        if group.is_handing_over() {
+            // Nothing has happened: it waits where it came from, for whoever leads next.
+            return false;
+        }
+        match group.need_with(with) {
+            Ok(need) if group.merges() => {
+                multi_leader::execute(group, turn, requester, command, need);
+            }
+            Ok(need) => group.execute(turn, requester, command, need),
+            Err(why) => turn.refuse(requester, why),
         }
         true
     }
@@ -100,7 +146,10 @@ impl Roles {
         id: GroupId,
         work: &Work<'_>,
     ) -> bool {
-        let after = self.scan_goes_on(id);
+        let after = match work {
+            Work::Part(_) => self.scan_goes_on(id),
+            _ => GoesOn::default(),
+        };
         let Some(leaderless) = self.leaderless.get_mut(&id.keyspace) else { return false };
         if !leaderless.holds(id) {
             return false;

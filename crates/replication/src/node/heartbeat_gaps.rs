@@ -14,7 +14,7 @@
 //! Left out: what a group's own messages say between two heartbeats (they put an election off, too,
 //! so the bounds lie on the safe side), and gaps of an earlier process: a restart forgets them.
 
-use super::Node;
+use super::{Node, Timing};
 use crate::{NodeId, Session, Time};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -52,7 +52,7 @@ pub enum GapKind {
 /// Elections that a timeout would have started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Elections {
-    /// So many gaps reach twice the timeout.
+    /// So many gaps reach the longest wait that is drawn from it.
     pub least: u64,
     /// So many gaps reach the timeout.
     pub most: u64,
@@ -102,13 +102,13 @@ impl HeartbeatGaps {
     /// Elections of this node that a timeout would have started in gaps of a kind, the silence that
     /// lasts included.
     pub fn elections(&self, now: Time, timeout_us: u64, kind: GapKind) -> Elections {
-        let twice = timeout_us.saturating_mul(2);
+        let longest_us = Timing::longest_wait_us(timeout_us);
         let mut elections = Elections {
-            least: self.reaching(now, twice, kind).0,
+            least: self.reaching(now, longest_us, kind).0,
             most: self.reaching(now, timeout_us, kind).1,
         };
         if let Some(gap) = self.silence(now).filter(|gap| gap.kind == kind) {
-            elections.least += u64::from(gap.us >= twice);
+            elections.least += u64::from(gap.us >= longest_us);
             elections.most += u64::from(gap.us >= timeout_us);
         }
         elections
@@ -245,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_drawn_between_itself_and_twice_itself() {
+    fn a_wait_is_drawn_between_the_timeout_and_one_and_a_half_of_it() {
         let gaps = leader([0, 100, 200, 900, 1_000, 1_100]);
         assert_eq!(elections(&gaps, 1_150, 701), (0, 0));
         assert_eq!(elections(&gaps, 1_150, 700), (0, 1), "the draw might be as short as that");
-        assert_eq!(elections(&gaps, 1_150, 351), (0, 1));
-        assert_eq!(elections(&gaps, 1_150, 350), (1, 1), "no draw is longer than that");
+        assert_eq!(elections(&gaps, 1_150, 468), (0, 1));
+        assert_eq!(elections(&gaps, 1_150, 466), (1, 1), "no draw is longer than that");
         let longest = gaps.longest(at(1_150));
         assert_eq!((longest[0].us, longest[0].end_ms), (700_000, 1_000_900));
         assert_eq!(longest.len(), 1, "the time between two heartbeats is no silence");
@@ -261,7 +261,7 @@ mod tests {
         let gaps = leader([0, 100]);
         assert_eq!(elections(&gaps, 550, 500), (0, 0));
         assert_eq!(elections(&gaps, 600, 500), (0, 1));
-        assert_eq!(elections(&gaps, 1_100, 500), (1, 1));
+        assert_eq!(elections(&gaps, 850, 500), (1, 1));
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
         let end = 299 * 300 + 9_000;
         assert_eq!(gaps.longest.len(), LONGEST_GAPS_MAX);
         assert_eq!(elections(&gaps, end, 400), (10, 10), "the longest ones are known one by one");
-        assert_eq!(elections(&gaps, end, 150), (10, 309), "300 ms lies within a step of the scale");
+        assert_eq!(elections(&gaps, end, 200), (10, 309), "300 ms lies within a step of the scale");
         assert_eq!(elections(&gaps, end, 100), (309, 309));
     }
 

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod execute;
 pub mod forward;
 pub mod gather;
+pub mod groups;
 pub mod heartbeat;
 pub mod heartbeat_gaps;
 pub mod log_record;
@@ -20,6 +21,7 @@ pub mod part;
 mod questions;
 mod recover;
 pub mod requests;
+pub mod routes;
 pub mod setup;
 pub mod slots;
 pub mod status;
@@ -52,7 +54,9 @@ pub struct Roles {
     keyspaces_digest: u64,
     datacenter: crate::DatacenterId,
     /// The groups with a leader that this node is a member of.
-    groups: BTreeMap<GroupId, Group>,
+    groups: groups::Groups,
+    /// The way from a key to its group.
+    routes: routes::Routes,
     /// The leaderless keyspaces that this node holds partitions of.
     leaderless: BTreeMap<KeyspaceId, Leaderless>,
     /// The exchange of this node's groups with other datacenters.
@@ -74,15 +78,12 @@ impl Node {
     pub fn step(&mut self, now: Time, input: Input<'_>, effects: &mut dyn Effects) {
         let mut turn = Turn { now, effects, local: &mut self.local };
         let (turn, roles) = (&mut turn, &mut self.roles);
+        let ends_turn = matches!(input, Input::TurnEnd);
         roles.mind_clock(turn);
         match input {
-            Input::Requests(requests) => {
-                for (request, arguments) in requests.iter() {
-                    roles.on_request(turn, request, requests.label, arguments);
-                }
-            }
+            Input::Requests(requests) => roles.on_requests(turn, &requests),
             Input::Disconnected(client) => {
-                turn.local.connections.remove(&client);
+                turn.local.connections.close(client);
                 for group in roles.groups.values_mut() {
                     group.forget_waits(client);
                 }
@@ -101,6 +102,10 @@ impl Node {
         }
         roles.gather_parts(turn);
         roles.start_ready_waits(turn);
+        if ends_turn {
+            // What the turn's end itself has appended.
+            roles.groups.values_mut().for_each(|group| group.record_turn(turn));
+        }
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock.
@@ -180,7 +185,7 @@ impl Roles {
             }
             Message::MultiLeader(message) => self.on_multi_leader(turn, from, message),
             Message::Leaderless(message) => {
-                if let Some(leaderless) = self.leaderless.get_mut(&message.group().keyspace) {
+                if let Some(leaderless) = self.leaderless.get_mut(&message.keyspace()) {
                     leaderless.on_message(turn, from, incarnation, message);
                 }
             }
@@ -241,6 +246,9 @@ impl Roles {
             wants_round |= group.take_wants_round(turn);
             announces |= group.take_announcement();
             group.on_turn_end(turn);
+        }
+        for leaderless in self.leaderless.values_mut() {
+            leaderless.on_turn_end(turn);
         }
         self.exchange(turn);
         if announces {

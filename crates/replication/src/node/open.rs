@@ -3,9 +3,11 @@
 use super::checkpoint::Checkpoint;
 use super::forward::Forwards;
 use super::gather::Gathers;
+use super::groups::Groups;
 use super::heartbeat::Peer;
 use super::log_record::{self, Identity};
 use super::lost_writes::LostQueries;
+use super::routes::Routes;
 use super::{Node, OpenError, Roles, Setup};
 use crate::keyspace::protected::difference;
 use crate::keyspace::{Cluster, Durability, Model};
@@ -62,8 +64,8 @@ impl Node {
         local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
-        for (id, group) in &mut roles.groups {
-            if unusable.contains(id) {
+        for group in roles.groups.values_mut() {
+            if unusable.contains(&group.id) {
                 group.forget(&mut turn);
             }
             group.start(&mut turn, boot, setup.may_have_lost_unsynced);
@@ -112,7 +114,8 @@ impl Roles {
             session: Session::default(),
             keyspaces_digest: cluster.digest(),
             datacenter: datacenter.unwrap_or(GroupId::EVERYWHERE),
-            groups: BTreeMap::new(),
+            groups: Groups::default(),
+            routes: Routes::default(),
             leaderless: BTreeMap::new(),
             multi_leader: MultiLeader::default(),
             placement,
@@ -127,10 +130,12 @@ impl Roles {
         };
         roles.join_groups(setup);
         roles.join_leaderless(setup);
+        roles.routes = roles.routes_to_groups();
         roles
     }
 
     fn join_groups(&mut self, setup: &Setup) {
+        let mut groups = Vec::new();
         for (id, members) in &self.placement {
             let Some(keyspace) = self.cluster.keyspace(id.keyspace) else { continue };
             let (options, merges) = match &keyspace.model {
@@ -149,9 +154,10 @@ impl Roles {
                     timing: self.timing,
                     limits: self.limits,
                 });
-                self.groups.insert(*id, group);
+                groups.push(group);
             }
         }
+        self.groups = Groups::new(groups);
     }
 
     fn join_leaderless(&mut self, setup: &Setup) {

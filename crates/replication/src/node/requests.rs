@@ -4,15 +4,15 @@ use super::Roles;
 use super::gather::Kind;
 use super::message::encode_arguments;
 use super::part::Part;
+use super::routes::Routes;
 use crate::command::verb::{EachVerb, Needs, With};
 use crate::command::{self, Action, Command, KeyCommand, OnceId};
 use crate::connection::Wait;
-use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, Model};
 use crate::leader_follower::acks::copies::wait_counts;
 use crate::multi_leader;
-use crate::turn::{Asker, LastWrite, Requester, Turn};
-use crate::{Arguments, GroupId, Reply, RequestId};
+use crate::turn::{LastWrite, Requester, Turn};
+use crate::{Arguments, GroupId, Reply, RequestId, Requests};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -20,6 +20,8 @@ use alloc::vec::Vec;
 /// The longest that a WAIT waits, in milliseconds: an hour. Without an end, each WAIT of a client
 /// that has gone, or for more followers than there are, would stay in its leader's memory.
 const WAIT_MS_MAX: u64 = 3_600_000;
+
+const NO_KEYSPACE: &str = "ERR no keyspace holds this key";
 
 /// Something for one group to do.
 #[derive(Clone, PartialEq, Debug)]
@@ -57,20 +59,30 @@ impl Work<'_> {
 }
 
 impl Roles {
+    /// What one read of a client's socket held.
+    pub(super) fn on_requests(&mut self, turn: &mut Turn<'_>, requests: &Requests<'_>) {
+        let connection = turn.local.connections.open(requests.client);
+        if connection.relabel(requests.label) {
+            turn.local.asker = None;
+        }
+        for (request, arguments) in requests.iter() {
+            self.on_request(turn, request, arguments);
+        }
+    }
+
     /// A command of a client of this node.
-    pub(super) fn on_request(
+    fn on_request(
         &mut self,
         turn: &mut Turn<'_>,
         request: RequestId,
-        label: &[u8],
         arguments: Arguments<'_>,
     ) {
-        let RequestId { client, sequence } = request;
-        let connection = turn.local.connections.entry(client).or_default();
-        connection.asked();
-        let (node, label) = (turn.local.me, connection.label(label));
-        turn.local.asker = Some(Asker { node, client, sequence, label });
+        turn.local.asks(request);
         let requester = Requester::Client(request);
+        if let Some(command) = command::plain(arguments) {
+            let encode = || encode_arguments(&arguments);
+            return self.start_key(turn, requester, &command, With::default(), &encode);
+        }
         match command::parse(arguments) {
             Ok(command) => self.start(turn, requester, request, &command, arguments),
             Err(error) => turn.answer(requester, error, None),
@@ -87,9 +99,8 @@ impl Roles {
     ) {
         match &command.action {
             Action::Key(key_command) => {
-                let work = Work::Key(*key_command, command.with);
                 let encode = || encode_arguments(&arguments);
-                self.start_key(turn, requester, key_command.key, &work, &encode);
+                self.start_key(turn, requester, key_command, command.with, &encode);
             }
             Action::Each { verb, keys } => {
                 self.start_each(turn, requester, *verb, *keys, command.with);
@@ -101,8 +112,7 @@ impl Roles {
                 Action::Key(key_command) => {
                     let work = Work::Key(*key_command, command.with);
                     let work = Work::Once(*id, Box::new(work));
-                    let encode = || encode_arguments(&arguments);
-                    self.start_key(turn, requester, key_command.key, &work, &encode);
+                    self.start_once(turn, requester, key_command.key, &work, arguments);
                 }
                 Action::SetMany { pairs } => {
                     self.start_set_many(
@@ -137,28 +147,54 @@ impl Roles {
                     0 => WAIT_MS_MAX,
                     ms => ms.min(WAIT_MS_MAX),
                 };
-                let connection = turn.local.connections.entry(request.client).or_default();
+                let connection = turn.local.connections.open(request.client);
                 let wait = connection.wait(request, *replicas, timeout_ms, *local);
                 turn.local.ready_waits.extend(wait);
             }
         }
     }
 
+    /// A command on one key: mostly carried out here at once.
     fn start_key(
+        &mut self,
+        turn: &mut Turn<'_>,
+        requester: Requester,
+        command: &KeyCommand<'_>,
+        with: With,
+        encode: &dyn Fn() -> Vec<u8>,
+    ) {
+        let Some(route) = self.routes.of(command.key).copied() else {
+            return turn.refuse(requester, NO_KEYSPACE);
+        };
+        let is_usual = with == With::default() && command.verb.needs() == Needs::Nothing;
+        if !is_usual
+            && let Some(keyspace) = self.cluster.keyspaces.get(route.keyspace)
+            && let Some(refusal) = refusal_of_key(keyspace, command, with)
+        {
+            return turn.answer(requester, refusal, None);
+        }
+        if self.forwards.is_idle() && self.try_on_route(turn, requester, route, command, with) {
+            return;
+        }
+        let work = Work::Key(*command, with);
+        self.deliver(turn, requester, route.group, &work, encode);
+    }
+
+    fn start_once(
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
         key: &[u8],
         work: &Work<'_>,
-        encode: &dyn Fn() -> Vec<u8>,
+        arguments: Arguments<'_>,
     ) {
         let Some((group, keyspace)) = self.group_of(key) else {
-            return turn.refuse(requester, "ERR no keyspace holds this key");
+            return turn.refuse(requester, NO_KEYSPACE);
         };
         if let Some(refusal) = refusal(keyspace, work) {
             return turn.answer(requester, refusal, None);
         }
-        self.deliver(turn, requester, group, work, encode);
+        self.deliver(turn, requester, group, work, &|| encode_arguments(&arguments));
     }
 
     fn start_each(
@@ -177,9 +213,9 @@ impl Roles {
         let gather = self.gathers.open(requester, kind, keys.len(), verb == EachVerb::Delete);
         for (part, key) in keys.iter().enumerate() {
             let requester = Requester::Part { gather, part: part as u32 };
-            let work = Work::Key(KeyCommand { key, verb: key_verb }, with);
+            let command = KeyCommand { key, verb: key_verb };
             let encode = || encode_words(&with_words(with, &[name, key]));
-            self.start_key(turn, requester, key, &work, &encode);
+            self.start_key(turn, requester, &command, with, &encode);
         }
     }
 
@@ -193,7 +229,7 @@ impl Roles {
     ) {
         let mut groups = pairs.iter().step_by(2).map(|key| self.group_of(key));
         let Some(Some((group, keyspace))) = groups.next() else {
-            return turn.refuse(requester, "ERR no keyspace holds this key");
+            return turn.refuse(requester, NO_KEYSPACE);
         };
         let leaderless = matches!(keyspace.model, Model::Leaderless(_));
         for other in groups.flatten() {
@@ -256,7 +292,7 @@ impl Roles {
     fn start_wait(&mut self, turn: &mut Turn<'_>, wait: Wait) {
         let Wait { request, replicas, timeout_ms, local, .. } = wait;
         let requester = Requester::Client(request);
-        let connection = turn.local.connections.get(&request.client);
+        let connection = turn.local.connections.get(request.client);
         let on_disk = local.is_some();
         match connection.and_then(|connection| connection.last_write) {
             None => turn.answer(requester, wait_counts(on_disk, false, 0), None),
@@ -278,9 +314,8 @@ impl Roles {
     /// The group that holds a key, as this node sees it: of a keyspace with a leader in each
     /// datacenter, the one of this node's own datacenter where there is one.
     pub(super) fn group_of(&self, key: &[u8]) -> Option<(GroupId, &Keyspace)> {
-        let keyspace = self.cluster.keyspace_of(key)?;
-        let partition = keyspace.partition_of(slot_of(key));
-        Some((self.group_in(keyspace, partition), keyspace))
+        let route = self.routes.of(key)?;
+        Some((route.group, self.cluster.keyspaces.get(route.keyspace)?))
     }
 
     /// The group of a partition, as this node sees it.
@@ -296,6 +331,14 @@ impl Roles {
         keyspace.group(partition, datacenter)
     }
 
+    /// The way from a key to its group, for all keys.
+    pub(super) fn routes_to_groups(&self) -> Routes {
+        Routes::new(&self.cluster.keyspaces, |keyspace, partition| {
+            let group = self.group_in(keyspace, partition);
+            (group, self.groups.place_of(&group))
+        })
+    }
+
     /// One group for each partition of each keyspace.
     pub(super) fn all_groups(&self) -> Vec<GroupId> {
         let mut groups = Vec::new();
@@ -306,7 +349,7 @@ impl Roles {
     }
 }
 
-/// Why a keyspace's model cannot carry a command out honestly, if so.
+/// Why a keyspace's model cannot carry work out honestly, if so.
 fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
     let work = match work {
         Work::Once(..) if !matches!(keyspace.model, Model::LeaderFollower(_)) => {
@@ -319,7 +362,18 @@ fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
         Work::Once(_, work) => &**work,
         work => work,
     };
-    let Work::Key(command, with) = work else { return None };
+    match work {
+        Work::Key(command, with) => refusal_of_key(keyspace, command, *with),
+        _ => None,
+    }
+}
+
+/// The same for a command on one key.
+fn refusal_of_key(
+    keyspace: &Keyspace,
+    command: &KeyCommand<'_>,
+    with: With,
+) -> Option<Reply<'static>> {
     let quorum = with.w.is_some() || with.r.is_some();
     let needs = command.verb.needs();
     let (allowed, model) = match &keyspace.model {

@@ -33,8 +33,8 @@ pub struct Setup {
 pub struct Timing {
     /// How often a node speaks to every other node, and a leader to its followers.
     pub heartbeat_interval_us: u64,
-    /// A follower that has heard no leader for a time between this and twice this starts an
-    /// election; a leader that has not heard C replicas for so long steps down.
+    /// A follower that has heard no leader for a time between this and one and a half times this
+    /// starts an election; a leader that has not heard C replicas for so long steps down.
     pub election_timeout_us: u64,
     /// How long a follower that has confirmed a heartbeat votes for nobody; less than the election
     /// timeout, so that no election waits for it. The same on all nodes.
@@ -49,6 +49,13 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// The longest time that a follower waits for a leader, given an election timeout, in
+    /// microseconds. The draw only has to keep two candidates apart for as long as a vote takes, a
+    /// few milliseconds: a wider one makes failovers slower and nothing safer.
+    pub fn longest_wait_us(election_timeout_us: u64) -> u64 {
+        election_timeout_us.saturating_add(election_timeout_us / 2)
+    }
+
     /// The shortest time between two heartbeats that counts as a silence, in microseconds: one of
     /// them is missing.
     pub fn silence_us(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and who does it.
 
+mod bench;
 mod check;
 mod dev;
 mod explain;
@@ -32,6 +33,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure how fast a running server is, and what an operation costs it.
+    Bench(bench::Options),
     /// Hold a running cluster to what it promises: drive clients, judge what they saw.
     Check(check::Options),
     /// Show a cluster as one of its nodes sees it.
@@ -53,6 +56,7 @@ pub fn run() -> ExitCode {
             let code = simulator::cli::main(arguments);
             Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
         }
+        Task::Bench(options) => bench::run(&options),
         Task::Check(options) => check::run(&options),
         Task::Status(options) => status::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Rehearse(options) => rehearse::run(&options).map(|()| ExitCode::SUCCESS),

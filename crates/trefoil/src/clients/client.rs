@@ -111,6 +111,9 @@ impl Client {
 
     /// Takes the numbers for so many commands and returns the first; notes which are answered.
     pub fn ask(&mut self, count: usize) -> u64 {
+        if self.reply_mode == ReplyMode::On {
+            return self.replies.ask_many(count);
+        }
         let first = self.replies.asked();
         for _ in 0..count {
             self.replies.ask(self.reply_mode != ReplyMode::On);

@@ -38,6 +38,13 @@ impl Replies {
         sequence
     }
 
+    /// Takes the numbers for so many new requests, whose replies are sent, and returns the first.
+    pub fn ask_many(&mut self, count: usize) -> u64 {
+        let first = self.asked;
+        self.asked += count as u64;
+        first
+    }
+
     /// The number that the next request will have.
     pub fn asked(&self) -> u64 {
         self.asked
@@ -93,7 +100,19 @@ impl Replies {
     }
 
     /// The reply to a request. A second one, or one to a request that was never made, is ignored.
+    #[inline]
     pub fn answer(&mut self, sequence: u64, encode: impl FnOnce(&mut Vec<u8>, Protocol)) {
+        let is_next = sequence == self.next && sequence < self.asked;
+        if is_next && self.early.is_empty() && self.silent.is_empty() && self.protocols.is_empty() {
+            encode(&mut self.out, self.protocol);
+            self.next += 1;
+            return;
+        }
+        self.answer_specially(sequence, encode);
+    }
+
+    /// A reply that comes early, that others wait behind, or that stands where something changes.
+    fn answer_specially(&mut self, sequence: u64, encode: impl FnOnce(&mut Vec<u8>, Protocol)) {
         if sequence < self.next || sequence >= self.asked {
             return;
         }

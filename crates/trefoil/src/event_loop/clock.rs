@@ -31,16 +31,15 @@ impl Clock {
         Time { monotonic_us: self.elapsed_us(), wall_ms: wall.as_millis() as u64 }
     }
 
-    /// The core's deadline as a moment to wait for, if the machine stays awake; `None` if it never
-    /// comes.
-    pub(super) fn moment(&self, deadline_us: u64) -> Option<Instant> {
-        let left_us = deadline_us.saturating_sub(self.elapsed_us());
-        Instant::now().checked_add(Duration::from_micros(left_us))
-    }
-
     fn elapsed_us(&self) -> u64 {
         monotonic().saturating_sub(self.start).as_micros() as u64
     }
+}
+
+/// The core's deadline as a moment to wait for, if the machine stays awake; `None` if no
+/// clock will ever show it. `time` and `now` are the same moment on both clocks.
+pub(super) fn moment(deadline_us: u64, time: Time, now: Instant) -> Option<Instant> {
+    now.checked_add(Duration::from_micros(deadline_us.saturating_sub(time.monotonic_us)))
 }
 
 fn monotonic() -> Duration {
@@ -56,11 +55,12 @@ mod tests {
     #[test]
     fn a_deadline_is_where_the_clock_will_be() {
         let clock = Clock::new();
-        let now_us = clock.time().monotonic_us;
-        let moment = clock.moment(now_us + 60_000_000);
-        let left = moment.map(|moment| moment.saturating_duration_since(Instant::now()));
-        assert!(left.is_some_and(|left| left <= Duration::from_secs(60)), "{left:?}");
-        assert!(left.is_some_and(|left| left > Duration::from_secs(30)), "{left:?}");
-        assert!(clock.time().monotonic_us >= now_us);
+        let (time, now) = (clock.time(), Instant::now());
+        let in_a_minute = moment(time.monotonic_us + 60_000_000, time, now);
+        assert_eq!(in_a_minute, Some(now + Duration::from_secs(60)));
+        assert_eq!(moment(0, time, now), Some(now), "what is past is due now");
+        let never = moment(u64::MAX, time, now);
+        assert!(never.is_none_or(|never| never > now + Duration::from_secs(86_400)));
+        assert!(clock.time().monotonic_us >= time.monotonic_us);
     }
 }

@@ -191,7 +191,7 @@ impl EventLoop {
             return Duration::ZERO;
         }
         let deadlines = [
-            self.clock.moment(self.node.next_deadline()),
+            clock::moment(self.node.next_deadline(), self.time, self.now),
             self.sink.log.deadline(),
             self.sink.peers.deadline(),
             self.sink.clients.accept_again(),

@@ -26,19 +26,17 @@ pub(crate) type Parser =
 /// it finds them in the table before it asks the core.
 pub fn parse<'a>(arguments: Arguments<'a>) -> Result<Command<'a>, Reply<'static>> {
     match plain(arguments) {
-        Some(command) => Ok(command),
+        Some(KeyCommand { key, verb }) => Ok(one(key, verb)),
         None => by_table(arguments),
     }
 }
 
-/// GET, and SET without options: most of all commands.
+/// GET, and SET without options: most of all commands. `None` is any other.
 #[inline]
-fn plain<'a>(arguments: Arguments<'a>) -> Option<Command<'a>> {
-    let name = arguments.get(0).filter(|name| name.len() == 3)?;
-    let key = arguments.get(1)?;
-    let verb = match arguments.len() {
-        2 if name.eq_ignore_ascii_case(b"get") => Verb::Get,
-        3 if name.eq_ignore_ascii_case(b"set") => Verb::Set {
+pub fn plain<'a>(arguments: Arguments<'a>) -> Option<KeyCommand<'a>> {
+    let verb = match (arguments.get(0)?, arguments.len()) {
+        ([b'g' | b'G', b'e' | b'E', b't' | b'T'], 2) => Verb::Get,
+        ([b's' | b'S', b'e' | b'E', b't' | b'T'], 3) => Verb::Set {
             value: arguments.get(2)?,
             expiry: Expiry::Clear,
             condition: Condition::Always,
@@ -46,7 +44,7 @@ fn plain<'a>(arguments: Arguments<'a>) -> Option<Command<'a>> {
         },
         _ => return None,
     };
-    Some(one(key, verb))
+    Some(KeyCommand { key: arguments.get(1)?, verb })
 }
 
 fn by_table<'a>(arguments: Arguments<'a>) -> Result<Command<'a>, Reply<'static>> {

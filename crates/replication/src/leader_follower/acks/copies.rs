@@ -1,6 +1,5 @@
 //! Counting copies: commits, shows and lets go what has enough of them.
 
-use super::super::entry::Entry;
 use super::super::{Group, Role};
 use super::held::{Answer, Read, Special, Wait, Write};
 use super::need::Need;
@@ -35,7 +34,9 @@ impl Have {
 impl Group {
     /// Copies may have been added: commits, shows and acknowledges what has enough of them.
     pub(in super::super) fn count_copies(&mut self, turn: &mut Turn<'_>) {
-        let committed = self.committed_by_copies(turn);
+        let mut copies = self.copies(turn);
+        let committed = reached_by(&mut copies, self.quorum.commit);
+        self.keep_scratch(copies);
         let Role::Leader(leader) = &self.role else { return };
         let own_epoch =
             committed >= leader.first_index || turn.local.mutants.is(Mutant::CountOlderEpochs);
@@ -45,28 +46,25 @@ impl Group {
         self.release(turn);
     }
 
-    fn committed_by_copies(&mut self, turn: &Turn<'_>) -> u64 {
-        let mut indexes = self.copies(turn);
-        reached_by(&mut indexes, self.quorum.commit)
-    }
-
     /// For each voter, up to where it durably has this leader's log; this one first.
     pub(in super::super) fn copies(&mut self, turn: &Turn<'_>) -> Vec<u64> {
         self.copies_of(turn, Have::Durable)
     }
 
-    /// For each voter, up to where it has this leader's log; this one first.
+    /// For each voter, up to where it has this leader's log; this one first. In a list that is
+    /// used again if it is given back.
     fn copies_of(&mut self, turn: &Turn<'_>, have: Have) -> Vec<u64> {
         let early = turn.local.mutants.is(Mutant::OwnCopyCountsEarly);
         let own = match have {
-            Have::Received => self.log.last_index(),
+            Have::Received => self.log.recorded(),
             Have::Durable if early => self.log.last_index(),
             Have::Durable => self.log.durable_index(turn.local.durable(self.options.durability)),
             Have::Applied => self.commit,
             Have::Synced => self.log.synced_index(turn.local.synced),
         };
-        let Role::Leader(leader) = &self.role else { return Vec::new() };
-        let mut indexes = Vec::with_capacity(self.members.len());
+        let mut indexes = core::mem::take(&mut self.scratch);
+        indexes.clear();
+        let Role::Leader(leader) = &self.role else { return indexes };
         indexes.push(own);
         for (node, progress) in &leader.progress {
             if self.counts(turn, *node, progress.incarnation) {
@@ -84,21 +82,24 @@ impl Group {
         indexes
     }
 
+    /// Gives back a list from [`Group::copies`].
+    fn keep_scratch(&mut self, indexes: Vec<u64>) {
+        self.scratch = indexes;
+    }
+
     /// How many acks an entry has, as a need counts them.
     pub(super) fn acks_of(&mut self, turn: &Turn<'_>, index: u64, need: Need) -> usize {
         let copies = self.copies_of(turn, Have::of(need.level));
-        copies.iter().filter(|copy| **copy >= index).count()
+        let acks = copies.iter().filter(|copy| **copy >= index).count();
+        self.keep_scratch(copies);
+        acks
     }
 
     fn commit_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
         let target = target.min(self.log.last_index());
         while self.commit < target {
-            let index = self.commit + 1;
-            self.commit = index;
-            let Some(body) = self.log.get(index).map(|kept| kept.body.clone()) else { continue };
-            if let Ok(entry) = Entry::decode(&body) {
-                self.on_entry_committed(turn, &entry);
-            }
+            self.commit += 1;
+            self.note_committed(turn, self.commit);
         }
         self.state.commit(self.commit);
         self.decide_lost(turn);
@@ -142,17 +143,35 @@ impl Group {
             true => self.log.last_index(),
             false => visible,
         };
-        if let Role::Leader(leader) = &mut self.role {
-            leader.visible = visible;
-        }
-        let may_go = |write: &Write| write.id.index <= acknowledged && write.saw <= visible;
-        while let Some(write) = self.pop_held_write(may_go) {
-            self.acknowledge(turn, write, need);
-        }
+        self.release_writes(turn, acknowledged, visible);
         self.release_special(turn, own, visible);
         self.release_degraded(turn, &copies);
+        self.keep_scratch(copies);
         self.release_reads(turn, visible);
         self.release_waits(turn);
+    }
+
+    /// Those who wait for what their keyspace declares: in the order of the log.
+    fn release_writes(&mut self, turn: &mut Turn<'_>, acknowledged: u64, visible: u64) {
+        let need = self.need();
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.visible = visible;
+        let mut writes = core::mem::take(&mut leader.held.writes);
+        let may_go = |write: &mut Write| write.id.index <= acknowledged && write.saw <= visible;
+        while let Some(write) = writes.pop_front_if(may_go) {
+            self.acknowledge(turn, write, need);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.held.writes = writes;
+        }
+    }
+
+    /// This turn's entries are in the node's log: whoever waits for copies that are received, and
+    /// not durable, may have this one now.
+    pub(in super::super) fn release_received(&mut self, turn: &mut Turn<'_>) {
+        if self.wants().received {
+            self.release(turn);
+        }
     }
 
     /// Those who have said themselves what they wait for; `own` is how far this node durably has
@@ -179,6 +198,10 @@ impl Group {
     }
 
     fn release_reads(&mut self, turn: &mut Turn<'_>, visible: u64) {
+        match &self.role {
+            Role::Leader(leader) if !leader.held.reads.is_empty() => {}
+            _ => return,
+        }
         let round = self.confirmed_round(turn);
         let ready = |read: &mut Read| read.index <= visible && read.round <= round;
         loop {
@@ -223,6 +246,7 @@ impl Group {
         let has_it = |index: &&u64| **index >= wait.index;
         let own = copies.first().filter(has_it).is_some();
         let followers = copies.iter().skip(1).filter(has_it).count() as u64;
+        self.keep_scratch(copies);
         let enough = followers >= wait.followers && wait.local.is_none_or(|n| u64::from(own) >= n);
         (enough, wait_counts(wait.local.is_some(), own, followers))
     }

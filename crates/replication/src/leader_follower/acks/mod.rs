@@ -2,12 +2,14 @@
 //! what its writer is told where the acks do not come.
 //!
 //! `need.rs` says what a writer waits for. `copies.rs` counts: it commits, shows and lets go what
-//! has enough of them. `held.rs` keeps the replies that wait. `outcome.rs` is where a held write is
+//! has enough of them. `held.rs` keeps the replies that wait, `evaluated.rs` those of
+//! this turn's reads. `outcome.rs` is where a held write is
 //! answered, whatever the answer is (acknowledged, or open), and where an open one is told later.
 //! `degrade.rs` lowers the acks where they are missing and the keyspace wants that.
 
 pub mod copies;
 pub mod degrade;
+pub mod evaluated;
 pub mod held;
 pub mod need;
 pub mod outcome;

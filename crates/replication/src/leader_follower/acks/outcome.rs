@@ -12,7 +12,7 @@
 
 use super::super::Group;
 use super::super::leader::Leader;
-use super::held::{Answer, Write};
+use super::held::{Answer, Held, Write};
 use super::need::Need;
 use crate::command::Reply;
 use crate::mutant::Mutant;
@@ -69,16 +69,18 @@ impl Group {
     ) {
         let why = format!("this leader stepped down ({reason})");
         let need = self.need();
-        let usual = leader.held.writes.into_iter().map(|write| (write, need));
-        let special = leader.held.special.into_iter().map(|special| (special.write, special.need));
+        let Held { writes, special, reads, mut evaluated, waits } = leader.held;
+        let usual = writes.into_iter().map(|write| (write, need));
+        let special = special.into_iter().map(|special| (special.write, special.need));
         for (write, need) in usual.chain(special) {
             let acked = copies.iter().filter(|copy| **copy >= write.id.index).count();
             self.leave_open(turn, write, need, acked, &why);
         }
-        for read in leader.held.reads.into_iter().chain(leader.held.evaluated) {
+        let (evaluated, values) = evaluated.drain();
+        for read in reads.into_iter().chain(evaluated.map(|read| read.into_read(values, 0))) {
             turn.refuse(read.requester, format!("TRYAGAIN {why}"));
         }
-        for wait in leader.held.waits {
+        for wait in waits {
             let none = super::copies::wait_counts(wait.local.is_some(), false, 0);
             turn.answer(wait.requester, none, None);
         }

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn an_entry_that_only_remembers_a_reply_takes_nothing_with_it() {
         let id = EntryId { epoch: 1, index: 1 };
-        let payload = Payload::Changes(Vec::new());
+        let payload = Payload::Changes(Vec::new().into());
         let stamp = Stamp::ZERO;
         let entry = Entry { id, stamp, origin: None, asker: None, once: None, payload };
         let state = State::new(0, 16383, 1, false);

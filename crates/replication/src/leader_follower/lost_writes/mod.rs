@@ -9,7 +9,8 @@
 //!   (`acknowledged.rs`); and it has every entry that it acknowledged, because where A < C its own
 //!   durable copy must be among the A. A follower keeps the entries of others as a *witness*: they
 //!   become a report (`maybe`) only when that leader can never tell, because another disk of it is
-//!   a voter now.
+//!   a voter now, or when nobody can rely on it, because a leadership began under a possible loss
+//!   since: that leader's machine may have lost its power, and with it the entries that it wrote.
 //! - *When.* What was cut may come back with a leader that still has it. It is lost when the
 //!   committed log has another entry in its place, or has gone on in a newer epoch before it: the
 //!   log then holds it nowhere. After a snapshot the same question answers what of the old tail
@@ -20,11 +21,15 @@
 //! When the old leader does not come back, its successor can only say how far it had heard that
 //! the old log reached: that is told as long as it leads, see [`Unheard`].
 //!
-//! Left out: reports of `interval-1s` keyspaces whose leader's machine lost power. What its disk
-//! has not, it cannot tell.
+//! A follower that knew more to be committed than a leader under a possible loss has keeps that
+//! aside, too (`by_state.rs`).
+//!
+//! Left out: writes of an `interval-1s` keyspace that every machine had lost with its power. What
+//! no disk has, nobody can tell; the leadership that follows says that there may be such a loss.
 
 pub mod acknowledged;
 mod before;
+mod by_state;
 pub mod replay;
 pub mod report;
 mod unheard;
@@ -171,8 +176,8 @@ impl Group {
         let mut before = Before::new(&self.state);
         let mut cut = Vec::new();
         for index in self.commit + 1..=self.log.last_index() {
-            let Some(kept) = self.log.get(index) else { continue };
-            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            let Some(body) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(body) else { continue };
             if index > last_kept
                 && let Some(what) = before.what(&entry)
             {
@@ -196,8 +201,8 @@ impl Group {
     ) {
         let mut cut = Vec::new();
         for index in self.log.start().index + 1..=self.commit {
-            let Some(kept) = self.log.get(index) else { continue };
-            let Ok(entry) = Entry::decode(&kept.body) else { continue };
+            let Some(body) = self.log.get(index) else { continue };
+            let Ok(entry) = Entry::decode(body) else { continue };
             if is_cut(entry.id)
                 && let Some(what) = before::without(&entry)
                 && let Some(write) = self.lost_write(turn, &entry, what)
@@ -214,7 +219,7 @@ impl Group {
 
     /// `None` if it is no client's.
     fn lost_write(&self, turn: &Turn<'_>, entry: &Entry<'_>, what: What) -> Option<LostWrite> {
-        let (id, asker) = (entry.id, entry.asker.clone()?);
+        let (id, asker) = (entry.id, entry.asker?.into_owned());
         let once = entry.once.as_ref().map(Once::without_forgotten);
         let reign = self.epochs.reign_of(id.epoch);
         let leader = reign.map(|reign| (reign.leader, reign.incarnation));
@@ -313,10 +318,11 @@ impl Group {
     }
 
     /// Whether a write that was cut is this node's to report: it led the epoch, or whoever did can
-    /// never tell.
+    /// never tell, or may not: after a possible loss, that one may have lost the write, too.
     fn is_reported(&self, write: &LostWrite) -> bool {
         let may_tell = |(node, disk)| self.voters.counts(node, disk);
-        write.is_lost && (write.is_own || !write.leader.is_some_and(may_tell))
+        let is_ours = write.is_own || self.history() > write.id.epoch;
+        write.is_lost && (is_ours || !write.leader.is_some_and(may_tell))
     }
 
     /// The writes that this node reports as lost, in the order of epochs and indexes.

@@ -50,7 +50,7 @@ impl Group {
         let once = once.and_then(|once| self.may_come_again(once));
         let id = match once {
             Some(call) => self.append_once(turn, call, name.stamp, again),
-            None => self.append_for_asker(turn, name.stamp, None, Payload::Changes(again)),
+            None => self.append_for_asker(turn, name.stamp, None, Payload::Changes(again.into())),
         };
         self.hold_write(turn, requester, id, Reply::Ok, self.need());
     }

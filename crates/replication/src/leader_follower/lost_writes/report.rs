@@ -74,6 +74,9 @@ pub struct LostChange {
     pub new: Option<Record<'static>>,
 }
 
+/// Who asked for a write of which only the state has told.
+pub const NOT_KNOWN: &str = "not known any more";
+
 impl LostWrite {
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {

@@ -198,8 +198,8 @@ impl Group {
             reply: reply.clone(),
             forgotten: forgotten.iter().map(|name| Cow::Borrowed(&*name.text)).collect(),
         };
-        let (asker, payload) = (turn.local.asker.clone(), Payload::Changes(changes));
-        self.append_entry(turn, stamp, None, asker, Some(once), payload)
+        let payload = Payload::Changes(changes.into());
+        self.append_entry(turn, stamp, None, true, Some(once), payload)
     }
 }
 

@@ -18,7 +18,7 @@ fn changes(index: u64, key: &str, value: Option<&str>) -> Entry<'static> {
     });
     let change = Change { key: Cow::Owned(key.as_bytes().to_vec()), record };
     let (origin, asker, once) = (None, None, None);
-    let payload = Payload::Changes(vec![change]);
+    let payload = Payload::Changes(vec![change].into());
     Entry { id, stamp: Stamp(index), origin, asker, once, payload }
 }
 

@@ -11,6 +11,7 @@ use crate::command::verb::Expiry;
 use crate::keyspace::Durability;
 use crate::mutant::Mutants;
 use crate::random::Random;
+use crate::storage::record::Record;
 use crate::turn::Local;
 use crate::wire::Reader;
 use crate::{ClientId, Effects, Event, RequestId, Time};
@@ -122,6 +123,7 @@ impl World {
         now.wall_ms += *skew_ms;
         let mut turn = Turn { now, effects: sink, local };
         let result = act(model, &mut turn);
+        model.on_turn_end(&mut turn);
         for (to, bytes) in sink.sent.drain(..) {
             if !self.cut.contains(&(node, usize::from(to.0))) {
                 self.wire.push((node, usize::from(to.0), bytes));
@@ -223,6 +225,10 @@ impl World {
         let (synced, seed) = (test.local.synced, self.random.next_u64());
         test.local = Local::new(NodeId(node as u16), Incarnation(1), seed, self.mutants);
         (test.local.synced, test.local.written) = (synced, synced);
+    }
+
+    fn record(&self, node: usize, key: &[u8]) -> Option<Record<'static>> {
+        self.nodes[node].model.store(GROUP).unwrap().get(key).map(Record::into_owned)
     }
 
     fn digest(&self, node: usize) -> u64 {

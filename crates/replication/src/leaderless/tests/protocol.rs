@@ -268,9 +268,14 @@ fn sets_that_wait_together_are_written_as_one() {
 fn what_a_stranger_says_counts_for_nothing() {
     let mut world = World::new();
     let request = world.ask(0, "k", Verb::Get);
-    let operation = world.nodes[0].model.newest_operation.unwrap();
-    let answer = message::Answer::Missing;
-    let message = || Message::ReadAnswer { operation, group: GROUP, answer: answer.clone() };
+    let operation = world.nodes[0].model.operations.at(0).unwrap().number;
+    let mut parts = Vec::new();
+    Part::Missing { operation }.encode(&mut parts);
+    let message = || Message::Batch {
+        keyspace: GROUP.keyspace,
+        generation: 0,
+        parts: Parts(Cow::Borrowed(&parts)),
+    };
     world.turn(0, |m, turn| m.on_message(turn, NodeId(9), Incarnation(1), message()));
     world.turn(0, |m, turn| m.on_message(turn, NodeId(0), Incarnation(1), message()));
     assert_eq!(world.reply(request), None);

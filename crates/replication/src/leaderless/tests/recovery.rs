@@ -47,11 +47,11 @@ fn a_stamp_is_not_given_again_after_a_crash_that_lost_it() {
     // The peers keep a write whose own copy is lost in the crash.
     world.ask(0, "k", set(b"lost here"));
     world.deliver_all();
-    let before = world.nodes[1].model.stored(GROUP, b"k").unwrap().into_owned();
+    let before = world.record(1, b"k").unwrap();
     world.crash(0);
     world.cut = BTreeSet::from([(1, 0), (2, 0)]);
     world.ask(0, "k", set(b"again"));
-    let after = world.nodes[0].model.stored(GROUP, b"k").unwrap();
+    let after = world.record(0, b"k").unwrap();
     assert!(after.stamp > before.stamp, "the clock begins above the ceiling");
     assert_ne!(after.dot, before.dot);
 }
@@ -140,7 +140,7 @@ fn the_image_of_all_slots_replaces_the_log_before_it() {
     world.crash(0);
     assert_eq!(world.digest(0), digest);
     let ceiling = world.nodes[0].model.ceiling.newest();
-    assert!(ceiling > world.nodes[0].model.stored(GROUP, b"n").unwrap().newest_stamp());
+    assert!(ceiling > world.record(0, b"n").unwrap().newest_stamp());
 }
 
 #[test]
@@ -151,8 +151,10 @@ fn junk_in_the_log_is_told_from_records() {
     let other = GroupId { partition: 9, ..GROUP };
     let mut world = World::new();
     world.answer(0, "k", set(b"v"));
-    let record = world.nodes[0].model.stored(GROUP, b"k").unwrap().into_owned();
-    crate::leaderless::recovery::encode_put(&mut bytes, other, b"k", &record);
+    let record = world.record(0, b"k").unwrap();
+    let mut body = Vec::new();
+    parts::Body::encode(&mut body, b"k", &record);
+    crate::leaderless::recovery::encode_put(&mut bytes, other, &body);
     assert!(model.replay(&mut Reader(&bytes[1..])).is_err(), "not a partition of this node");
 }
 

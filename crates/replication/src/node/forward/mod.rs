@@ -95,6 +95,12 @@ struct Waiting {
 }
 
 impl Forwards {
+    /// Whether no command waits or is out: then none can come before another one.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.sent.is_empty()
+    }
+
     /// When the earliest command has waited long enough.
     pub fn next_deadline(&self) -> u64 {
         let sent = self.deadlines.first().map_or(u64::MAX, |(deadline_us, _)| *deadline_us);
@@ -271,14 +277,16 @@ impl Roles {
         if !self.may_go(command, group) {
             return Went::NotYet;
         }
-        turn.local.asker = command.asker.clone();
         let behind = self.forwards.held_up_by(command.client, group, command.order);
-        if behind.is_none()
-            && with_work(&command.encoded, |work| {
+        if behind.is_none() {
+            let asker = core::mem::replace(&mut turn.local.asker, command.asker.clone());
+            let done = with_work(&command.encoded, |work| {
                 self.try_here(turn, command.requester, group, work)
-            }) == Some(true)
-        {
-            return Went::Out;
+            });
+            turn.local.asker = asker;
+            if done == Some(true) {
+                return Went::Out;
+            }
         }
         if !turn.local.may_speak() {
             return Went::Nowhere;

@@ -4,7 +4,7 @@
 use super::message::{Answer, Found, LostId};
 use crate::keyspace::Cluster;
 use crate::leader_follower::lost_writes::Unheard;
-use crate::leader_follower::lost_writes::report::{LostChange, Status, What};
+use crate::leader_follower::lost_writes::report::{LostChange, NOT_KNOWN, Status, What};
 use crate::storage::record::Record;
 use crate::{GroupId, NodeId, Reply};
 use alloc::borrow::Cow;
@@ -48,7 +48,10 @@ pub(super) fn report(cluster: &Cluster, id: &LostId, found: &Found) -> Reply<'st
     let others = changes.map(|other| fields(change(other).to_vec())).collect();
     let asker = &write.asker;
     let node = node_name(cluster, asker.node);
-    let request = format!("{node}/{}/{}", asker.client.0, asker.sequence);
+    let request = match &*asker.label == NOT_KNOWN.as_bytes() {
+        true => String::from(NOT_KNOWN),
+        false => format!("{node}/{}/{}", asker.client.0, asker.sequence),
+    };
     let leader = write.leader.map_or(Reply::Nil, |(node, _)| name(cluster, node));
     let mut all = vec![
         ("kind", text("lost-write")),

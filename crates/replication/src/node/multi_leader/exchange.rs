@@ -333,7 +333,7 @@ fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
     let changes = update.changes.into_iter();
     let changes = changes.map(|(key, record)| Change { key, record: Some(record) }).collect();
     let origin = Origin { dot: update.dot, dependencies: update.dependencies };
-    group.append_entry(turn, stamp, Some(origin), None, None, Payload::Changes(changes));
+    group.append_entry(turn, stamp, Some(origin), false, None, Payload::Changes(changes));
 }
 
 /// Only for a planted bug: see [`sync::added_again`].
@@ -370,6 +370,6 @@ fn take_page(group: &mut Group, turn: &mut Turn<'_>, page: &Page<'_>) -> Read<Op
         if changes.is_empty() {
             return Ok(None);
         }
-        group.append(turn, None, Payload::Changes(changes));
+        group.append(turn, None, Payload::Changes(changes.into()));
     }
 }

@@ -213,5 +213,5 @@ fn append(
 ) -> EntryId {
     let Proposal { name: Name { stamp, dot }, dependencies } = proposal;
     let origin = Origin { dot, dependencies };
-    group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes))
+    group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes.into()))
 }

@@ -1,16 +1,36 @@
 //! An entry of the replication log: numbered (epoch, index), encoded once, and kept, sent and
 //! logged as the same bytes.
 
+mod changes;
+
+pub use changes::{Change, Changes};
+
 use super::degrade_ledger::Note;
 use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::command::Reply;
-use crate::storage::record::Record;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+
+/// What an entry has besides its name and its payload: bits of its head.
+const HAS_ORIGIN: u8 = 1;
+const HAS_ASKER: u8 = 2;
+const HAS_ONCE: u8 = 4;
+
+/// The payload, in the head's last byte.
+const KIND_OPENING: u8 = 0;
+const KIND_CHANGES: u8 = 1;
+const KIND_CLEAR: u8 = 2;
+const KIND_VOTER: u8 = 3;
+const KIND_COVERS: u8 = 4;
+const KIND_DEGRADE: u8 = 5;
+const KIND_OPENING_AFTER_LOSS: u8 = 6;
+
+/// Bytes of an entry besides its changes and its asker's label, about.
+const ROOM_BYTES: usize = 128;
 
 /// An entry, as its leader wrote it.
 #[derive(Clone, PartialEq, Debug)]
@@ -22,7 +42,7 @@ pub struct Entry<'a> {
     /// Where it comes from, if this group's log is one of several that exchange entries.
     pub origin: Option<Origin>,
     /// The client's command that it carries out, if it does.
-    pub asker: Option<Asker>,
+    pub asker: Option<Asker<&'a [u8]>>,
     /// The name under which it is remembered, if it must not be carried out twice.
     pub once: Option<Once<'a>>,
     /// What it does.
@@ -61,27 +81,32 @@ impl<'a> Once<'a> {
     pub(super) fn encode(once: Option<&Once<'_>>, w: &mut Writer<'_>) {
         w.bool(once.is_some());
         if let Some(once) = once {
-            w.bytes(&once.session);
-            w.u64(once.sequence);
-            w.u64(once.digest);
-            once.reply.encode(w);
-            w.u32(once.forgotten.len() as u32);
-            once.forgotten.iter().for_each(|session| w.bytes(session));
+            once.write(w);
         }
     }
 
     /// Reads what [`Once::encode`] has written.
     pub(super) fn decode(r: &mut Reader<'a>) -> Read<Option<Once<'a>>> {
-        if !r.bool()? {
-            return Ok(None);
-        }
+        Ok(if r.bool()? { Some(Once::read(r)?) } else { None })
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        w.bytes(&self.session);
+        w.u64(self.sequence);
+        w.u64(self.digest);
+        self.reply.encode(w);
+        w.u32(self.forgotten.len() as u32);
+        self.forgotten.iter().for_each(|session| w.bytes(session));
+    }
+
+    fn read(r: &mut Reader<'a>) -> Read<Once<'a>> {
         let (session, sequence, digest) = (Cow::Borrowed(r.bytes()?), r.u64()?, r.u64()?);
         let reply = Reply::decode(r)?;
         let mut forgotten = Vec::new();
         for _ in 0..r.u32()? {
             forgotten.push(Cow::Borrowed(r.bytes()?));
         }
-        Ok(Some(Once { session, sequence, digest, reply, forgotten }))
+        Ok(Once { session, sequence, digest, reply, forgotten })
     }
 }
 
@@ -109,7 +134,7 @@ pub enum Payload<'a> {
     /// Changes nothing: the first entry of every epoch, with who leads it.
     Opening(Opener),
     /// Sets or removes keys, all at once.
-    Changes(Vec<Change<'a>>),
+    Changes(Changes<'a>),
     /// Removes all keys.
     Clear,
     /// From its commit on, this incarnation of a member counts.
@@ -123,13 +148,18 @@ pub enum Payload<'a> {
     Degrade(Note),
 }
 
-/// One key's change: a whole record.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Change<'a> {
-    /// The key.
-    pub key: Cow<'a, [u8]>,
-    /// What is kept from now on; `None` removes the key.
-    pub record: Option<Record<'a>>,
+impl Payload<'_> {
+    fn kind(&self) -> u8 {
+        match self {
+            Payload::Opening(_) => KIND_OPENING,
+            Payload::Changes(_) => KIND_CHANGES,
+            Payload::Clear => KIND_CLEAR,
+            Payload::Voter(..) => KIND_VOTER,
+            Payload::Covers(_) => KIND_COVERS,
+            Payload::Degrade(_) => KIND_DEGRADE,
+            Payload::OpeningAfterLoss(..) => KIND_OPENING_AFTER_LOSS,
+        }
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -142,61 +172,62 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The entry's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(128);
-        let mut w = Writer(&mut bytes);
+    /// About how many bytes the entry has; not less for a client's write.
+    pub(super) fn room(&self) -> usize {
+        let asker = self.asker.as_ref().map_or(0, |asker| asker.label.len());
+        let changes = match &self.payload {
+            Payload::Changes(changes) => changes.iter().map(Change::room).sum(),
+            _ => 0,
+        };
+        ROOM_BYTES + asker + changes
+    }
+
+    /// Writes the entry.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        let mut w = Writer(bytes);
         w.entry_id(self.id);
         w.u64(self.stamp.0);
-        w.bool(self.origin.is_some());
+        let has = |part, is_there| if is_there { part } else { 0 };
+        w.u8(has(HAS_ORIGIN, self.origin.is_some())
+            | has(HAS_ASKER, self.asker.is_some())
+            | has(HAS_ONCE, self.once.is_some()));
+        w.u8(self.payload.kind());
         if let Some(origin) = &self.origin {
             w.dot(origin.dot);
             w.vector(&origin.dependencies);
         }
-        Asker::encode(self.asker.as_ref(), &mut w);
-        Once::encode(self.once.as_ref(), &mut w);
+        if let Some(asker) = &self.asker {
+            asker.write(&mut w);
+        }
+        if let Some(once) = &self.once {
+            once.write(&mut w);
+        }
         match &self.payload {
             Payload::Opening(opener) => {
-                w.u8(0);
                 w.u16(opener.node.0);
                 w.u64(opener.incarnation.0);
             }
             Payload::Changes(changes) => {
-                w.u8(1);
                 w.u32(changes.len() as u32);
-                for change in changes {
-                    w.bytes(&change.key);
-                    w.bool(change.record.is_some());
-                    if let Some(record) = &change.record {
-                        w.record(record);
-                    }
-                }
+                changes.iter().for_each(|change| change.encode(self, &mut w));
             }
-            Payload::Clear => w.u8(2),
+            Payload::Clear => {}
             Payload::Voter(node, incarnation) => {
-                w.u8(3);
                 w.u16(node.0);
                 w.u64(incarnation.0);
             }
-            Payload::Covers(vector) => {
-                w.u8(4);
-                w.vector(vector);
-            }
-            Payload::Degrade(note) => {
-                w.u8(5);
-                note.encode(&mut w);
-            }
+            Payload::Covers(vector) => w.vector(vector),
+            Payload::Degrade(note) => note.encode(&mut w),
             Payload::OpeningAfterLoss(opener, voters) => {
-                w.u8(6);
                 w.u16(opener.node.0);
                 w.u64(opener.incarnation.0);
                 encode_voters(&mut w, voters);
             }
         }
-        bytes
     }
 
     /// Only the id, which opens the bytes.
+    #[inline]
     pub fn id_of(bytes: &[u8]) -> Read<EntryId> {
         Reader(bytes).entry_id()
     }
@@ -204,29 +235,32 @@ impl<'a> Entry<'a> {
     /// Reads an entry; the bytes must hold nothing else.
     pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
         let mut r = Reader(bytes);
-        let (id, stamp) = (r.entry_id()?, Stamp(r.u64()?));
-        let origin = match r.bool()? {
+        let Head { id, stamp, has, kind } = Head::read(&mut r)?;
+        let origin = match has & HAS_ORIGIN != 0 {
             true => Some(Origin { dot: r.dot()?, dependencies: r.vector()? }),
             false => None,
         };
-        let asker = Asker::decode(&mut r)?;
-        let once = Once::decode(&mut r)?;
-        let payload = match r.u8()? {
-            0 => Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? }),
-            1 => {
-                let mut changes = Vec::new();
-                for _ in 0..r.u32()? {
-                    let key = Cow::Borrowed(r.bytes()?);
-                    let record = if r.bool()? { Some(r.record()?) } else { None };
-                    changes.push(Change { key, record });
-                }
-                Payload::Changes(changes)
+        let asker = if has & HAS_ASKER != 0 { Some(Asker::read(&mut r)?) } else { None };
+        let once = if has & HAS_ONCE != 0 { Some(Once::read(&mut r)?) } else { None };
+        let payload = match kind {
+            KIND_OPENING => {
+                Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? })
             }
-            2 => Payload::Clear,
-            3 => Payload::Voter(r.node()?, r.incarnation()?),
-            4 => Payload::Covers(r.vector()?),
-            5 => Payload::Degrade(Note::decode(&mut r)?),
-            6 => {
+            KIND_CHANGES => Payload::Changes(match r.u32()? {
+                1 => Changes::One(Change::decode((id, stamp), &mut r)?),
+                count => {
+                    let mut changes = Vec::new();
+                    for _ in 0..count {
+                        changes.push(Change::decode((id, stamp), &mut r)?);
+                    }
+                    Changes::Many(changes)
+                }
+            }),
+            KIND_CLEAR => Payload::Clear,
+            KIND_VOTER => Payload::Voter(r.node()?, r.incarnation()?),
+            KIND_COVERS => Payload::Covers(r.vector()?),
+            KIND_DEGRADE => Payload::Degrade(Note::decode(&mut r)?),
+            KIND_OPENING_AFTER_LOSS => {
                 let opener = Opener { node: r.node()?, incarnation: r.incarnation()? };
                 Payload::OpeningAfterLoss(opener, decode_voters(&mut r)?)
             }
@@ -234,5 +268,45 @@ impl<'a> Entry<'a> {
         };
         r.finish()?;
         Ok(Entry { id, stamp, origin, asker, once, payload })
+    }
+}
+
+/// What every entry begins with: enough to know whether more of it has to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The entry's name.
+    pub id: EntryId,
+    /// When it was appended.
+    pub stamp: Stamp,
+    has: u8,
+    kind: u8,
+}
+
+impl Head {
+    /// The head of an entry's bytes.
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Read<Head> {
+        Head::read(&mut Reader(bytes))
+    }
+
+    #[inline]
+    fn read(r: &mut Reader<'_>) -> Read<Head> {
+        let (id, stamp) = (r.entry_id()?, Stamp(r.u64()?));
+        let (has, kind) = (r.u8()?, r.u8()?);
+        match has & !(HAS_ORIGIN | HAS_ASKER | HAS_ONCE) {
+            0 => Ok(Head { id, stamp, has, kind }),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Whether the entry opens an epoch.
+    pub fn is_opening(&self) -> bool {
+        matches!(self.kind, KIND_OPENING | KIND_OPENING_AFTER_LOSS)
+    }
+
+    /// Whether its commit means nothing beyond the records that it changes.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.has & HAS_ORIGIN == 0 && matches!(self.kind, KIND_CHANGES | KIND_CLEAR | KIND_OPENING)
     }
 }

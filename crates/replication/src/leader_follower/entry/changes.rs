@@ -1,0 +1,179 @@
+//! What an entry changes: a whole record for each key.
+//!
+//! Where all writes of a key are ordered, a record has its names from the entry that wrote it: they
+//! are written once, in the entry's head.
+
+use super::Entry;
+use crate::storage::record::{Record, Value};
+use crate::version::{Dot, EntryId, Stamp};
+use crate::wire::{Malformed, Read, Reader, Writer};
+use alloc::borrow::Cow;
+use alloc::vec::{self, Vec};
+use core::ops::{Deref, DerefMut};
+use core::{iter, option, slice};
+
+/// The key is removed.
+const REMOVED: u8 = 0;
+/// A record with names of its own.
+const RECORD: u8 = 1;
+/// A string that has its names from the entry, and no deadline.
+const STRING: u8 = 2;
+/// The same with a deadline.
+const STRING_WITH_DEADLINE: u8 = 3;
+
+/// Bytes of a change besides its key, its value and its increments, and of an increment.
+const CHANGE_BYTES: usize = 64;
+const INCREMENT_BYTES: usize = 32;
+
+/// One key's change: a whole record.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change<'a> {
+    /// The key.
+    pub key: Cow<'a, [u8]>,
+    /// What is kept from now on; `None` removes the key.
+    pub record: Option<Record<'a>>,
+}
+
+impl<'a> Change<'a> {
+    /// No fewer bytes than the change has.
+    pub(super) fn room(&self) -> usize {
+        let record = self.record.as_ref().map_or(0, |record| {
+            let value = match &record.value {
+                Value::Absent => 0,
+                Value::String(bytes) => bytes.len(),
+            };
+            value + INCREMENT_BYTES * record.increments.len()
+        });
+        CHANGE_BYTES + self.key.len() + record
+    }
+
+    /// Writes the change of an entry.
+    pub(super) fn encode(&self, entry: &Entry<'_>, w: &mut Writer<'_>) {
+        w.bytes(&self.key);
+        let Some(record) = &self.record else { return w.u8(REMOVED) };
+        match (&record.value, record.expires_at_ms) {
+            (Value::String(value), None) if is_named_by(record, (entry.id, entry.stamp)) => {
+                w.u8(STRING);
+                w.bytes(value);
+            }
+            (Value::String(value), Some(at_ms)) if is_named_by(record, (entry.id, entry.stamp)) => {
+                w.u8(STRING_WITH_DEADLINE);
+                w.u64(at_ms);
+                w.bytes(value);
+            }
+            _ => {
+                w.u8(RECORD);
+                w.record(record);
+            }
+        }
+    }
+
+    /// Reads what [`Change::encode`] has written, in an entry of this name.
+    pub(super) fn decode(name: (EntryId, Stamp), r: &mut Reader<'a>) -> Read<Change<'a>> {
+        let key = Cow::Borrowed(r.bytes()?);
+        let record = match r.u8()? {
+            REMOVED => None,
+            RECORD => Some(r.record()?),
+            STRING => Some(string(name, None, r.bytes()?)),
+            STRING_WITH_DEADLINE => Some(string(name, Some(r.u64()?), r.bytes()?)),
+            _ => return Err(Malformed),
+        };
+        Ok(Change { key, record })
+    }
+}
+
+fn is_named_by(record: &Record<'_>, (id, stamp): (EntryId, Stamp)) -> bool {
+    record.dot == dot_of(id)
+        && record.stamp == stamp
+        && record.expiry_stamp == stamp
+        && record.increments.is_empty()
+}
+
+fn dot_of(id: EntryId) -> Dot {
+    Dot { actor: id.epoch, counter: id.index }
+}
+
+fn string(
+    (id, stamp): (EntryId, Stamp),
+    expires_at_ms: Option<u64>,
+    value: &[u8],
+) -> Record<'_> {
+    let (dot, value) = (dot_of(id), Value::String(Cow::Borrowed(value)));
+    let increments = Cow::Borrowed(&[][..]);
+    Record { stamp, dot, value, expiry_stamp: stamp, expires_at_ms, increments }
+}
+
+/// The changes of an entry: mostly one, which needs no list.
+#[derive(Clone, Debug)]
+pub enum Changes<'a> {
+    /// One.
+    One(Change<'a>),
+    /// Any number.
+    Many(Vec<Change<'a>>),
+}
+
+impl PartialEq for Changes<'_> {
+    fn eq(&self, other: &Changes<'_>) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl<'a> From<Change<'a>> for Changes<'a> {
+    fn from(change: Change<'a>) -> Changes<'a> {
+        Changes::One(change)
+    }
+}
+
+impl<'a> From<Vec<Change<'a>>> for Changes<'a> {
+    fn from(changes: Vec<Change<'a>>) -> Changes<'a> {
+        Changes::Many(changes)
+    }
+}
+
+impl<'a> FromIterator<Change<'a>> for Changes<'a> {
+    fn from_iter<I: IntoIterator<Item = Change<'a>>>(changes: I) -> Changes<'a> {
+        Changes::Many(changes.into_iter().collect())
+    }
+}
+
+impl<'a> Deref for Changes<'a> {
+    type Target = [Change<'a>];
+
+    fn deref(&self) -> &[Change<'a>] {
+        match self {
+            Changes::One(change) => slice::from_ref(change),
+            Changes::Many(changes) => changes,
+        }
+    }
+}
+
+impl<'a> DerefMut for Changes<'a> {
+    fn deref_mut(&mut self) -> &mut [Change<'a>] {
+        match self {
+            Changes::One(change) => slice::from_mut(change),
+            Changes::Many(changes) => changes,
+        }
+    }
+}
+
+impl<'a> IntoIterator for Changes<'a> {
+    type Item = Change<'a>;
+    type IntoIter = iter::Chain<option::IntoIter<Change<'a>>, vec::IntoIter<Change<'a>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let (one, many) = match self {
+            Changes::One(change) => (Some(change), Vec::new()),
+            Changes::Many(changes) => (None, changes),
+        };
+        one.into_iter().chain(many)
+    }
+}
+
+impl<'c, 'a> IntoIterator for &'c Changes<'a> {
+    type Item = &'c Change<'a>;
+    type IntoIter = slice::Iter<'c, Change<'a>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

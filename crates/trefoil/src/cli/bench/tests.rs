@@ -1,0 +1,1 @@
+//! Loads against servers that are made for the test.
