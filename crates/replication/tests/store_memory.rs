@@ -49,7 +49,7 @@ fn reading_and_overwriting_allocate_nothing() {
     let value = [b'v'; 100];
     let keys: Vec<Vec<u8>> = (0..KEYS).map(key).collect();
     let mut state = State::new(0, 16_383, 7, false);
-    let mut set = |state: &mut State, index: u64, committed: u64| {
+    let set = |state: &mut State, index: u64, committed: u64| {
         let key = Cow::Borrowed(keys[(index % KEYS) as usize].as_slice());
         let change = Change { key, record: Some(record(index, &value, None)) };
         let id = EntryId { epoch: 1, index };

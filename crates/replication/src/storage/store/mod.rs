@@ -4,7 +4,8 @@
 //! overwrites in place. They lie in hash tables, each for a run of slots (`tables.rs`).
 //!
 //! SCAN, checkpoints, snapshots and partition moves all walk slots. Wherever an order shows, it is
-//! that of (slot, hash, key): never that of a hash table, which depends on what was inserted when.
+//! that of (slot, hash, key): never that of a hash table, which depends on what was inserted when;
+//! only what `random` picks does.
 //! What is not here: an order of access, so nothing is ever evicted.
 
 mod deadlines;
