@@ -90,6 +90,7 @@ impl<'a> Asker<&'a [u8]> {
     }
 
     /// Reads what [`Asker::write`] has written.
+    #[inline]
     pub fn read(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
         let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
         Ok(Asker { node, client, sequence, label: r.bytes()? })

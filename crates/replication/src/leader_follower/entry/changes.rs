@@ -68,7 +68,25 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Goes over what [`Change::encode`] has written.
+    #[inline]
+    pub(super) fn skip(r: &mut Reader<'_>) -> Read<()> {
+        r.bytes()?;
+        match r.u8()? {
+            REMOVED => {}
+            RECORD => drop(r.record()?),
+            STRING => drop(r.bytes()?),
+            STRING_WITH_DEADLINE => {
+                r.u64()?;
+                r.bytes()?;
+            }
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
+
     /// Reads what [`Change::encode`] has written, in an entry of this name.
+    #[inline]
     pub(super) fn decode(name: (EntryId, Stamp), r: &mut Reader<'a>) -> Read<Change<'a>> {
         let key = Cow::Borrowed(r.bytes()?);
         let record = match r.u8()? {

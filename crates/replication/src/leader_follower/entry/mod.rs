@@ -2,6 +2,8 @@
 //! logged as the same bytes.
 
 mod changes;
+#[cfg(test)]
+mod tests;
 
 pub use changes::{Change, Changes};
 
@@ -297,6 +299,24 @@ impl Head {
             0 => Ok(Head { id, stamp, has, kind }),
             _ => Err(Malformed),
         }
+    }
+
+    /// The head of an entry whose bytes can be read as a whole: what a peer has sent is looked at
+    /// once, when it comes.
+    pub fn checked(bytes: &[u8]) -> Read<Head> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        if head.kind != KIND_CHANGES || head.has & (HAS_ORIGIN | HAS_ONCE) != 0 {
+            return Entry::decode(bytes).map(|_| head);
+        }
+        if head.has & HAS_ASKER != 0 {
+            Asker::read(&mut r)?;
+        }
+        for _ in 0..r.u32()? {
+            Change::skip(&mut r)?;
+        }
+        r.finish()?;
+        Ok(head)
     }
 
     /// Whether the entry opens an epoch.
