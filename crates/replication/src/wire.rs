@@ -52,6 +52,22 @@ impl Writer<'_> {
         self.u32(length);
         self.0.extend_from_slice(value.get(..length as usize).unwrap_or(value));
     }
+    /// A number in as few bytes as it needs: seven bits in each, the lowest first, and a bit that
+    /// says whether more follow.
+    #[inline]
+    pub fn short(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8);
+    }
+    /// A length as [`Writer::short`] writes it, then the bytes.
+    #[inline]
+    pub fn short_bytes(&mut self, value: &[u8]) {
+        self.short(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
     /// A presence byte, then the value.
     pub fn option_u64(&mut self, value: Option<u64>) {
         self.bool(value.is_some());
@@ -167,6 +183,29 @@ impl<'a> Reader<'a> {
         let length = self.u32()?;
         self.take(length as usize)
     }
+    /// A number as [`Writer::short`] has written it.
+    #[inline]
+    pub fn short(&mut self) -> Read<u64> {
+        let mut value = 0u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(Malformed);
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed)
+    }
+    /// Bytes as [`Writer::short_bytes`] has written them.
+    #[inline]
+    pub fn short_bytes(&mut self) -> Read<&'a [u8]> {
+        let length = self.short()?;
+        self.take(usize::try_from(length).map_err(|_| Malformed)?)
+    }
     /// A value that may be absent.
     pub fn option_u64(&mut self) -> Read<Option<u64>> {
         Ok(if self.bool()? { Some(self.u64()?) } else { None })
@@ -236,5 +275,25 @@ impl<'a> Reader<'a> {
         }
         let increments = Cow::Owned(increments);
         Ok(Record { stamp, dot, value, expiry_stamp, expires_at_ms, increments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_number_is_read_as_it_was_written_and_no_larger_one_is_taken() {
+        for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::from(u32::MAX), u64::MAX] {
+            let mut bytes = Vec::new();
+            Writer(&mut bytes).short(number);
+            assert_eq!(bytes.len() as u32, (u64::BITS - number.leading_zeros()).max(1).div_ceil(7));
+            let mut r = Reader(&bytes);
+            assert_eq!((r.short(), r.finish()), (Ok(number), Ok(())));
+            assert_eq!(Reader(bytes.get(1..).unwrap_or(&[])).short().is_ok(), bytes.len() > 1);
+        }
+        assert_eq!(Reader(&[0xff; 11]).short(), Err(Malformed));
+        let beyond = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
+        assert_eq!(Reader(&beyond).short(), Err(Malformed));
     }
 }
