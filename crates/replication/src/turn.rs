@@ -347,8 +347,18 @@ impl Turn<'_> {
 
     /// Appends a record to the node's log.
     pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        let position = self.effects.append(record, durability);
-        self.local.appended_bytes += record.len() as u64;
+        self.append_parts(record, &[], durability)
+    }
+
+    /// The same for a record in two parts.
+    pub fn append_parts(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        durability: Durability,
+    ) -> Position {
+        let position = self.effects.append_parts(head, rest, durability);
+        self.local.appended_bytes += (head.len() + rest.len()) as u64;
         self.local.last_position = position;
         let unkept = match durability {
             Durability::Fsync => &mut self.local.unsynced,

@@ -32,7 +32,7 @@ struct Sink {
 }
 
 impl Effects for Sink {
-    fn append(&mut self, _: &[u8], _: Durability) -> Position {
+    fn append_parts(&mut self, _: &[u8], _: &[u8], _: Durability) -> Position {
         self.records += 1;
         Position(self.records)
     }
@@ -146,6 +146,7 @@ fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece
         covered: VersionVector::default(),
         degraded: degrade_ledger::Ledger::default(),
         history,
+        newest: Stamp::ZERO,
     });
     SnapshotPiece {
         floor,
