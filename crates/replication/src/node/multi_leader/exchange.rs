@@ -247,8 +247,12 @@ fn updates(group: &Group, pull: &Pull, to: u64, bytes: Vec<u8>) -> Message<'stat
     })
 }
 
+/// `None` while some slots contain more than the vector says.
 fn page(group: &Group, pull: &Pull, first_slot: u16, limits: &Limits) -> Option<Message<'static>> {
-    let image = group.state.image(first_slot, limits.image_bytes_max, group.commit())?;
+    if group.state.ahead_of(group.commit()).is_some() {
+        return None;
+    }
+    let image = group.state.image(first_slot, limits.image_bytes_max, group.commit());
     Some(Message::Page(Page {
         source: pull.source,
         target: pull.target,
