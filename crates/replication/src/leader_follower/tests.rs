@@ -146,6 +146,7 @@ fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece
         covered: VersionVector::default(),
         degraded: degrade_ledger::Ledger::default(),
         history,
+        newest: Stamp::ZERO,
     });
     SnapshotPiece {
         floor,

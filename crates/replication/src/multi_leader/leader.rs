@@ -121,7 +121,7 @@ mod tests {
         assert_ne!(eu, us);
         assert_ne!(eu, actor(DatacenterId(0), 2));
         assert_eq!(us >> INCARNATION_BITS, 1);
-        let mut covered = VersionVector([(us, 7)].into());
+        let mut covered = VersionVector::from_iter([(us, 7)]);
         for counter in 1..4 {
             let proposal = propose(eu, &covered, Stamp(1));
             assert_eq!(proposal.name.dot, Dot { actor: eu, counter });

@@ -10,6 +10,7 @@ use super::catch_up::Transfer;
 use super::leader;
 use super::message::{Pull, Wants};
 use crate::NodeId;
+use crate::few::Few;
 use crate::storage::record::Record;
 use crate::version::{Dot, Stamp, VersionVector};
 use crate::wire::{Read, Reader, Writer};
@@ -45,7 +46,7 @@ pub struct Update<'a> {
     /// Everything that its maker had seen.
     pub dependencies: VersionVector,
     /// The keys that it wrote, with their whole records.
-    pub changes: Vec<(Cow<'a, [u8]>, Record<'a>)>,
+    pub changes: Few<(Cow<'a, [u8]>, Record<'a>)>,
 }
 
 impl<'a> Update<'a> {
@@ -56,7 +57,7 @@ impl<'a> Update<'a> {
         w.u64(self.stamp.0);
         w.vector(&self.dependencies);
         w.u32(self.changes.len() as u32);
-        for (key, record) in &self.changes {
+        for (key, record) in &*self.changes {
             w.bytes(key);
             w.record(record);
         }
@@ -66,10 +67,16 @@ impl<'a> Update<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Update<'a>> {
         let (index, dot, stamp) = (r.u64()?, r.dot()?, Stamp(r.u64()?));
         let dependencies = r.vector()?;
-        let mut changes = Vec::new();
-        for _ in 0..r.u32()? {
-            changes.push((Cow::Borrowed(r.bytes()?), r.record()?));
-        }
+        let changes = match r.u32()? {
+            1 => Few::One((Cow::Borrowed(r.bytes()?), r.record()?)),
+            count => {
+                let mut changes = Vec::new();
+                for _ in 0..count {
+                    changes.push((Cow::Borrowed(r.bytes()?), r.record()?));
+                }
+                Few::Many(changes)
+            }
+        };
         Ok(Update { index, dot, stamp, dependencies, changes })
     }
 
@@ -283,9 +290,15 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// An empty batch for somebody who has taken everything up to `cursor`, and who covers
-    /// `covered`.
-    pub fn new(cursor: u64, covered: &'a VersionVector, bytes_max: usize) -> Batch<'a> {
-        Batch { covered, bytes_max, scanned: 0, updates: Vec::new(), to: cursor }
+    /// `covered`. The buffer is one that was used before, or a new one.
+    pub fn new(
+        cursor: u64,
+        covered: &'a VersionVector,
+        bytes_max: usize,
+        mut buffer: Vec<u8>,
+    ) -> Batch<'a> {
+        buffer.clear();
+        Batch { covered, bytes_max, scanned: 0, updates: buffer, to: cursor }
     }
 
     /// The next committed entry: its index, its size, and what it is to others, if anything.
@@ -311,8 +324,8 @@ pub fn log_suffices(
     covered: &VersionVector,
     first: &BTreeMap<u64, u64>,
 ) -> bool {
-    covered.0.iter().all(|(actor, newest)| {
-        let dropped = first.get(actor).map_or(*newest, |first| first.saturating_sub(1));
-        puller.get(*actor) >= dropped
+    covered.iter().all(|(actor, newest)| {
+        let dropped = first.get(&actor).map_or(newest, |first| first.saturating_sub(1));
+        puller.get(actor) >= dropped
     })
 }

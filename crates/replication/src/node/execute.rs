@@ -1,8 +1,8 @@
 //! Carrying work out on this node, if it can.
 
 use super::part::Part;
-use super::routes::Route;
 use super::requests::Work;
+use super::routes::Route;
 use super::{Roles, multi_leader};
 use crate::command::verb::With;
 use crate::command::{KeyCommand, glob};

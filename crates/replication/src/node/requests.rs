@@ -71,12 +71,7 @@ impl Roles {
     }
 
     /// A command of a client of this node.
-    fn on_request(
-        &mut self,
-        turn: &mut Turn<'_>,
-        request: RequestId,
-        arguments: Arguments<'_>,
-    ) {
+    fn on_request(&mut self, turn: &mut Turn<'_>, request: RequestId, arguments: Arguments<'_>) {
         turn.local.asks(request);
         let requester = Requester::Client(request);
         if let Some(command) = command::plain(arguments) {

@@ -113,14 +113,20 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{Cluster, Durability, Leaderless, Model};
     use crate::KeyspaceId;
+    use crate::keyspace::{Cluster, Durability, Leaderless, Model};
     use alloc::string::String;
     use proptest::prelude::*;
 
     fn cluster(prefixes: &[Vec<u8>], partitions: u16) -> Cluster {
-        let options =
-            Leaderless { partitions, n: 1, w: 1, r: 1, durability: Durability::Fsync, timeout_ms: 1 };
+        let options = Leaderless {
+            partitions,
+            n: 1,
+            w: 1,
+            r: 1,
+            durability: Durability::Fsync,
+            timeout_ms: 1,
+        };
         let keyspaces = prefixes.iter().enumerate().map(|(number, prefix)| Keyspace {
             id: KeyspaceId(number as u32),
             prefix: prefix.clone(),
