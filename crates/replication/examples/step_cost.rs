@@ -64,8 +64,8 @@ struct Sink {
 }
 
 impl Effects for Sink {
-    fn append(&mut self, record: &[u8], _: Durability) -> Position {
-        self.log.append(record)
+    fn append_parts(&mut self, head: &[u8], rest: &[u8], _: Durability) -> Position {
+        self.log.append_parts(head, rest)
     }
 
     fn truncate(&mut self, _: Position) {}
@@ -127,13 +127,13 @@ impl Machine {
     }
 
     /// One turn, as the server's event loop goes: the log, the peers, the clients, the end.
-    fn turn(&mut self, now: Time, reads: &[Read]) {
+    fn turn(&mut self, now: Time, reads: &[Read], spare: &mut Vec<Vec<u8>>) {
         if self.told < self.written {
             self.told = self.written;
             let input = Input::Durable { written: self.written, synced: self.written };
             self.node.step(now, input, &mut self.sink);
         }
-        for bytes in std::mem::take(&mut self.arrived) {
+        for mut bytes in self.arrived.drain(..) {
             let whole = frame::split(&bytes, CLUSTER_DIGEST, FRAME_BYTES_MAX);
             let (mut frame, _) = whole.unwrap().expect("a whole frame");
             let (from, incarnation) = (frame.from, frame.incarnation);
@@ -141,6 +141,8 @@ impl Machine {
                 let message = message.unwrap();
                 self.node.step(now, Input::Message { from, incarnation, message }, &mut self.sink);
             }
+            bytes.clear();
+            spare.push(bytes);
         }
         for read in reads {
             self.node.step(now, Input::Requests(read.requests()), &mut self.sink);
@@ -221,6 +223,8 @@ struct Machines {
     all: Vec<Machine>,
     now: Time,
     answered: u64,
+    /// Buffers of frames that have been read, as a connection uses its own again.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Machines {
@@ -229,11 +233,13 @@ impl Machines {
         self.now.wall_ms = 1_800_000_000_000 + self.now.monotonic_us / 1000;
         for number in 0..self.all.len() {
             let reads = reads.get(number).map_or(&[][..], Vec::as_slice);
-            self.all[number].turn(self.now, reads);
+            self.all[number].turn(self.now, reads, &mut self.spare);
             self.answered += std::mem::take(&mut self.all[number].sink.answered);
             for to in 0..self.all.len() {
-                let mut frame = std::mem::take(&mut self.all[number].sink.frames[to]);
-                if !frame.is_empty() {
+                if !self.all[number].sink.frames[to].is_empty() {
+                    let next = self.spare.pop().unwrap_or_default();
+                    let mut frame =
+                        std::mem::replace(&mut self.all[number].sink.frames[to], next);
                     frame::finish(&mut frame, 0);
                     self.all[to].arrived.push(frame);
                 }
@@ -320,7 +326,7 @@ fn main() {
     let now = Time { monotonic_us: 1, wall_ms: 1_800_000_000_000 };
     let nodes = 0..cluster.members.len() as u16;
     let all = nodes.map(|me| Machine::open(&cluster, NodeId(me), now)).collect();
-    let mut machines = Machines { all, now, answered: 0 };
+    let mut machines = Machines { all, now, answered: 0, spare: Vec::new() };
     while machines.now.monotonic_us < START_US {
         machines.now.monotonic_us += START_STEP_US;
         machines.round(&[]);

@@ -182,7 +182,17 @@ impl<'a> Requests<'a> {
 pub trait Effects {
     /// Appends one record to the node's log and returns its position. `synced` asks for a sync
     /// soon; without it the record is written at the end of the turn and synced within a second.
-    fn append(&mut self, record: &[u8], durability: keyspace::Durability) -> Position;
+    fn append(&mut self, record: &[u8], durability: keyspace::Durability) -> Position {
+        self.append_parts(record, &[], durability)
+    }
+    /// The same for a record that begins with `head` and goes on with `rest`, which is long and
+    /// lies elsewhere.
+    fn append_parts(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        durability: keyspace::Durability,
+    ) -> Position;
     /// Records before this position are no longer needed; they may go, whole segments at a time.
     fn truncate(&mut self, before: Position);
     /// Sends a message to a peer, at the latest at the end of the turn. It may be lost.

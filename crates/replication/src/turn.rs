@@ -5,6 +5,7 @@ use crate::connection::Wait;
 use crate::connections::Connections;
 use crate::keyspace::Durability;
 use crate::mutant::Mutants;
+use crate::node::forward::batch::Batches;
 use crate::node::message::Message as NodeMessage;
 use crate::random::Random;
 use crate::rounds::Rounds;
@@ -15,6 +16,7 @@ use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
 };
+use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -162,6 +164,8 @@ pub struct Local {
     pub ready_waits: VecDeque<Wait>,
     /// Answers to parts, for `node/gather.rs` to take up at the end of the step.
     pub part_answers: VecDeque<PartAnswer>,
+    /// Answers to other nodes' commands, until the turn ends.
+    pub(crate) answers: Batches,
     /// Bytes of records in the log, those that a restart has found included.
     pub appended_bytes: u64,
     /// The position of the newest record.
@@ -193,6 +197,7 @@ impl Local {
             connections: Connections::default(),
             ready_waits: VecDeque::new(),
             part_answers: VecDeque::new(),
+            answers: Batches::default(),
             appended_bytes: 0,
             last_position: Position(0),
             scratch: Vec::new(),
@@ -273,8 +278,10 @@ impl Turn<'_> {
                 self.effects.reply(request, &reply);
             }
             Requester::Peer { node, session, token } => {
-                let message = NodeMessage::Answer { to: session, token, reply, last_write };
-                self.send(node, Message::Node(message));
+                if self.local.answers.of(node).is_closed_to(session) {
+                    self.send_answers_to(node);
+                }
+                self.local.answers.of(node).add_answer(session, token, &reply, last_write);
             }
             Requester::Part { gather, part } => {
                 self.local.part_answers.push_back((gather, part, reply.into_owned(), last_write));
@@ -282,8 +289,22 @@ impl Turn<'_> {
         }
     }
 
+    /// The answers to other nodes' commands go. Called by the node only, at the end of a turn.
+    pub(crate) fn send_answers(&mut self) {
+        for node in self.local.answers.nodes() {
+            self.send_answers_to(node);
+        }
+    }
+
+    fn send_answers_to(&mut self, node: NodeId) {
+        let Some((to, answers)) = self.local.answers.of(node).take() else { return };
+        let message = NodeMessage::Answer { to, answers: Cow::Borrowed(&*answers) };
+        self.send(node, Message::Node(message));
+        self.local.answers.of(node).keep_buffer(answers);
+    }
+
     /// Answers a command with an error.
-    pub fn refuse(&mut self, to: Requester, error: impl Into<alloc::borrow::Cow<'static, str>>) {
+    pub fn refuse(&mut self, to: Requester, error: impl Into<Cow<'static, str>>) {
         self.answer(to, Reply::Error(error.into()), None);
     }
 
@@ -326,8 +347,18 @@ impl Turn<'_> {
 
     /// Appends a record to the node's log.
     pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        let position = self.effects.append(record, durability);
-        self.local.appended_bytes += record.len() as u64;
+        self.append_parts(record, &[], durability)
+    }
+
+    /// The same for a record in two parts.
+    pub fn append_parts(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        durability: Durability,
+    ) -> Position {
+        let position = self.effects.append_parts(head, rest, durability);
+        self.local.appended_bytes += (head.len() + rest.len()) as u64;
         self.local.last_position = position;
         let unkept = match durability {
             Durability::Fsync => &mut self.local.unsynced,

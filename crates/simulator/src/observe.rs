@@ -5,6 +5,7 @@ use crate::copies::Copies;
 use replication::leader_follower::entry::{Entry, Payload};
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::leader_follower::replication_log::run::Bodies;
+use replication::node::forward::batch;
 use replication::node::message::Message as NodeMessage;
 use replication::storage::record::{Record, Value};
 use replication::version::{Dot, EntryId, Stamp};
@@ -224,11 +225,20 @@ impl Observations {
     pub fn sent(&mut self, message: &Message<'_>) {
         let Message::Node(message) = message else { return };
         match message {
-            NodeMessage::Forward { from, token, asker: Some(asker), .. } => {
-                self.forwarded.insert((*from, *token), (asker.client.0, asker.sequence));
+            NodeMessage::Forward { from, commands, .. } => {
+                for command in batch::commands(commands).flatten() {
+                    if let Some(asker) = command.asker {
+                        let asked = (asker.client.0, asker.sequence);
+                        self.forwarded.insert((*from, command.token), asked);
+                    }
+                }
             }
-            NodeMessage::Answer { to, token, reply, .. } if !reply.is_error() => {
-                self.answered.extend(self.forwarded.get(&(*to, *token)));
+            NodeMessage::Answer { to, answers } => {
+                for (token, reply, _) in batch::answers(answers).flatten() {
+                    if !reply.is_error() {
+                        self.answered.extend(self.forwarded.get(&(*to, token)));
+                    }
+                }
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 //! and runs the event loop until it is told to stop.
 
 use crate::clients::{CLIENTS_MAX, Clients};
-use crate::disk::{self, Directory, DiskError, Log};
+use crate::disk::{self, Directory, DiskError, Log, LogOptions};
 use crate::event_loop::{Clock, Confirm, Counts, EventLoop, LoopError, Parts, Sink};
 use crate::event_loop::{FIRST_FREE_TOKEN, WAKER};
 use crate::operator_log;
@@ -62,6 +62,8 @@ pub struct ServerOptions {
     pub clients_max: usize,
     /// Bytes of a segment of the log from which on a new one is started.
     pub segment_bytes_max: u64,
+    /// Whether the log's writes pass by the page cache where the file system takes that.
+    pub direct_writes: bool,
     /// The core's intervals and timeouts.
     pub timing: Timing,
     /// The core's bounds.
@@ -90,6 +92,7 @@ impl ServerOptions {
             bulk_bytes_max: BULK_BYTES_DEFAULT,
             clients_max: CLIENTS_MAX,
             segment_bytes_max: disk::SEGMENT_BYTES_MAX,
+            direct_writes: true,
             timing: Timing::default(),
             limits: Limits::default(),
         }
@@ -251,7 +254,9 @@ fn open(
         // Fails only when the loop has gone.
         let _ = waker.wake();
     };
-    let log = Log::start(directory, &segments, &recovered, options.segment_bytes_max, wake)
+    let log_options =
+        LogOptions { segment_bytes_max: options.segment_bytes_max, direct: options.direct_writes };
+    let log = Log::start(directory, &segments, &recovered, log_options, wake)
         .map_err(ServerError::Disk)?;
     let identity = Identity {
         cluster: frame::cluster_digest(&options.cluster.name),

@@ -1,13 +1,13 @@
 //! Entries into a leader's log. They are applied at once, sent to the followers at the end of the
 //! turn, and written into the node's log then, all together.
 
+use super::Group;
 use super::entry::{Entry, Once, Origin, Payload};
-use super::{Group, log_record};
+use super::log_record::LogRecord;
 use crate::Event;
 use crate::mutant::Mutant;
 use crate::turn::{Asker, Turn};
 use crate::version::{EntryId, Stamp};
-use alloc::borrow::Cow;
 
 impl Group {
     /// Appends an entry of this leader: to the log, and to the state.
@@ -95,8 +95,10 @@ impl Group {
     pub(super) fn record_entries(&mut self, turn: &mut Turn<'_>) {
         self.log_acknowledged(turn);
         while let Some((run, last)) = self.log.unrecorded() {
-            let record = log_record::Body::Entries(Cow::Borrowed(run));
-            let position = self.log_record(turn, record, self.options.durability);
+            let mut head = core::mem::take(&mut turn.local.scratch);
+            LogRecord::encode_head(self.id, run.len(), &mut head);
+            let position = turn.append_parts(&head, run, self.options.durability);
+            turn.local.scratch = head;
             self.log.record_up_to(last, position);
         }
     }

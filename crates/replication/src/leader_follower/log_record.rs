@@ -15,6 +15,9 @@ use alloc::vec::Vec;
 /// The first byte of all these records.
 pub const RECORD_KIND: u8 = 1;
 
+/// The byte behind the group in a record of entries.
+const KIND_ENTRIES: u8 = 0;
+
 /// A record of one group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LogRecord<'a> {
@@ -115,7 +118,7 @@ impl<'a> LogRecord<'a> {
         w.u8(RECORD_KIND);
         w.group(self.group);
         match &self.body {
-            Body::Entries(run) => encode_bytes(0, run, &mut w),
+            Body::Entries(run) => encode_bytes(KIND_ENTRIES, run, &mut w),
             Body::Cut { last_kept } => {
                 w.u8(1);
                 w.u64(*last_kept);
@@ -182,11 +185,22 @@ impl<'a> LogRecord<'a> {
         }
     }
 
+    /// Writes what comes before the entries in a record of `run_bytes` of them, in place of what the
+    /// buffer held: the record of [`Body::Entries`] is that and the run.
+    pub(super) fn encode_head(group: GroupId, run_bytes: usize, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        let mut w = Writer(bytes);
+        w.u8(RECORD_KIND);
+        w.group(group);
+        w.u8(KIND_ENTRIES);
+        w.u32(u32::try_from(run_bytes).unwrap_or(u32::MAX));
+    }
+
     /// Reads a record after its kind.
     pub fn decode(r: &mut Reader<'a>) -> Read<LogRecord<'a>> {
         let group = r.group()?;
         let body = match r.u8()? {
-            0 => Body::Entries(Cow::Borrowed(r.bytes()?)),
+            KIND_ENTRIES => Body::Entries(Cow::Borrowed(r.bytes()?)),
             1 => Body::Cut { last_kept: r.u64()? },
             2 => Body::Vote { epoch: r.u64()?, voted_for: r.option_node()? },
             3 => Body::Voters { voters: decode_voters(r)?, born: r.bool()? },

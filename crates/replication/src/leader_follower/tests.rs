@@ -32,7 +32,7 @@ struct Sink {
 }
 
 impl Effects for Sink {
-    fn append(&mut self, _: &[u8], _: Durability) -> Position {
+    fn append_parts(&mut self, _: &[u8], _: &[u8], _: Durability) -> Position {
         self.records += 1;
         Position(self.records)
     }

@@ -188,7 +188,7 @@ impl Roles {
         };
         let count = scan.count.clamp(1, SCAN_KEYS_MAX);
         let part = Part::Scan { slot, hash, count, pattern: scan.pattern };
-        self.deliver(turn, requester, group, &Work::Part(part.clone()), &|| part.encode());
+        self.deliver(turn, requester, group, &Work::Part(part.clone()), &|out| part.encode(out));
     }
 
     fn first_scan_place(&self) -> Option<(GroupId, u16, u64)> {

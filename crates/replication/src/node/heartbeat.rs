@@ -1,6 +1,7 @@
 //! Heartbeats are per pair of nodes: they say who is alive, list every group that the sender
 //! leads, and carry the rounds that confirm a leader for its reads.
 
+use super::forward::batch;
 use super::heartbeat_gaps::HeartbeatGaps;
 use super::message::{Confirmed, Led, Message};
 use super::{Node, Roles};
@@ -90,33 +91,16 @@ impl Roles {
                     }
                 }
             }
-            Message::Forward {
-                to,
-                from: session,
-                sequence,
-                attempt,
-                token,
-                group,
-                asker,
-                command,
-            } => {
+            Message::Forward { to, from: session, sequence, commands } => {
                 if to == self.session {
-                    let node = from;
-                    let forwarded = super::forward::Forwarded {
-                        node,
-                        session,
-                        sequence,
-                        attempt,
-                        token,
-                        group,
-                        asker,
-                    };
-                    self.on_forward(turn, forwarded, &command);
+                    self.on_forward(turn, from, session, sequence, &commands);
                 }
             }
-            Message::Answer { to, token, reply, last_write } => {
+            Message::Answer { to, answers } => {
                 if to == self.session {
-                    self.on_answer(turn, token, reply, last_write);
+                    for (token, reply, last_write) in batch::answers(&answers).flatten() {
+                        self.on_answer(turn, token, reply, last_write);
+                    }
                 }
             }
             Message::AskLost { to, from: session, token, question } => {
@@ -263,7 +247,12 @@ mod tests {
     }
 
     impl Effects for Sink {
-        fn append(&mut self, _: &[u8], _: crate::keyspace::Durability) -> Position {
+        fn append_parts(
+            &mut self,
+            _: &[u8],
+            _: &[u8],
+            _: crate::keyspace::Durability,
+        ) -> Position {
             self.records += 1;
             Position(self.records)
         }

@@ -1,7 +1,5 @@
 //! Messages between nodes that belong to no model: liveness, leadership, proxied commands.
 
-use crate::command::Reply;
-use crate::turn::{Asker, LastWrite};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId, Session};
 use alloc::borrow::Cow;
@@ -52,8 +50,8 @@ pub enum Message<'a> {
         /// For each group of the heartbeat that the answerer is a member of.
         confirmed: Vec<Confirmed>,
     },
-    /// A client's command, sent once. Executed only if its sequence is larger than every one that
-    /// came from this sender before: a repeated or overtaken one is dropped, never executed late.
+    /// Clients' commands, sent once. Executed only if the sequence is larger than every one that
+    /// came from this sender before: what is repeated or overtaken is dropped, never executed late.
     Forward {
         /// The receiver's process that the sender has in mind.
         to: Session,
@@ -61,27 +59,15 @@ pub enum Message<'a> {
         from: Session,
         /// Counts what the sender forwards.
         sequence: u64,
-        /// Rises when the sender has taken note of a [`Message::NotHere`] for this group.
-        attempt: u64,
-        /// Comes back with the answer.
-        token: u64,
-        /// The group it is for.
-        group: GroupId,
-        /// Who asked.
-        asker: Option<Asker>,
-        /// The command, as encoded by [`encode_arguments`].
-        command: Cow<'a, [u8]>,
+        /// See [`crate::node::forward::batch::commands`].
+        commands: Cow<'a, [u8]>,
     },
-    /// The reply to a forwarded command.
+    /// The replies to forwarded commands.
     Answer {
         /// The forwarder's process.
         to: Session,
-        /// The forward's.
-        token: u64,
-        /// What to tell the client.
-        reply: Reply<'a>,
-        /// What the write has written.
-        last_write: Option<LastWrite>,
+        /// See [`crate::node::forward::batch::answers`].
+        answers: Cow<'a, [u8]>,
     },
     /// The forwarded command was not executed and will not be, nor will any other of this group
     /// and attempt: the receiver cannot take it.
@@ -119,35 +105,18 @@ pub enum Message<'a> {
     },
 }
 
-fn encode_last_write(last_write: Option<LastWrite>, w: &mut Writer<'_>) {
-    match last_write {
-        None => w.u8(0),
-        Some(LastWrite::Entry { group, id }) => {
-            w.u8(1);
-            w.group(group);
-            w.entry_id(id);
-        }
-        Some(LastWrite::Copies { acks, synced }) => {
-            w.u8(2);
-            w.u16(acks);
-            w.bool(synced);
-        }
-    }
-}
-
 /// Encodes the arguments of a command.
-pub fn encode_arguments(arguments: &crate::Arguments<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut w = Writer(&mut bytes);
+pub fn encode_arguments(arguments: &crate::Arguments<'_>, bytes: &mut Vec<u8>) {
+    let mut w = Writer(bytes);
     for argument in arguments.iter() {
         w.bytes(argument);
     }
-    bytes
 }
 
-/// Finds the arguments of an encoded command: spans into the same bytes.
-pub fn decode_arguments(command: &[u8]) -> Read<Vec<crate::Span>> {
-    let mut spans = Vec::new();
+/// Finds the arguments of an encoded command: spans into the same bytes, in place of what was in
+/// `spans` before.
+pub fn decode_arguments(command: &[u8], spans: &mut Vec<crate::Span>) -> Read<()> {
+    spans.clear();
     let mut r = Reader(command);
     while !r.is_empty() {
         let length = r.bytes()?.len();
@@ -155,7 +124,7 @@ pub fn decode_arguments(command: &[u8]) -> Read<Vec<crate::Span>> {
         let start = u32::try_from(start).map_err(|_| Malformed)?;
         spans.push(crate::Span { start, length: length as u32 });
     }
-    Ok(spans)
+    Ok(())
 }
 
 impl<'a> Message<'a> {
@@ -184,23 +153,17 @@ impl<'a> Message<'a> {
                     w.u64(confirmed.epoch);
                 }
             }
-            Message::Forward { to, from, sequence, attempt, token, group, asker, command } => {
+            Message::Forward { to, from, sequence, commands } => {
                 w.u8(2);
                 w.session(*to);
                 w.session(*from);
                 w.u64(*sequence);
-                w.u64(*attempt);
-                w.u64(*token);
-                w.group(*group);
-                Asker::encode(asker.as_ref(), w);
-                w.bytes(command);
+                w.bytes(commands);
             }
-            Message::Answer { to, token, reply, last_write } => {
+            Message::Answer { to, answers } => {
                 w.u8(3);
                 w.session(*to);
-                w.u64(*token);
-                reply.encode(w);
-                encode_last_write(*last_write, w);
+                w.bytes(answers);
             }
             Message::NotHere { to, token, group, attempt, leader } => {
                 w.u8(4);
@@ -251,23 +214,9 @@ impl<'a> Message<'a> {
                 to: r.session()?,
                 from: r.session()?,
                 sequence: r.u64()?,
-                attempt: r.u64()?,
-                token: r.u64()?,
-                group: r.group()?,
-                asker: Asker::decode(r)?,
-                command: Cow::Borrowed(r.bytes()?),
+                commands: Cow::Borrowed(r.bytes()?),
             },
-            3 => Message::Answer {
-                to: r.session()?,
-                token: r.u64()?,
-                reply: Reply::decode(r)?,
-                last_write: match r.u8()? {
-                    0 => None,
-                    1 => Some(LastWrite::Entry { group: r.group()?, id: r.entry_id()? }),
-                    2 => Some(LastWrite::Copies { acks: r.u16()?, synced: r.bool()? }),
-                    _ => return Err(Malformed),
-                },
-            },
+            3 => Message::Answer { to: r.session()?, answers: Cow::Borrowed(r.bytes()?) },
             4 => {
                 let (to, token, group) = (r.session()?, r.u64()?, r.group()?);
                 let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);

@@ -105,6 +105,8 @@ impl Node {
         if ends_turn {
             // What the turn's end itself has appended.
             roles.groups.values_mut().for_each(|group| group.record_turn(turn));
+            roles.send_batches(turn);
+            turn.send_answers();
         }
     }
 

@@ -63,8 +63,8 @@ impl<'a> Part<'a> {
         matches!(self, Part::Flush | Part::Replay(_) | Part::Switchover { .. })
     }
 
-    /// The part as a forwarded command.
-    pub fn encode(&self) -> Vec<u8> {
+    /// Adds the part as a forwarded command.
+    pub fn encode(&self, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         let mut w = Writer(&mut body);
         match self {
@@ -108,7 +108,7 @@ impl<'a> Part<'a> {
         let name = Span { start: 0, length: PART.len() as u32 };
         let argument = Span { start: name.length, length: body.len() as u32 };
         bytes.extend_from_slice(&body);
-        encode_arguments(&Arguments::new(&bytes, &[name, argument]))
+        encode_arguments(&Arguments::new(&bytes, &[name, argument]), out);
     }
 
     /// Reads a part from the argument that follows the name.

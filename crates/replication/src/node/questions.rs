@@ -33,7 +33,9 @@ impl Roles {
             return turn.refuse(requester, text);
         }
         let part = Part::Outcome(token.id);
-        self.deliver(turn, requester, token.group, &Work::Part(part.clone()), &|| part.encode());
+        self.deliver(turn, requester, token.group, &Work::Part(part.clone()), &|out| {
+            part.encode(out)
+        });
     }
 
     /// TF.DEGRADED LIST: asks the leaders of all groups, or of one keyspace's.
@@ -61,7 +63,7 @@ impl Roles {
         for (number, group) in groups.into_iter().enumerate() {
             let requester = Requester::Part { gather, part: number as u32 };
             let work = Work::Part(Part::Degraded);
-            self.deliver(turn, requester, group, &work, &|| Part::Degraded.encode());
+            self.deliver(turn, requester, group, &work, &|out| Part::Degraded.encode(out));
         }
     }
 

@@ -75,7 +75,7 @@ impl Roles {
         turn.local.asks(request);
         let requester = Requester::Client(request);
         if let Some(command) = command::plain(arguments) {
-            let encode = || encode_arguments(&arguments);
+            let encode = |out: &mut Vec<u8>| encode_arguments(&arguments, out);
             return self.start_key(turn, requester, &command, With::default(), &encode);
         }
         match command::parse(arguments) {
@@ -94,7 +94,7 @@ impl Roles {
     ) {
         match &command.action {
             Action::Key(key_command) => {
-                let encode = || encode_arguments(&arguments);
+                let encode = |out: &mut Vec<u8>| encode_arguments(&arguments, out);
                 self.start_key(turn, requester, key_command, command.with, &encode);
             }
             Action::Each { verb, keys } => {
@@ -156,7 +156,7 @@ impl Roles {
         requester: Requester,
         command: &KeyCommand<'_>,
         with: With,
-        encode: &dyn Fn() -> Vec<u8>,
+        encode: &dyn Fn(&mut Vec<u8>),
     ) {
         let Some(route) = self.routes.of(command.key).copied() else {
             return turn.refuse(requester, NO_KEYSPACE);
@@ -189,7 +189,9 @@ impl Roles {
         if let Some(refusal) = refusal(keyspace, work) {
             return turn.answer(requester, refusal, None);
         }
-        self.deliver(turn, requester, group, work, &|| encode_arguments(&arguments));
+        self.deliver(turn, requester, group, work, &|out: &mut Vec<u8>| {
+            encode_arguments(&arguments, out)
+        });
     }
 
     fn start_each(
@@ -209,7 +211,7 @@ impl Roles {
         for (part, key) in keys.iter().enumerate() {
             let requester = Requester::Part { gather, part: part as u32 };
             let command = KeyCommand { key, verb: key_verb };
-            let encode = || encode_words(&with_words(with, &[name, key]));
+            let encode = |out: &mut Vec<u8>| encode_words(&with_words(with, &[name, key]), out);
             self.start_key(turn, requester, &command, with, &encode);
         }
     }
@@ -256,7 +258,7 @@ impl Roles {
         if let Some(refusal) = refusal(keyspace, &work) {
             return turn.answer(requester, refusal, None);
         }
-        let encode = || encode_arguments(&arguments);
+        let encode = |out: &mut Vec<u8>| encode_arguments(&arguments, out);
         self.deliver(turn, requester, group, &work, &encode);
     }
 
@@ -273,7 +275,7 @@ impl Roles {
         for (number, group) in groups.into_iter().enumerate() {
             let requester = Requester::Part { gather, part: number as u32 };
             let work = Work::Part(part.clone());
-            self.deliver(turn, requester, group, &work, &|| part.encode());
+            self.deliver(turn, requester, group, &work, &|out| part.encode(out));
         }
     }
 
@@ -301,7 +303,9 @@ impl Roles {
             }
             Some(LastWrite::Entry { group, id }) => {
                 let part = Part::Wait { id, replicas, timeout_ms, local };
-                self.deliver(turn, requester, group, &Work::Part(part.clone()), &|| part.encode());
+                self.deliver(turn, requester, group, &Work::Part(part.clone()), &|out| {
+                    part.encode(out)
+                });
             }
         }
     }
@@ -429,10 +433,8 @@ fn with_words<'a>(with: With, words: &[&'a [u8]]) -> Vec<alloc::borrow::Cow<'a, 
     all
 }
 
-fn encode_words(words: &[alloc::borrow::Cow<'_, [u8]>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+fn encode_words(words: &[alloc::borrow::Cow<'_, [u8]>], out: &mut Vec<u8>) {
     for word in words {
-        crate::wire::Writer(&mut bytes).bytes(word);
+        crate::wire::Writer(out).bytes(word);
     }
-    bytes
 }

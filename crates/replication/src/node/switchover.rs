@@ -45,7 +45,9 @@ impl Roles {
         for (number, group) in groups.into_iter().enumerate() {
             let part = Part::Switchover { to };
             let requester = Requester::Part { gather, part: number as u32 };
-            self.deliver(turn, requester, group, &Work::Part(part.clone()), &|| part.encode());
+            self.deliver(turn, requester, group, &Work::Part(part.clone()), &|out| {
+                part.encode(out)
+            });
         }
     }
 

@@ -24,9 +24,16 @@
 //! Bytes 44..48 stay out of the batch's checksum on purpose: the CRC of bytes that end with their
 //! own CRC is a constant, and then neither position nor chain would matter to it.
 //!
+//! A batch starts where a sector does, and zeros fill its last one: a sector that holds synced bytes
+//! is never written with others, so a write that tears cannot hurt what is in front of it, also
+//! where whole blocks are written and the last one's first sectors with it once more.
+//!
 //! A batch never spans two segments. Behind a segment's last batch there may be anything: zeros of
 //! a preallocated file, batches of the segment's former life, the torn end of an earlier crash.
-//! What follows must follow in position and chain, so none of that is taken for the log.
+//! What follows must follow in position and chain, so none of that is taken for the log. Batches of
+//! a former life have lower positions, and nothing is proven by them. Only batches that a crash has
+//! left behind a hole have positions that are given again: [`Recovered::leftovers`] names them,
+//! and they are blanked before anything new is written.
 //!
 //! **Torn end or corruption.** A crash may lose any part of what was not synced, and only that. So
 //! where the first bad batch is, the log ends, unless something behind it proves that the missing
@@ -50,6 +57,8 @@ const VERSION: u16 = 1;
 const HEADER_CRC_AT: usize = 44;
 const HEADER_BYTES: usize = 48;
 const CRC_BYTES: usize = 4;
+/// What a disk keeps or loses as one, and what a batch starts with.
+pub const SECTOR_BYTES: usize = 512;
 /// The length before a record.
 const RECORD_HEAD_BYTES: usize = 4;
 
@@ -82,10 +91,19 @@ impl LogWriter {
 
     /// Adds a record to the open batch and returns its position.
     pub fn append(&mut self, record: &[u8]) -> Position {
+        self.append_parts(record, &[])
+    }
+
+    /// The same for a record that begins with `head` and goes on with `rest`.
+    pub fn append_parts(&mut self, head: &[u8], rest: &[u8]) -> Position {
         if self.open.is_empty() {
             self.open.resize(HEADER_BYTES, 0);
         }
-        Writer(&mut self.open).bytes(record);
+        self.open.reserve(RECORD_HEAD_BYTES + head.len() + rest.len());
+        let length = u32::try_from(head.len() + rest.len()).unwrap_or(u32::MAX);
+        Writer(&mut self.open).u32(length);
+        self.open.extend_from_slice(head);
+        self.open.extend_from_slice(rest);
         self.count += 1;
         let position = self.next;
         self.next = Position(position.0 + 1);
@@ -97,8 +115,12 @@ impl LogWriter {
         self.count > 0
     }
 
-    /// How long the open batch would be, in bytes; 0 without records.
+    /// How much the open batch would add, in bytes of whole sectors; 0 without records.
     pub fn pending_bytes(&self) -> usize {
+        padded(self.length())
+    }
+
+    fn length(&self) -> usize {
         if self.pending() { self.open.len() + CRC_BYTES } else { 0 }
     }
 
@@ -112,15 +134,15 @@ impl LogWriter {
         self.chain
     }
 
-    /// Closes the open batch and adds its bytes to `out`. `durable` is the highest position that
-    /// is known to be on disk now. Nothing happens where there is no record.
+    /// Closes the open batch and adds its bytes to `out`, in whole sectors. `durable` is the highest
+    /// position that is known to be on disk now. Nothing happens where there is no record.
     pub fn seal(&mut self, durable: Position, out: &mut Vec<u8>) -> Option<Sealed> {
         if !self.pending() {
             return None;
         }
         let first = Position(self.next.0 - u64::from(self.count));
         let header = Header {
-            length: self.pending_bytes() as u64,
+            length: self.length() as u64,
             first,
             durable: durable.min(Position(first.0 - 1)),
             count: self.count,
@@ -132,6 +154,7 @@ impl LogWriter {
         let crc = checksum(out.get(start..).unwrap_or(&[]), records);
         out.extend_from_slice(records);
         out.extend_from_slice(&crc.to_le_bytes());
+        out.resize(start + padded(out.len() - start), 0);
         self.chain = link(self.chain, crc);
         self.open.clear();
         self.count = 0;
@@ -144,9 +167,15 @@ impl LogWriter {
 pub struct Recovered<'a> {
     /// The records in order.
     pub records: Vec<(Position, &'a [u8])>,
-    /// Where the good log ends and the next batch belongs. What is behind it is to be overwritten
-    /// or dropped, and what is before it to be synced, before anything new is written or said.
+    /// Where the good log ends and the next batch belongs: at a sector's start, and behind the
+    /// last byte that was given if that sector is cut off. What is before it is to be synced before
+    /// anything new is written or said.
     pub end: End,
+    /// The first record of each segment up to the end's.
+    pub starts: Vec<Position>,
+    /// Where, behind the end, a sector starts with a header of this log whose position is given
+    /// again: it is to be blanked before anything new is written.
+    pub leftovers: Vec<End>,
     /// The position of the next record, for [`LogWriter::new`].
     pub next: Position,
     /// The log's name and the last batch's checksum, for [`LogWriter::new`].
@@ -198,20 +227,29 @@ pub fn recover_trusted<'a>(
 ) -> Result<(Recovered<'a>, Option<Corruption>), Corruption> {
     let up_to = trusted.unwrap_or(Position(u64::MAX));
     let (next, end) = (Position(1), End::default());
-    let mut log = Recovered { records: Vec::new(), end, next, chain: 0 };
+    let (records, starts, leftovers) = (Vec::new(), Vec::new(), Vec::new());
+    let mut log = Recovered { records, end, starts, leftovers, next, chain: 0 };
     for (segment, bytes) in segments.iter().enumerate() {
         let mut here = End { segment, offset: 0 };
+        log.starts.push(log.next);
         while log.next <= up_to
             && let Some((header, batch)) = continuation(bytes, here, &log)?
         {
             if read_batch(&header, batch, &mut log).is_err() {
                 break;
             }
-            here.offset += batch.len();
+            if here.offset == 0
+                && let Some(start) = log.starts.last_mut()
+            {
+                *start = header.first;
+            }
+            here.offset += padded(batch.len());
             log.end = here;
         }
     }
-    let proven_durable = trusted.unwrap_or_else(|| proof(segments, &log));
+    log.starts.truncate(log.end.segment + 1);
+    let proven_durable = look_behind(segments, &mut log);
+    let proven_durable = trusted.unwrap_or(proven_durable);
     if proven_durable < log.next {
         return Ok((log, None));
     }
@@ -268,23 +306,25 @@ fn read_batch<'a>(header: &Header, batch: &'a [u8], log: &mut Recovered<'a>) -> 
     Ok(())
 }
 
-/// The highest `durable` of all batches of this log behind its end whose position is above the
-/// missing one. Where the log's name is unknown because its start is bad, any will do.
-fn proof(segments: &[&[u8]], log: &Recovered<'_>) -> Position {
+/// Looks at what is behind the log's end: notes the leftovers, and returns the highest `durable` of
+/// all batches of this log there whose position is above the missing one. Where the log's name is
+/// unknown because its start is bad, any will do.
+fn look_behind(segments: &[&[u8]], log: &mut Recovered<'_>) -> Position {
     let (end, missing, name) = (log.end, log.next, name_of(log.chain));
     let mut highest = Position(0);
-    for (number, segment) in segments.iter().enumerate().skip(end.segment) {
+    for (number, bytes) in segments.iter().enumerate().skip(end.segment) {
         let from = if number == end.segment { end.offset } else { 0 };
-        let mut bytes = segment.get(from..).unwrap_or(&[]);
-        while let Some(place) = bytes.windows(MAGIC.len()).position(|four| four == MAGIC) {
-            bytes = bytes.get(place..).unwrap_or(&[]);
-            if let Ok((VERSION, header)) = Header::decode(bytes)
-                && header.first > missing
-                && (name == 0 || name_of(header.chain) == name)
-            {
+        let tail = bytes.get(from..).unwrap_or(&[]);
+        for (sector, bytes) in tail.chunks(SECTOR_BYTES).enumerate() {
+            let Ok((version, header)) = Header::decode(bytes) else { continue };
+            if header.first < missing || (name != 0 && name_of(header.chain) != name) {
+                continue;
+            }
+            let offset = from + sector * SECTOR_BYTES;
+            log.leftovers.push(End { segment: number, offset });
+            if header.first > missing && version == VERSION {
                 highest = highest.max(header.durable);
             }
-            bytes = bytes.get(MAGIC.len()..).unwrap_or(&[]);
         }
     }
     highest
@@ -297,6 +337,11 @@ fn suspect(segments: &[&[u8]], end: End) -> End {
     let tail = segments.get(end.segment).and_then(|bytes| bytes.get(end.offset..)).unwrap_or(&[]);
     let is_blank = tail.iter().all(|byte| *byte == 0);
     if is_blank && next.segment < segments.len() { next } else { end }
+}
+
+/// So many bytes in whole sectors.
+fn padded(bytes: usize) -> usize {
+    bytes.next_multiple_of(SECTOR_BYTES)
 }
 
 /// The log's name in a chain; 0 in that of the very first batch.
@@ -393,3 +438,7 @@ impl core::error::Error for Corruption {}
 #[cfg(test)]
 #[path = "log_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "log_recycled_tests.rs"]
+mod recycled_tests;

@@ -31,9 +31,23 @@ fn owned(log: &Recovered<'_>) -> Records {
     log.records.iter().map(|(position, bytes)| (*position, bytes.to_vec())).collect()
 }
 
-/// How many of the batches that end at `ends` are within the first `length` bytes.
+/// How many of the batches that end at `ends`, with their padding, are within so many bytes.
 fn whole(ends: &[usize], length: usize) -> usize {
     ends.iter().filter(|end| **end <= length).count()
+}
+
+/// Where the batches that end at `ends` end without their padding.
+fn bare(bytes: &[u8], ends: &[usize]) -> Vec<usize> {
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let end = |(start, _): (usize, &usize)| {
+        start + Header::decode(&bytes[start..]).unwrap().1.length as usize
+    };
+    starts.zip(ends).map(end).collect()
+}
+
+/// Whether a byte is padding, which nothing covers and nothing reads.
+fn is_padding(bare: &[usize], ends: &[usize], at: usize) -> bool {
+    bare.iter().zip(ends).any(|(from, to)| (*from..*to).contains(&at))
 }
 
 #[test]
@@ -60,10 +74,12 @@ fn what_was_written_is_read_and_can_be_continued() {
 
 #[test]
 fn an_empty_log_starts_at_one() {
-    let start = Recovered { records: vec![], end: End::default(), next: Position(1), chain: 0 };
-    assert_eq!(recover(&[]).unwrap(), start);
-    assert_eq!(recover(&[&[0; 5000], &[]]).unwrap(), start);
-    assert_eq!(recover(&[b"rubbish", b"TFLB"]).unwrap(), start);
+    for segments in [&[] as &[&[u8]], &[&[0; 5000], &[]], &[b"rubbish", b"TFLB"]] {
+        let log = recover(segments).unwrap();
+        assert_eq!((log.end, log.next, log.chain), (End::default(), Position(1), 0));
+        assert_eq!((log.records, log.leftovers), (vec![], vec![]));
+        assert!(log.starts.iter().all(|start| *start == Position(1)));
+    }
 }
 
 proptest! {
@@ -87,9 +103,10 @@ proptest! {
 fn every_truncation_leaves_the_whole_batches_before_it() {
     let (bytes, records, ends) = write(THREE, true);
     let counts = [0, 2, 3, 6];
+    let bare = bare(&bytes, &ends);
     for length in 0..=bytes.len() {
         let log = recover(&[&bytes[..length]]).unwrap();
-        let batches = whole(&ends, length);
+        let batches = whole(&bare, length);
         assert_eq!(owned(&log), records[..counts[batches]]);
         assert_eq!(log.end.offset, if batches == 0 { 0 } else { ends[batches - 1] });
     }
@@ -100,7 +117,8 @@ fn every_flipped_bit_is_the_end_or_corruption_and_never_a_wrong_record() {
     for synced in [true, false] {
         let (bytes, records, ends) = write(THREE, synced);
         let counts = [0, 2, 3];
-        for bit in 0..bytes.len() * 8 {
+        let bare = bare(&bytes, &ends);
+        for bit in (0..bytes.len() * 8).filter(|bit| !is_padding(&bare, &ends, bit / 8)) {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let damaged = whole(&ends, bit / 8);
@@ -155,7 +173,6 @@ fn the_checksum_depends_on_the_chain() {
 
 #[test]
 fn any_loss_of_unsynced_sectors_leaves_a_prefix_with_all_that_was_synced() {
-    const SECTOR: usize = 512;
     let long = [vec![1u8; 700], vec![2; 300], vec![3; 900], vec![4; 700], vec![5; 600]];
     let mut writer = LogWriter::new(Position(1), 0);
     let (mut synced, mut bytes, mut records) = (Vec::new(), Vec::new(), Vec::new());
@@ -168,14 +185,14 @@ fn any_loss_of_unsynced_sectors_leaves_a_prefix_with_all_that_was_synced() {
             synced = bytes.clone();
         }
     }
-    let size = bytes.len().next_multiple_of(SECTOR);
+    let size = bytes.len().next_multiple_of(SECTOR_BYTES);
     synced.resize(size, 0);
     bytes.resize(size, 0);
     let mut lengths = vec![0; long.len() + 1];
-    for survivors in 0..1u32 << (size / SECTOR) {
+    for survivors in 0..1u32 << (size / SECTOR_BYTES) {
         let mut disk = synced.clone();
-        for sector in (0..size / SECTOR).filter(|sector| survivors >> sector & 1 == 1) {
-            let range = sector * SECTOR..(sector + 1) * SECTOR;
+        for sector in (0..size / SECTOR_BYTES).filter(|sector| survivors >> sector & 1 == 1) {
+            let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
             disk[range.clone()].copy_from_slice(&bytes[range]);
         }
         let log = recover(&[&disk]).unwrap();
@@ -237,6 +254,38 @@ fn a_recycled_segment_shows_nothing_of_its_former_life() {
     let log = recover(&[&second, &first]).unwrap();
     assert_eq!(owned(&log), records[2..]);
     assert_eq!(log.end.segment, 0);
+    assert_eq!((log.starts, log.leftovers), (vec![Position(3)], vec![]));
+    // Its former life is longer than what is written over it.
+    let mut writer = LogWriter::new(log.next, log.chain);
+    writer.append(b"five");
+    let mut recycled = Vec::new();
+    writer.seal(Position(4), &mut recycled);
+    assert!(recycled.len() < first.len() - 100);
+    recycled.extend(&first[recycled.len()..]);
+    let log = recover(&[&second, &recycled]).unwrap();
+    assert_eq!(log.next, Position(6));
+    assert_eq!((log.starts, log.leftovers), (vec![Position(3), Position(5)], vec![]));
+}
+
+#[test]
+fn what_a_crash_leaves_behind_a_hole_is_named_and_stays_away_once_it_is_blank() {
+    let (mut bytes, records, ends) = write(&[&[b"one"], &[b"two"], &[b"three"]], false);
+    let hole = bytes.clone();
+    bytes[ends[0]..ends[1]].fill(0);
+    let log = recover(&[&bytes]).unwrap();
+    assert_eq!(log.end.offset, ends[0]);
+    let (next, chain) = (log.next, log.chain);
+    assert_eq!(log.leftovers, [End { segment: 0, offset: ends[1] }]);
+    // What is written into the hole is by chance what was there: its successor would be back.
+    let mut writer = LogWriter::new(next, chain);
+    writer.append(b"two");
+    let mut refill = Vec::new();
+    writer.seal(Position(0), &mut refill);
+    assert_eq!(refill, hole[ends[0]..ends[1]]);
+    bytes[ends[0]..ends[1]].copy_from_slice(&refill);
+    assert_eq!(recover(&[&bytes]).unwrap().records.len(), 3);
+    bytes[ends[1]..ends[1] + SECTOR_BYTES].fill(0);
+    assert_eq!(owned(&recover(&[&bytes]).unwrap()), records[..2]);
 }
 
 #[test]
@@ -250,7 +299,7 @@ fn a_value_that_looks_like_a_header_proves_nothing() {
     assert_eq!((owned(&log), log.end.offset), (records, ends[1]));
     // The log's own header at the same place does prove.
     bytes[ends[0]] ^= 1;
-    bytes.truncate(ends[1] + 7);
+    bytes.resize(ends[1] + SECTOR_BYTES, 0);
     bytes.extend(&real[real_ends[1]..]);
     assert_eq!(recover(&[&bytes]).unwrap_err().missing, Position(2));
 }
@@ -287,7 +336,8 @@ fn every_flipped_bit_leaves_what_is_in_front_of_it() {
     let (bytes, records, ends) =
         write(&[&[b"id"], &[b"one", b"two"], &[b"three"], &[b"end"]], true);
     let last = ends.len() - 1;
-    for bit in 0..ends[last - 1] * 8 {
+    let bare = bare(&bytes, &ends);
+    for bit in (0..ends[last - 1] * 8).filter(|bit| !is_padding(&bare, &ends, bit / 8)) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let before = whole(&ends, bit / 8);

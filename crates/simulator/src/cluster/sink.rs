@@ -52,7 +52,8 @@ impl<'a> Sink<'a> {
 }
 
 impl Effects for Sink<'_> {
-    fn append(&mut self, record: &[u8], durability: Durability) -> Position {
+    fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
+        let record = &[head, rest].concat();
         self.observations.logged(self.now_us, self.me, record);
         let position = self.disk.append(record, durability);
         self.observations.copies.logged(self.me, position, record);

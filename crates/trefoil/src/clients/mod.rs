@@ -62,6 +62,8 @@ pub struct Clients {
     pub rejected: u64,
     /// Bytes written to clients.
     pub bytes_out: u64,
+    /// Writes to clients' sockets.
+    pub writes: u64,
 }
 
 impl Clients {
@@ -78,6 +80,7 @@ impl Clients {
             accept_again: None,
             rejected: 0,
             bytes_out: 0,
+            writes: 0,
         }
     }
 
@@ -220,6 +223,7 @@ impl Clients {
                 continue;
             };
             client.dirty = false;
+            self.writes += u64::from(!client.replies.ready().is_empty());
             let (sent, bytes) = client.flush();
             self.bytes_out += bytes as u64;
             if sent == Sent::Close {

@@ -1,18 +1,24 @@
-//! A data directory: `LOCK`, which one process holds, and `log/` with the segments, each named by
-//! its first position: `00000000000000000001.log`.
+//! A data directory: `LOCK`, which one process holds, and `log/` with the segments, numbered in the
+//! order of their use: `00000000000000000001.log`. The last ones may be spare.
 
 use super::DiskError;
+use super::blocks::{BLOCK_BYTES, Blocks};
+use super::segment::Segment;
 use crate::operator_log;
 use replication::Position;
-use replication::storage::log::{self, Corruption, Recovered};
+use replication::storage::log::{self, Corruption, End, Recovered, SECTOR_BYTES};
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 const LOCK_NAME: &str = "LOCK";
 const LOG_NAME: &str = "log";
 const SEGMENT_SUFFIX: &str = ".log";
-/// Digits of the largest position.
+/// Digits of the largest number.
 const SEGMENT_DIGITS: usize = 20;
 
 /// A data directory that this process holds.
@@ -26,24 +32,27 @@ pub struct Directory {
 /// The segments of a log, read.
 pub struct Segments {
     directory: PathBuf,
-    /// In the order of their positions.
-    files: Vec<Segment>,
+    /// In the order of their numbers, which have no gap.
+    files: Vec<SegmentBytes>,
 }
 
-struct Segment {
-    first: Position,
+struct SegmentBytes {
+    number: u64,
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
-/// The segment that is written to.
-pub struct OpenSegment {
-    /// Open for appending.
-    pub file: File,
-    /// Where it is.
-    pub path: PathBuf,
-    /// How long it is.
-    pub bytes: u64,
+/// Where a log goes on.
+pub(super) struct Resumed {
+    /// The segments that hold its records, and the first record of each. Into the last one is
+    /// written.
+    pub live: VecDeque<(Arc<Segment>, Position)>,
+    /// Where in the last one, in bytes: at a sector's start.
+    pub at: u64,
+    /// What the block there holds already.
+    pub blocks: Blocks,
+    /// The numbers of the spare segments that are there.
+    pub spares: Range<u64>,
 }
 
 impl Directory {
@@ -90,16 +99,26 @@ impl Directory {
 
     /// Reads all segments.
     pub fn read(&self) -> Result<Segments, DiskError> {
-        let mut files = Vec::new();
-        for (first, path) in self.list()? {
+        let mut files: Vec<SegmentBytes> = Vec::new();
+        for (number, path) in self.list()? {
+            if let Some(last) = files.last().filter(|last| last.number + 1 != number) {
+                let (directory, missing) = (self.path.clone(), last.number + 1);
+                let text = format!(
+                    "segment {missing} of the log is missing between {} and {}: a file was \
+                     renamed or removed",
+                    last.path.display(),
+                    path.display()
+                );
+                return Err(DiskError::Corrupt { directory, text });
+            }
             let bytes = fs::read(&path).map_err(DiskError::io("read", &path))?;
-            files.push(Segment { first, path, bytes });
+            files.push(SegmentBytes { number, path, bytes });
         }
         Ok(Segments { directory: self.path.clone(), files })
     }
 
-    /// The segments' first positions and paths, in order. Other files are none of ours.
-    fn list(&self) -> Result<Vec<(Position, PathBuf)>, DiskError> {
+    /// The segments' numbers and paths, in order. Other files are none of ours.
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, DiskError> {
         let failed = || DiskError::io("list", &self.log);
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.log).map_err(failed())? {
@@ -107,77 +126,93 @@ impl Directory {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
             let digits = name.strip_suffix(SEGMENT_SUFFIX).unwrap_or("");
             if digits.len() == SEGMENT_DIGITS
-                && let Ok(first) = digits.parse()
+                && let Ok(number) = digits.parse()
             {
-                found.push((Position(first), path));
+                found.push((number, path));
             }
         }
         found.sort();
         Ok(found)
     }
 
-    /// Drops what is behind the good log, syncs what is good, and opens the last segment.
-    pub(super) fn cut_tail(
+    /// Blanks what a crash has left behind the good log, syncs what is good, and opens the segment
+    /// where the log goes on.
+    pub(super) fn resume(
         &self,
         segments: &Segments,
         recovered: &Recovered<'_>,
-    ) -> Result<OpenSegment, DiskError> {
-        // From the last one on backwards: a crash in between must not leave a gap.
-        for segment in segments.files.iter().skip(recovered.end.segment + 1).rev() {
-            fs::remove_file(&segment.path).map_err(DiskError::io("remove", &segment.path))?;
+        first_bytes: u64,
+        direct: bool,
+    ) -> Result<Resumed, DiskError> {
+        let End { segment: last, offset } = recovered.end;
+        if segments.files.is_empty() {
+            let stop = AtomicBool::new(false);
+            let (segment, prepared) = self.open_segment(1, direct)?.prepare(first_bytes, &stop);
+            prepared?;
+            let live = VecDeque::from([(Arc::new(segment), recovered.next)]);
+            return Ok(Resumed { live, at: 0, blocks: Blocks::new(&[]), spares: 2..2 });
         }
-        let Some(last) = segments.files.get(recovered.end.segment) else {
-            return self.create_segment(recovered.next);
-        };
-        for segment in segments.files.iter().take(recovered.end.segment) {
-            let file = File::open(&segment.path);
-            file.and_then(|file| file.sync_all()).map_err(DiskError::io("sync", &segment.path))?;
-        }
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&last.path)
-            .map_err(DiskError::io("open", &last.path))?;
-        let bytes = recovered.end.offset as u64;
-        if bytes < last.bytes.len() as u64 {
-            operator_log::line(format_args!(
-                "the end of {} is torn: {} bytes that nothing proves to have been on disk are cut",
-                last.path.display(),
-                last.bytes.len() as u64 - bytes
-            ));
-            file.set_len(bytes).map_err(DiskError::io("cut the torn end of", &last.path))?;
-        }
-        file.sync_all().map_err(DiskError::io("sync", &last.path))?;
-        sync_directory(&self.log)?;
-        Ok(OpenSegment { file, path: last.path.clone(), bytes })
-    }
-
-    /// A new segment, whose name survives a power cut.
-    pub(super) fn create_segment(&self, first: Position) -> Result<OpenSegment, DiskError> {
-        let name = format!("{:0width$}{SEGMENT_SUFFIX}", first.0, width = SEGMENT_DIGITS);
-        let path = self.log.join(name);
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(DiskError::io("create", &path))?;
-        file.sync_all().map_err(DiskError::io("sync", &path))?;
-        sync_directory(&self.log)?;
-        Ok(OpenSegment { file, path, bytes: 0 })
-    }
-
-    /// Removes the segments that hold only records before a position, oldest first.
-    pub(super) fn remove_before(&self, before: Position) -> Result<(), DiskError> {
-        let segments = self.list()?;
-        let mut removed = false;
-        for pair in segments.windows(2) {
-            if let [(_, path), (next, _)] = pair
-                && *next <= before
-            {
-                fs::remove_file(path).map_err(DiskError::io("remove", path))?;
-                removed = true;
+        self.blank(segments, &recovered.leftovers)?;
+        let mut live = VecDeque::new();
+        let mut blocks = Blocks::new(&[]);
+        for (place, (file, first)) in segments.files.iter().zip(&recovered.starts).enumerate() {
+            let mut segment = Segment::open(file.path.clone(), direct)?;
+            if place == last {
+                let mut block =
+                    file.bytes.get(offset - offset % BLOCK_BYTES..).unwrap_or(&[]).to_vec();
+                block.resize(offset % BLOCK_BYTES, 0);
+                blocks = Blocks::new(&block);
+                // What is there is written once more: so it shows whether direct writes work here.
+                let at = (offset - offset % BLOCK_BYTES) as u64;
+                blocks.reserve(1);
+                blocks.end().push(0);
+                let mut filled = Ok(());
+                blocks.write(|whole| filled = segment.fill(whole, at));
+                filled?;
+                blocks = Blocks::new(&block);
             }
+            segment.sync()?;
+            live.push_back((Arc::new(segment), *first));
         }
-        if removed { sync_directory(&self.log) } else { Ok(()) }
+        sync_directory(&self.log)?;
+        let number = |place: usize| segments.files.get(place).map(|file| file.number);
+        let spares =
+            number(last).unwrap_or(0) + 1..segments.files.last().map_or(0, |f| f.number) + 1;
+        Ok(Resumed { live, at: offset as u64, blocks, spares })
+    }
+
+    /// Takes away the headers of batches whose positions are given again.
+    fn blank(&self, segments: &Segments, leftovers: &[End]) -> Result<(), DiskError> {
+        for End { segment, offset } in leftovers {
+            let Some(file) = segments.files.get(*segment) else { continue };
+            let written = OpenOptions::new().write(true).open(&file.path).and_then(|open| {
+                open.write_all_at(&[0; SECTOR_BYTES], *offset as u64)?;
+                open.sync_all()
+            });
+            written.map_err(DiskError::io("blank the torn end of", &file.path))?;
+        }
+        if let Some(first) = leftovers.first()
+            && let Some(file) = segments.files.get(first.segment)
+        {
+            operator_log::line(format_args!(
+                "the end of {} is torn: {} batches that nothing proves to have been on disk are cut",
+                file.path.display(),
+                leftovers.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where the segment with this number is.
+    pub(super) fn segment_path(&self, number: u64) -> PathBuf {
+        self.log.join(format!("{number:0width$}{SEGMENT_SUFFIX}", width = SEGMENT_DIGITS))
+    }
+
+    /// Opens a segment, or makes a new one whose name survives a power cut.
+    pub(super) fn open_segment(&self, number: u64, direct: bool) -> Result<Segment, DiskError> {
+        let segment = Segment::open(self.segment_path(number), direct)?;
+        sync_directory(&self.log)?;
+        Ok(segment)
     }
 }
 
@@ -191,19 +226,19 @@ impl Segments {
     pub fn recover<'a>(&self, slices: &[&'a [u8]]) -> Result<Recovered<'a>, DiskError> {
         let recovered =
             log::recover(slices).map_err(|corruption| self.refuse(&corruption, None))?;
-        // The segments before the first may be gone; the first one itself is as its name says.
-        let named = self.files.first().map(|segment| segment.first);
+        // The segments before the first may be gone; only number 1 holds record 1.
+        let number = self.files.first().map(|segment| segment.number);
         let found = recovered.records.first().map(|(position, _)| *position);
-        match (named, found) {
-            (Some(named), Some(found)) if named != found => Err(self.corrupt(format!(
-                "the first segment of the log is named {} and starts with record {}: a file was \
-                 renamed or replaced",
-                named.0, found.0
-            ))),
-            (Some(named), None) if named > Position(1) => Err(self.corrupt(format!(
-                "the first segment of the log starts with record {}, which cannot be read, and the \
-                 segments before it are gone",
-                named.0
+        match (number, found) {
+            (Some(number), Some(found)) if (number == 1) != (found == Position(1)) => Err(self
+                .corrupt(format!(
+                    "the first segment of the log has number {number} and starts with record {}: \
+                     a file was renamed or replaced",
+                    found.0
+                ))),
+            (Some(number), None) if number > 1 => Err(self.corrupt(format!(
+                "the first segment of the log has number {number} and cannot be read, and the \
+                 segments before it are gone"
             ))),
             _ => Ok(recovered),
         }

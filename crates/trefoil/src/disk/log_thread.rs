@@ -1,148 +1,102 @@
-//! The thread that writes and syncs the log, so that no sync blocks the event loop.
+//! The thread that waits for the disk, so that no sync blocks the event loop. What goes through the
+//! page cache the loop writes itself; here are the direct writes and the syncs, one at a time.
 
 use super::DiskError;
-use super::directory::{Directory, OpenSegment};
+use super::blocks::Blocks;
+use super::directory::Directory;
+use super::segment::Segment;
 use replication::Position;
-use std::io::Write;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 /// What the event loop wants.
 pub enum Order {
-    /// Write a batch.
+    /// Write a batch to the disk.
     Write {
-        /// The batch.
-        bytes: Vec<u8>,
-        /// Its first record.
-        first: Position,
-        /// Its last record.
-        last: Position,
-        /// And sync it.
-        sync: bool,
-        /// Report as soon as it is written, before the sync.
-        report_written: bool,
+        /// Into which file.
+        segment: Arc<Segment>,
+        /// Where, in bytes.
+        at: u64,
+        /// The batch, and what its first block holds already.
+        blocks: Blocks,
+        /// What is on disk already.
+        synced: Position,
     },
     /// Sync what is written.
-    Sync,
-    /// Segments that hold only records before this position may go.
-    Truncate(Position),
+    Sync {
+        /// The files with something that is not synced.
+        segments: Vec<Arc<Segment>>,
+        /// What is on disk already.
+        synced: Position,
+    },
     /// End.
     Stop,
 }
 
 /// What the event loop is told.
 pub enum Report {
-    /// Written up to here; the sync is still to come.
-    Written(Position),
-    /// A write or sync order has been carried out.
-    Done {
-        /// Written up to here.
-        written: Position,
-        /// And all of it synced.
-        synced: bool,
-        /// The batch's memory, for the next one.
-        buffer: Vec<u8>,
-    },
+    /// The batch is on disk; its memory, for the next one.
+    Written(Blocks),
+    /// What was written is on disk; the memory of the list, empty.
+    Synced(Vec<Arc<Segment>>),
     /// The log can no longer be trusted. The thread has ended.
     Failed(DiskError),
 }
 
 /// The thread's state.
 pub struct LogThread {
-    directory: Directory,
-    open: OpenSegment,
-    segment_bytes_max: u64,
-    written: Position,
-    synced: Position,
-    orders: Receiver<Order>,
-    reports: Sender<Report>,
+    /// Told when something fails.
+    pub directory: Directory,
+    /// What is to be done.
+    pub orders: Receiver<Order>,
+    /// What has been done.
+    pub reports: SyncSender<Report>,
 }
 
 impl LogThread {
-    /// A thread that goes on in this segment, behind the last record, which is synced.
-    pub fn new(
-        directory: &Directory,
-        open: OpenSegment,
-        synced: Position,
-        segment_bytes_max: u64,
-        orders: Receiver<Order>,
-        reports: Sender<Report>,
-    ) -> LogThread {
-        let directory = directory.share();
-        let written = synced;
-        LogThread { directory, open, segment_bytes_max, written, synced, orders, reports }
-    }
-
     /// Carries out orders until it is told to stop, or the first of them fails.
-    pub fn run(mut self, wake: impl Fn()) {
+    pub fn run(self, wake: impl Fn()) {
         while let Ok(order) = self.orders.recv() {
-            let report = match self.carry_out(order, &wake) {
-                Ok(Some(report)) => report,
-                Ok(None) => continue,
-                Err(None) => return,
-                Err(Some(error)) => {
-                    let _ = self.reports.send(Report::Failed(error));
-                    return wake();
+            let done = match order {
+                Order::Write { segment, at, blocks, synced } => {
+                    self.write(&segment, at, blocks, synced)
                 }
+                Order::Sync { segments, synced } => self.sync(segments, synced),
+                Order::Stop => return,
             };
-            if self.reports.send(report).is_err() {
+            let failed = done.is_err();
+            let told = self.reports.send(done.unwrap_or_else(Report::Failed));
+            wake();
+            if failed || told.is_err() {
                 return;
             }
-            wake();
         }
     }
 
-    /// `Err(None)`: it is time to stop.
-    fn carry_out(
-        &mut self,
-        order: Order,
-        wake: &impl Fn(),
-    ) -> Result<Option<Report>, Option<DiskError>> {
-        match order {
-            Order::Write { bytes, first, last, sync, report_written } => {
-                self.write(&bytes, first).map_err(Some)?;
-                self.written = last;
-                if sync {
-                    if report_written {
-                        let _ = self.reports.send(Report::Written(last));
-                        wake();
-                    }
-                    self.sync().map_err(Some)?;
-                }
-                Ok(Some(Report::Done { written: last, synced: sync, buffer: bytes }))
-            }
-            Order::Sync => {
-                self.sync().map_err(Some)?;
-                let written = self.written;
-                Ok(Some(Report::Done { written, synced: true, buffer: Vec::new() }))
-            }
-            Order::Truncate(before) => {
-                self.directory.remove_before(before).map_err(Some)?;
-                Ok(None)
-            }
-            Order::Stop => Err(None),
+    fn write(
+        &self,
+        segment: &Segment,
+        at: u64,
+        mut blocks: Blocks,
+        synced: Position,
+    ) -> Result<Report, DiskError> {
+        let written = blocks.write(|whole| segment.write_direct(whole, at));
+        // A full disk has refused to take the batch; anything else may have taken a part of it
+        // and lost it.
+        if written.as_ref().is_err_and(|error| !error.is_full()) {
+            self.directory.distrust_behind(synced);
         }
+        written.map(|()| Report::Written(blocks))
     }
 
-    fn write(&mut self, bytes: &[u8], first: Position) -> Result<(), DiskError> {
-        if self.open.bytes >= self.segment_bytes_max {
-            // Whatever a later segment holds, the earlier ones are whole.
-            self.sync()?;
-            self.open = self.directory.create_segment(first)?;
+    fn sync(&self, mut segments: Vec<Arc<Segment>>, synced: Position) -> Result<Report, DiskError> {
+        for segment in &segments {
+            if let Err(error) = segment.sync() {
+                self.directory.distrust_behind(synced);
+                return Err(error);
+            }
         }
-        self.open
-            .file
-            .write_all(bytes)
-            .map_err(DiskError::io("write to the log", &self.open.path))?;
-        self.open.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), DiskError> {
-        if let Err(error) = self.open.file.sync_data() {
-            self.directory.distrust_behind(self.synced);
-            return Err(DiskError::io("sync the log", &self.open.path)(error));
-        }
-        self.synced = self.written;
-        Ok(())
+        segments.clear();
+        Ok(Report::Synced(segments))
     }
 }

@@ -1,15 +1,25 @@
-//! Tests of the log on disk: what was synced comes back, torn ends go, one process at a time.
+//! Tests of the log on disk: what was synced comes back, from segments that are used again and
+//! again; torn ends go; one process at a time.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use replication::Position;
+use replication::keyspace::Durability;
+use replication::storage::log::SECTOR_BYTES;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A segment of eight batches of one sector, in bytes.
+const SMALL: u64 = 8 * SECTOR_BYTES as u64;
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until everything that was appended is synced.
 fn settle(log: &mut Log) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + DEADLINE;
     while log.kept().1 < log.last() {
         assert!(Instant::now() < deadline, "the log thread does not report");
-        log.hand_over(Instant::now());
+        log.hand_over(Instant::now()).unwrap();
         log.progress().unwrap();
         std::thread::yield_now();
     }
@@ -19,105 +29,208 @@ type Records = Vec<(u64, Vec<u8>)>;
 
 /// Opens the log, gives what was recovered, and the log.
 fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log), DiskError> {
+    open_as(path, LogOptions { segment_bytes_max, direct: true })
+}
+
+fn open_as(path: &Path, options: LogOptions) -> Result<(Records, Log), DiskError> {
     let directory = Directory::open(path)?;
     let segments = directory.read()?;
     let slices = segments.slices();
     let recovered = segments.recover(&slices)?;
     let records = recovered.records.iter().map(|(p, bytes)| (p.0, bytes.to_vec())).collect();
-    let log = Log::start(&directory, &segments, &recovered, segment_bytes_max, || {})?;
+    let log = Log::start(&directory, &segments, &recovered, options, || {})?;
     Ok((records, log))
 }
 
-fn segment_names(path: &Path) -> Vec<String> {
+/// Closes the log and opens it again.
+fn reopen(mut log: Log, path: &Path, segment_bytes_max: u64) -> (Records, Log) {
+    log.close().unwrap();
+    drop(log);
+    open(path, segment_bytes_max).unwrap()
+}
+
+fn segment_path(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("log/{number:020}.log"))
+}
+
+fn numbers(path: &Path) -> Vec<u64> {
     let entries = fs::read_dir(path.join("log")).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut numbers: Vec<u64> = entries
+        .filter_map(|entry| name(entry.unwrap()).strip_suffix(".log")?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn append(log: &mut Log, durability: Durability) -> Position {
+    let next = log.last().0 + 1;
+    assert_eq!(log.append(&next.to_le_bytes(), durability), Position(next));
+    Position(next)
 }
 
 fn fill(log: &mut Log, count: u64) {
     for _ in 0..count {
-        let next = log.last().0 + 1;
-        assert_eq!(log.append(&next.to_le_bytes(), Durability::Fsync), Position(next));
+        append(log, Durability::Fsync);
         settle(log);
     }
 }
 
-fn expected(range: std::ops::RangeInclusive<u64>) -> Vec<(u64, Vec<u8>)> {
+/// Fills until so many segments were begun; how quickly that is goes by how soon spares are ready.
+fn fill_segments(log: &mut Log, count: u64) {
+    let deadline = Instant::now() + DEADLINE;
+    while log.counts.segments < count {
+        assert!(Instant::now() < deadline, "no spare segment comes");
+        fill(log, 1);
+    }
+}
+
+fn expected(range: std::ops::RangeInclusive<u64>) -> Records {
     range.map(|number| (number, number.to_le_bytes().to_vec())).collect()
 }
 
 #[test]
-fn records_come_back_over_segments_and_old_segments_go() {
+fn records_come_back_over_segments_and_old_segments_are_used_again() {
     let directory = tempfile::tempdir().unwrap();
-    let (records, mut log) = open(directory.path(), 100).unwrap();
+    let (records, mut log) = open(directory.path(), SMALL).unwrap();
     assert_eq!(records, vec![]);
-    fill(&mut log, 10);
+    for round in 1..=4u64 {
+        // Behind the log's end there are spares, from the second round on with what they held.
+        fill_segments(&mut log, 3);
+        let last = log.last().0;
+        let (records, mut again) = reopen(log, directory.path(), SMALL);
+        let first = records.first().unwrap().0;
+        assert_eq!(records, expected(first..=last), "round {round}");
+        again.truncate(Position(last));
+        fill(&mut again, 1);
+        let (records, again) = reopen(again, directory.path(), SMALL);
+        assert_eq!(records.last().unwrap().0, last + 1);
+        assert!(records.first().unwrap().0 > first, "what is wholly below is gone");
+        assert!(records.first().unwrap().0 <= last, "and no more");
+        let numbers = numbers(directory.path());
+        assert!(numbers.len() <= 6, "{numbers:?}");
+        assert!(numbers.first().unwrap() > &round, "{numbers:?}");
+        log = again;
+    }
     log.close().unwrap();
-    drop(log);
-    assert!(segment_names(directory.path()).len() >= 4);
-    let (records, mut log) = open(directory.path(), 100).unwrap();
-    assert_eq!(records, expected(1..=10));
-    fill(&mut log, 2);
-    log.truncate(Position(6));
-    log.close().unwrap();
-    drop(log);
-    let (records, mut log) = open(directory.path(), 100).unwrap();
-    let first = records.first().unwrap().0;
-    assert!((2..=6).contains(&first), "segments wholly below 6 are gone, and no more: {first}");
-    assert_eq!(records, expected(first..=12));
-    log.close().unwrap();
+}
+
+#[test]
+fn without_direct_writes_the_log_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    for direct in [false, true, false] {
+        let options = LogOptions { segment_bytes_max: SMALL, direct };
+        let (records, mut log) = open_as(directory.path(), options).unwrap();
+        assert_eq!(records, expected(1..=records.len() as u64));
+        fill(&mut log, 20);
+        assert_eq!(log.is_direct(), log.counts.direct > 0);
+        assert!(direct || !log.is_direct());
+        assert_eq!(log.counts.plain > 0, !log.is_direct());
+        log.close().unwrap();
+    }
+    assert_eq!(open(directory.path(), SMALL).unwrap().0, expected(1..=60));
 }
 
 #[test]
 fn a_torn_end_is_cut_and_the_log_goes_on_behind_it() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, mut log) = open(directory.path(), 1 << 20).unwrap();
+    let (_, mut log) = open(directory.path(), 1 << 16).unwrap();
     fill(&mut log, 3);
     log.close().unwrap();
     drop(log);
-    let file = directory.path().join("log/00000000000000000001.log");
-    let whole = fs::read(&file).unwrap();
-    fs::write(&file, whole.get(..whole.len() - 3).unwrap()).unwrap();
-    let (records, mut log) = open(directory.path(), 1 << 20).unwrap();
+    let file = segment_path(directory.path(), 1);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[2 * SECTOR_BYTES + 50] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let (records, mut log) = open(directory.path(), 1 << 16).unwrap();
     assert_eq!(records, expected(1..=2));
     fill(&mut log, 2);
-    log.close().unwrap();
-    drop(log);
-    let (records, mut log) = open(directory.path(), 1 << 20).unwrap();
+    let (records, mut log) = reopen(log, directory.path(), 1 << 16);
     assert_eq!(records, expected(1..=4));
     log.close().unwrap();
+}
+
+/// The last write has torn, sector by sector, in every way that there is: each of its sectors is
+/// the new one, or what was there before. What was synced before shares a block with it.
+#[test]
+fn a_block_that_tears_keeps_what_was_synced_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), SMALL).unwrap();
+    // A recycled segment: what was there before is a batch of its former life.
+    fill_segments(&mut log, 2);
+    log.truncate(log.last());
+    fill_segments(&mut log, 4);
+    fill(&mut log, 1);
+    let (records, mut log) = reopen(log, directory.path(), SMALL);
+    let (first, synced) = (records.first().unwrap().0, log.last().0);
+    let file = segment_path(directory.path(), 5);
+    let before = fs::read(&file).unwrap();
+    log.append(&[7; 3 * SECTOR_BYTES], Durability::Fsync);
+    settle(&mut log);
+    log.close().unwrap();
+    drop(log);
+    let after = fs::read(&file).unwrap();
+    let sectors: Vec<usize> = (0..before.len() / SECTOR_BYTES).collect();
+    let same = |sector: &usize| {
+        let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+        before[range.clone()] == after[range]
+    };
+    let changed: Vec<usize> = sectors.into_iter().filter(|sector| !same(sector)).collect();
+    assert!(changed.len() >= 4, "{changed:?}");
+    assert!(before[..changed[0] * SECTOR_BYTES].iter().any(|byte| *byte != 0));
+    for survivors in 0..1u32 << changed.len() {
+        let mut torn = before.clone();
+        for (bit, sector) in changed.iter().enumerate().filter(|(bit, _)| survivors >> bit & 1 == 1)
+        {
+            let _ = bit;
+            let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+            torn[range.clone()].copy_from_slice(&after[range]);
+        }
+        fs::write(&file, &torn).unwrap();
+        let (found, mut log) = open(directory.path(), SMALL).unwrap();
+        let whole = found.len() as u64 > synced - first + 1;
+        assert_eq!(found[..(synced - first + 1) as usize], expected(first..=synced));
+        assert!(!whole || found.last().unwrap().1 == [7; 3 * SECTOR_BYTES]);
+        log.close().unwrap();
+    }
 }
 
 #[test]
 fn damage_in_the_middle_is_refused_and_nothing_is_changed() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, mut log) = open(directory.path(), 1 << 20).unwrap();
+    let (_, mut log) = open(directory.path(), 1 << 16).unwrap();
     fill(&mut log, 4);
     log.close().unwrap();
     drop(log);
-    let file = directory.path().join("log/00000000000000000001.log");
+    let file = segment_path(directory.path(), 1);
     let mut bytes = fs::read(&file).unwrap();
     *bytes.get_mut(50).unwrap() ^= 1;
     fs::write(&file, &bytes).unwrap();
-    let Err(error) = open(directory.path(), 1 << 20) else { panic!("the damage was not seen") };
+    let Err(error) = open(directory.path(), 1 << 16) else { panic!("the damage was not seen") };
     assert!(error.to_string().contains("damaged"), "{error}");
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
 #[test]
-fn a_missing_first_segment_is_refused() {
+fn a_missing_segment_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, mut log) = open(directory.path(), 1 << 20).unwrap();
-    fill(&mut log, 1);
+    let (_, mut log) = open(directory.path(), SMALL).unwrap();
+    fill_segments(&mut log, 2);
     log.close().unwrap();
     drop(log);
-    let log = directory.path().join("log");
-    let renamed = log.join("00000000000000000009.log");
-    fs::rename(log.join("00000000000000000001.log"), renamed).unwrap();
-    let Err(error) = open(directory.path(), 1 << 20) else { panic!("the name was not checked") };
-    assert!(error.to_string().contains("renamed"), "{error}");
+    let refused = |from: u64, to: u64, word: &str| {
+        let (from, to) = (segment_path(directory.path(), from), segment_path(directory.path(), to));
+        fs::rename(&from, &to).unwrap();
+        let Err(error) = open(directory.path(), SMALL) else { panic!("it was not missed") };
+        assert!(error.to_string().contains(word), "{error}");
+        fs::rename(&to, &from).unwrap();
+    };
+    refused(2, 99, "segment 2 of the log is missing");
+    refused(1, 99, "is missing between");
+    for number in numbers(directory.path()).into_iter().filter(|number| *number > 1) {
+        fs::remove_file(segment_path(directory.path(), number)).unwrap();
+    }
+    refused(1, 9, "renamed");
 }
 
 #[test]
@@ -130,28 +243,70 @@ fn a_directory_is_one_process_s() {
 }
 
 #[test]
-fn interval_records_count_when_written_and_are_synced_within_a_second() {
+fn interval_records_count_at_once_and_are_synced_within_a_second() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, mut log) = open(directory.path(), 1 << 20).unwrap();
+    let (_, mut log) = open(directory.path(), 1 << 16).unwrap();
     let start = Instant::now();
-    let position = log.append(b"x", Durability::Interval);
-    log.hand_over(start);
-    let deadline = start + Duration::from_secs(20);
-    while log.kept().0 < position {
-        assert!(Instant::now() < deadline);
-        log.progress().unwrap();
-        std::thread::yield_now();
-    }
-    assert_eq!(log.kept().1, Position(0), "not synced: nobody has asked");
+    append(&mut log, Durability::Interval);
+    log.write_early(start).unwrap();
+    assert!(log.has_progress());
+    assert_eq!(log.progress().unwrap(), Some((Position(1), Position(0))), "nobody asked to sync");
+    assert!(!log.has_progress());
     let due = log.deadline().unwrap();
-    assert_eq!(due, start + SYNC_INTERVAL);
+    assert_eq!(due, start + Duration::from_secs(1));
     // The clock is an argument: the second need not pass.
-    log.hand_over(due);
-    while log.kept().1 < position {
+    log.hand_over(due).unwrap();
+    // While that is synced, more counts as soon as it is written.
+    append(&mut log, Durability::Interval);
+    log.hand_over(due).unwrap();
+    assert_eq!(log.kept().0, Position(2));
+    let deadline = Instant::now() + DEADLINE;
+    while log.kept().1 < Position(1) {
         assert!(Instant::now() < deadline);
         log.progress().unwrap();
         std::thread::yield_now();
     }
-    assert_eq!(log.deadline(), None);
+    assert_eq!(log.kept().1, Position(1), "the sync has begun before the second was written");
+    assert_eq!(log.deadline(), Some(due + Duration::from_secs(1)));
+    log.close().unwrap();
+    assert_eq!(log.kept().1, Position(2));
+}
+
+#[test]
+fn records_of_both_kinds_are_one_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), SMALL).unwrap();
+    for round in 0..200u64 {
+        for number in 0..round % 5 {
+            let fsync = (round / 5 + number) % 3 == 0;
+            append(&mut log, if fsync { Durability::Fsync } else { Durability::Interval });
+        }
+        log.hand_over(Instant::now()).unwrap();
+        if round % 7 == 0 {
+            log.progress().unwrap();
+        }
+        if round % 20 == 0 {
+            settle(&mut log);
+        }
+    }
+    let last = log.last().0;
+    assert_eq!(last, 400);
+    let (records, mut log) = reopen(log, directory.path(), SMALL);
+    assert_eq!(records, expected(1..=last));
+    log.close().unwrap();
+}
+
+#[test]
+fn a_batch_larger_than_a_segment_is_written_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), SMALL).unwrap();
+    fill(&mut log, 1);
+    let large = vec![9; 5 << 20];
+    log.append(&large, Durability::Fsync);
+    settle(&mut log);
+    fill(&mut log, 1);
+    let (records, mut log) = reopen(log, directory.path(), SMALL);
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[1], (2, large));
     log.close().unwrap();
 }

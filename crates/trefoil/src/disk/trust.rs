@@ -178,18 +178,26 @@ impl Directory {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("?");
             path.with_file_name(format!("{ASIDE_PREFIX}{now}-{name}"))
         };
-        // From the last one on backwards: a crash in between must not leave a gap.
-        for (path, _) in segments.parts().skip(recovered.end.segment + 1).rev() {
-            fs::rename(path, aside(path)).map_err(DiskError::io("set aside", path))?;
+        let end = recovered.end;
+        // From the last one on backwards: a crash in between must not leave a gap. Those that hold
+        // nothing of this log, or of its past only, are spare.
+        for (number, (path, _)) in segments.parts().enumerate().skip(end.segment + 1).rev() {
+            if recovered.leftovers.iter().any(|left| left.segment == number) {
+                fs::rename(path, aside(path)).map_err(DiskError::io("set aside", path))?;
+            } else {
+                fs::remove_file(path).map_err(DiskError::io("remove", path))?;
+            }
         }
-        if let Some((path, bytes)) = segments.parts().nth(recovered.end.segment) {
-            let tail = bytes.get(recovered.end.offset..).unwrap_or(&[]);
+        if let Some((path, bytes)) = segments.parts().nth(end.segment) {
+            let tail = bytes.get(end.offset..).unwrap_or(&[]);
+            let used = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let tail = tail.get(..used).unwrap_or(tail);
             if !tail.is_empty() {
-                let copy = aside(path);
-                write_synced(&copy, tail)?;
+                write_synced(&aside(path), tail)?;
                 let file = fs::OpenOptions::new().write(true).open(path);
                 file.and_then(|file| {
-                    file.set_len(recovered.end.offset as u64)?;
+                    file.set_len(end.offset as u64)?;
+                    file.set_len(bytes.len() as u64)?;
                     file.sync_all()
                 })
                 .map_err(DiskError::io("cut", path))?;

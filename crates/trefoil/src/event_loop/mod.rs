@@ -1,6 +1,6 @@
 //! The server's one thread: wait; read every ready socket once; parse; step; end the turn; then
-//! hand the log batch to the log thread, one frame to each peer, one write to each client.
-//! Nothing else sends, and no timer delays anything.
+//! write the log batch or hand it to the log thread, one frame to each peer, one write to each
+//! client. Nothing else sends, and no timer delays anything.
 //!
 //! Reading: a short read ends a socket's turn, for epoll reports what comes later; a full one puts
 //! it on the loop's own ready list, so that a busy client never keeps the others waiting.
@@ -163,7 +163,7 @@ impl EventLoop {
     pub fn run(mut self) -> Result<(), LoopError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         // What the node wants said at its start.
-        self.end_turn();
+        self.end_turn()?;
         loop {
             let wait = self.wait();
             if let Err(error) = self.poll.poll(&mut events, Some(wait))
@@ -187,7 +187,8 @@ impl EventLoop {
 
     /// How long nothing needs to be done.
     fn wait(&self) -> Duration {
-        if !self.ready_clients.is_empty() || !self.ready_peers.is_empty() || self.accept_more {
+        let is_ready = !self.ready_clients.is_empty() || !self.ready_peers.is_empty();
+        if is_ready || self.accept_more || self.sink.log.has_progress() {
             return Duration::ZERO;
         }
         let deadlines = [
@@ -241,10 +242,8 @@ impl EventLoop {
 
     /// Everything between two waits.
     fn turn(&mut self) -> Result<(), LoopError> {
-        if let Some((written, synced)) = self.sink.log.progress().map_err(LoopError::Disk)? {
-            self.confirm.on_synced(synced).map_err(LoopError::Disk)?;
-            self.step(Input::Durable { written, synced });
-        }
+        self.state.counters.turns += 1;
+        self.hear_log()?;
         if self.sink.peers.is_accept_due(self.now) {
             self.sink.peers.accept(&self.peer_listener, self.poll.registry(), self.now);
         }
@@ -259,7 +258,15 @@ impl EventLoop {
         if self.node.next_deadline() <= self.time.monotonic_us {
             self.step(Input::Tick);
         }
-        self.end_turn();
+        self.end_turn()
+    }
+
+    /// Tells the core how far the log is kept, if that has changed.
+    fn hear_log(&mut self) -> Result<(), LoopError> {
+        if let Some((written, synced)) = self.sink.log.progress().map_err(LoopError::Disk)? {
+            self.confirm.on_synced(synced).map_err(LoopError::Disk)?;
+            self.step(Input::Durable { written, synced });
+        }
         Ok(())
     }
 
@@ -280,11 +287,14 @@ impl EventLoop {
     }
 
     /// What has gathered leaves: first to the disk, which takes longest, then to peers and clients.
-    fn end_turn(&mut self) {
+    fn end_turn(&mut self) -> Result<(), LoopError> {
+        // What counts as soon as it is written counts in this turn.
+        self.sink.log.write_early(self.now).map_err(LoopError::Disk)?;
+        self.hear_log()?;
         // Fresh, for the inputs of this turn may have taken their time.
         self.read_clock();
         self.step(Input::TurnEnd);
-        self.sink.log.hand_over(self.now);
+        self.sink.log.hand_over(self.now).map_err(LoopError::Disk)?;
         let mut lost = Vec::new();
         let registry = self.poll.registry();
         self.sink.peers.flush(self.now, registry, &mut lost);
@@ -303,5 +313,6 @@ impl EventLoop {
         for node in self.sink.peers.unreached() {
             self.step(Input::PeerLost(node));
         }
+        Ok(())
     }
 }

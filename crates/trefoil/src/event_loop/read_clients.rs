@@ -49,10 +49,14 @@ impl EventLoop {
             client.paused = true;
             return;
         }
+        self.state.counters.reads += 1;
         let length = match client.stream.read(&mut self.buffer) {
             Ok(0) => return self.client_ended(place),
             Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.state.counters.reads_empty += 1;
+                return;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => 0,
             Err(_) => return self.close_client(place),
         };

@@ -29,10 +29,14 @@ impl EventLoop {
     fn read_peer(&mut self, place: usize) {
         let Some(inbound) = self.sink.peers.inbound(place) else { return };
         inbound.ready = false;
+        self.state.counters.reads += 1;
         let length = match inbound.stream.read(&mut self.buffer) {
             Ok(0) => return self.sink.peers.close(place, self.poll.registry()),
             Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.state.counters.reads_empty += 1;
+                return;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => 0,
             Err(_) => return self.sink.peers.close(place, self.poll.registry()),
         };

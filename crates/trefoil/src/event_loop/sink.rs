@@ -52,8 +52,8 @@ pub struct Counts {
 }
 
 impl Effects for Sink {
-    fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        self.log.append(record, durability)
+    fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
+        self.log.append_parts(head, rest, durability)
     }
 
     fn truncate(&mut self, before: Position) {

@@ -51,6 +51,8 @@ pub struct Link {
     unsent_command: bool,
     /// Frames that were dropped because too much was unsent.
     dropped: u64,
+    /// Writes to the socket.
+    writes: u64,
 }
 
 impl Link {
@@ -72,12 +74,18 @@ impl Link {
             frame: None,
             unsent_command: false,
             dropped: 0,
+            writes: 0,
         }
     }
 
     /// Whether frames go out.
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Up(_))
+    }
+
+    /// How often it was written to.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -146,6 +154,7 @@ impl Link {
         let Some(unsent) = self.out.get(self.sent..).filter(|unsent| !unsent.is_empty()) else {
             return false;
         };
+        self.writes += 1;
         match stream.write(unsent) {
             Ok(0) => return self.lose(now, registry),
             Ok(bytes) => self.sent += bytes,

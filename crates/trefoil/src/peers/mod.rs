@@ -110,6 +110,11 @@ impl Peers {
         }
     }
 
+    /// Writes to peers' sockets.
+    pub fn writes(&self) -> u64 {
+        self.links.iter().map(Link::writes).sum()
+    }
+
     /// Nodes that a client's command was to go to, while there was no connection.
     pub fn unreached(&mut self) -> Vec<NodeId> {
         let numbered = (0u16..).zip(&mut self.links);

@@ -101,6 +101,12 @@ fn persistence(session: &Session<'_>, text: &mut String) {
     field(text, "log_last_position", session.sink.log.last().0);
     field(text, "log_written_position", written.0);
     field(text, "log_synced_position", synced.0);
+    let (log, counts) = (&session.sink.log, session.sink.log.counts);
+    field(text, "log_direct_writes", if log.is_direct() { "yes" } else { "no" });
+    field(text, "log_bytes_on_disk", log.bytes_on_disk());
+    field(text, "log_batches_direct", counts.direct);
+    field(text, "log_batches_through_page_cache", counts.plain);
+    field(text, "log_syncs", counts.syncs);
 }
 
 fn stats(session: &Session<'_>, text: &mut String) {
@@ -109,6 +115,11 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "total_commands_processed", counters.commands);
     field(text, "total_net_input_bytes", counters.bytes_in);
     field(text, "total_net_output_bytes", sink.clients.bytes_out);
+    field(text, "loop_turns", counters.turns);
+    field(text, "loop_reads", counters.reads);
+    field(text, "loop_reads_empty", counters.reads_empty);
+    field(text, "loop_writes_to_clients", sink.clients.writes);
+    field(text, "loop_writes_to_peers", sink.peers.writes());
     field(text, "rejected_connections", sink.clients.rejected);
     field(text, "client_protocol_errors", counters.protocol_errors);
     field(text, "peer_connections_refused", sink.peers.refused);

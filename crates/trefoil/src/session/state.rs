@@ -44,4 +44,10 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Connections closed because of what they sent.
     pub protocol_errors: u64,
+    /// Turns of the event loop.
+    pub turns: u64,
+    /// Reads of the sockets of clients and peers.
+    pub reads: u64,
+    /// Those of them that found nothing.
+    pub reads_empty: u64,
 }

@@ -35,8 +35,8 @@ struct Sink {
 }
 
 impl Effects for Sink {
-    fn append(&mut self, record: &[u8], _: Durability) -> Position {
-        self.log.push(record.to_vec());
+    fn append_parts(&mut self, head: &[u8], rest: &[u8], _: Durability) -> Position {
+        self.log.push([head, rest].concat());
         Position(self.log.len() as u64)
     }
     fn truncate(&mut self, _: Position) {}

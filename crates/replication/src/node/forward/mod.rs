@@ -7,10 +7,13 @@
 //! executed, and nothing else of this group and attempt will be; only then the command goes out
 //! again, behind every earlier one of its client. Any other silence is `-UNKNOWN` for a write.
 //! Where a group has no leader that this node knows, commands wait for a while.
+//!
+//! What a turn has for one node leaves at its end as one message, and so do the answers
+//! (`batch.rs`).
 
+pub mod batch;
 mod receive;
-
-pub(super) use receive::Forwarded;
+mod sent;
 
 use super::Roles;
 use super::message::Message;
@@ -18,24 +21,29 @@ use super::part::Part;
 use super::requests::Work;
 use crate::keyspace::{MissingAcks, Model};
 use crate::turn::{Asker, LastWrite, Requester, Turn};
-use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session};
+use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session, Span};
 use alloc::borrow::Cow;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
-use receive::with_work;
+use batch::Batches;
+use receive::{Labels, with_work};
+use sent::{AllSent, Sent};
+
+/// Buffers of commands that are kept for commands to come, and the largest that is kept.
+const SPARE_BUFFERS_MAX: usize = 1_024;
+const SPARE_BUFFER_BYTES_MAX: usize = 4 << 10;
 
 /// Commands on their way through this node.
 #[derive(Default)]
 pub struct Forwards {
-    next_token: u64,
+    /// Counts the commands in order of arrival.
+    orders: u64,
     next_sequence: u64,
-    /// Sent and not answered, by token.
-    sent: BTreeMap<u64, Sent>,
-    /// The same by deadline.
-    deadlines: BTreeSet<(u64, u64)>,
-    /// What each client has out in each group.
-    clients: BTreeMap<(ClientId, GroupId), Out>,
+    /// Sent and not answered.
+    sent: AllSent,
+    /// What this turn has for each node.
+    batches: Batches,
     /// Not sent yet, in order of arrival.
     waiting: BTreeMap<GroupId, VecDeque<Waiting>>,
     /// The current attempt of each group, and how many commands of older ones are out.
@@ -46,38 +54,23 @@ pub struct Forwards {
     seen: BTreeMap<(NodeId, Incarnation), (u64, u64)>,
     /// The newest attempt of each sender that this node has refused.
     refused: BTreeMap<(NodeId, GroupId), (Session, u64)>,
+    /// Names of other nodes' clients that were heard lately.
+    labels: Labels,
+    /// Empty buffers for commands.
+    spare: Vec<Vec<u8>>,
+    /// The arguments of a command that came encoded.
+    spans: Vec<Span>,
 }
 
-/// Commands of one client that are out in one group.
-struct Out {
-    /// Their places in the order of arrival.
-    orders: BTreeSet<u64>,
-    /// The newest one that went out since there was none; it may be answered.
-    newest: u64,
-    /// Who has the one that was sent last.
-    to: NodeId,
-}
-
-/// What became of a command that was to go.
+/// What became of a command that was to go, and did not.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Went {
-    /// It is carried out or sent.
-    Out,
+enum Stays {
     /// An earlier command of the same client is elsewhere, or may still be refused.
     NotYet,
     /// There is nobody for the group.
     Nowhere,
 }
 
-struct Sent {
-    command: Waiting,
-    group: GroupId,
-    to: NodeId,
-    attempt: u64,
-    deadline_us: u64,
-}
-
-#[derive(Clone)]
 struct Waiting {
     requester: Requester,
     /// The client that it came from, if from one of this node.
@@ -101,42 +94,25 @@ impl Forwards {
         self.waiting.is_empty() && self.sent.is_empty()
     }
 
-    /// When the earliest command has waited long enough.
+    /// Whether commands wait for a group.
+    fn waits(&self, group: GroupId) -> bool {
+        !self.waiting.is_empty() && self.waiting.get(&group).is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// When the earliest command has waited long enough; a tick before that does no harm.
     pub fn next_deadline(&self) -> u64 {
-        let sent = self.deadlines.first().map_or(u64::MAX, |(deadline_us, _)| *deadline_us);
         let waiting = self.waiting.values().filter_map(|queue| queue.front());
         let waiting = waiting.map(|command| command.deadline_us).min().unwrap_or(u64::MAX);
         let paused = self.paused_until_us.values().min().copied().unwrap_or(u64::MAX);
-        sent.min(waiting).min(paused)
+        self.sent.next_deadline().min(waiting).min(paused)
     }
 
     fn attempt(&self, group: GroupId) -> (u64, usize) {
         self.attempts.get(&group).copied().unwrap_or_default()
     }
 
-    fn insert(&mut self, token: u64, sent: Sent) {
-        if let Some(client) = sent.command.client {
-            let none = || Out { orders: BTreeSet::new(), newest: 0, to: sent.to };
-            let out = self.clients.entry((client, sent.group)).or_insert_with(none);
-            out.orders.insert(sent.command.order);
-            out.newest = out.newest.max(sent.command.order);
-            out.to = sent.to;
-        }
-        self.deadlines.insert((sent.deadline_us, token));
-        self.sent.insert(token, sent);
-    }
-
     fn remove(&mut self, token: u64) -> Option<Sent> {
-        let sent = self.sent.remove(&token)?;
-        self.deadlines.remove(&(sent.deadline_us, token));
-        if let Some(client) = sent.command.client
-            && let Some(out) = self.clients.get_mut(&(client, sent.group))
-        {
-            out.orders.remove(&sent.command.order);
-            if out.orders.is_empty() {
-                self.clients.remove(&(client, sent.group));
-            }
-        }
+        let sent = self.sent.remove(token)?;
         if let Some((attempt, older)) = self.attempts.get_mut(&sent.group)
             && sent.attempt < *attempt
         {
@@ -145,33 +121,37 @@ impl Forwards {
         Some(sent)
     }
 
-    /// Who has earlier commands of the same client that are out.
-    fn held_up_by(&self, client: Option<ClientId>, group: GroupId, order: u64) -> Option<NodeId> {
-        let out = self.clients.get(&(client?, group))?;
-        out.orders.first().is_some_and(|first| *first < order).then_some(out.to)
-    }
-
-    /// Whether a later command of the same client went out: then a read must not go again, as it
-    /// could see what came after it.
-    fn is_followed(&self, token: u64) -> bool {
-        let Some(sent) = self.sent.get(&token) else { return false };
-        let out = sent.command.client.and_then(|client| self.clients.get(&(client, sent.group)));
-        out.is_some_and(|out| out.newest > sent.command.order)
-    }
-
     /// Something was refused: what goes out from now on is a new attempt.
     fn raise_attempt(&mut self, group: GroupId, refused: u64) {
         let (attempt, _) = self.attempt(group);
         if refused < attempt {
             return;
         }
-        let older = self.sent.values().filter(|sent| sent.group == group).count();
+        let older = self.sent.count(group);
         self.attempts.insert(group, (refused + 1, older));
     }
 
     /// Somebody new may be able to carry out what waits.
     pub(super) fn resume(&mut self, group: GroupId) {
         self.paused_until_us.remove(&group);
+    }
+
+    /// Whether a group is given a rest.
+    fn is_paused(&mut self, group: GroupId, now_us: u64) -> bool {
+        let Some(until_us) = self.paused_until_us.get(&group) else { return false };
+        let paused = *until_us > now_us;
+        if !paused {
+            self.paused_until_us.remove(&group);
+        }
+        paused
+    }
+
+    /// A command that is done with leaves its buffer.
+    fn take_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
     }
 }
 
@@ -183,42 +163,50 @@ impl Roles {
         requester: Requester,
         group: GroupId,
         work: &Work<'_>,
-        encode: &dyn Fn() -> Vec<u8>,
+        encode: &dyn Fn(&mut Vec<u8>),
     ) {
-        let waits = self.forwards.waiting.get(&group).is_some_and(|queue| !queue.is_empty());
+        let waits = self.forwards.waits(group);
         let client = self.client_of(requester);
         // What this client has out elsewhere may still be refused there, and then comes after it.
-        let is_free = !waits && self.forwards.held_up_by(client, group, u64::MAX).is_none();
+        let is_free = !waits && self.forwards.sent.held_up_by(client, group, u64::MAX).is_none();
         if is_free && self.try_here(turn, requester, group, work) {
             return;
         }
-        self.forwards.next_token += 1;
+        let mut encoded = self.forwards.spare.pop().unwrap_or_default();
+        encode(&mut encoded);
         let patience_us = match work {
             Work::Part(Part::Wait { timeout_ms, .. }) => timeout_ms.saturating_mul(1000),
             _ => self.patience_us(group, work),
         };
-        let command = Waiting {
+        self.forwards.orders += 1;
+        let mut command = Waiting {
             requester,
             client,
             asker: turn.local.asker.clone(),
-            order: self.forwards.next_token,
-            encoded: encode(),
+            order: self.forwards.orders,
+            encoded,
             is_write: work.is_write(),
             deadline_us: turn.now.monotonic_us + self.timing.leader_wait_us,
             patience_us,
         };
+        if !waits && !self.forwards.is_paused(group, turn.now.monotonic_us) {
+            match self.send_one(turn, group, command) {
+                None => return,
+                Some((back, _)) => command = back,
+            }
+        }
         let queue = self.forwards.waiting.entry(group).or_default();
         if queue.len() >= self.limits.waiting_commands_max {
             return turn.refuse(requester, "TRYAGAIN too many commands wait for this keyspace");
         }
         queue.push_back(command);
-        if !waits {
-            self.deliver_waiting_of(turn, group);
-        }
     }
 
     /// Sends what waits, as far as there is somebody to send it to. Called at the end of a turn.
     pub(super) fn deliver_waiting(&mut self, turn: &mut Turn<'_>) {
+        if self.forwards.waiting.is_empty() {
+            return;
+        }
         let groups: Vec<GroupId> = self.forwards.waiting.keys().copied().collect();
         for group in groups {
             self.deliver_waiting_of(turn, group);
@@ -226,20 +214,15 @@ impl Roles {
     }
 
     fn deliver_waiting_of(&mut self, turn: &mut Turn<'_>, group: GroupId) {
-        if let Some(until_us) = self.forwards.paused_until_us.get(&group) {
-            if *until_us > turn.now.monotonic_us {
-                return;
-            }
-            self.forwards.paused_until_us.remove(&group);
+        if self.forwards.is_paused(group, turn.now.monotonic_us) {
+            return;
         }
         let Some(mut queue) = self.forwards.waiting.remove(&group) else { return };
         let mut kept = VecDeque::new();
         while let Some(command) = queue.pop_front() {
-            let went = self.deliver_one(turn, group, &command);
-            if went != Went::Out {
-                kept.push_back(command);
-            }
-            if went == Went::Nowhere {
+            let Some((command, stays)) = self.deliver_one(turn, group, command) else { continue };
+            kept.push_back(command);
+            if stays == Stays::Nowhere {
                 break;
             }
         }
@@ -252,15 +235,7 @@ impl Roles {
     /// Not while an earlier command of the same client may still be refused.
     fn may_go(&self, command: &Waiting, group: GroupId) -> bool {
         let (attempt, older) = self.forwards.attempt(group);
-        if older == 0 {
-            return true;
-        }
-        !self.forwards.sent.values().any(|sent| {
-            sent.group == group
-                && sent.attempt < attempt
-                && sent.command.order < command.order
-                && sent.command.client == command.client
-        })
+        older == 0 || !self.forwards.sent.is_behind(command, group, attempt)
     }
 
     fn client_of(&self, requester: Requester) -> Option<ClientId> {
@@ -271,64 +246,93 @@ impl Roles {
         }
     }
 
-    /// Carries a command out here or sends it. Commands of one client overtake each other nowhere:
-    /// while earlier ones are out at a node, later ones go to that node only.
-    fn deliver_one(&mut self, turn: &mut Turn<'_>, group: GroupId, command: &Waiting) -> Went {
-        if !self.may_go(command, group) {
-            return Went::NotYet;
+    /// Carries a command that has waited out here or sends it. Returns it where it stays.
+    fn deliver_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        command: Waiting,
+    ) -> Option<(Waiting, Stays)> {
+        if !self.may_go(&command, group) {
+            return Some((command, Stays::NotYet));
         }
-        let behind = self.forwards.held_up_by(command.client, group, command.order);
-        if behind.is_none() {
+        if self.forwards.sent.held_up_by(command.client, group, command.order).is_none() {
             let asker = core::mem::replace(&mut turn.local.asker, command.asker.clone());
-            let done = with_work(&command.encoded, |work| {
+            let mut spans = core::mem::take(&mut self.forwards.spans);
+            let done = with_work(&command.encoded, &mut spans, |work| {
                 self.try_here(turn, command.requester, group, work)
             });
+            self.forwards.spans = spans;
             turn.local.asker = asker;
             if done == Some(true) {
-                return Went::Out;
+                self.forwards.take_buffer(command.encoded);
+                return None;
             }
         }
-        if !turn.local.may_speak() {
-            return Went::Nowhere;
+        self.send_one(turn, group, command)
+    }
+
+    /// Sends a command to who can carry it out. Returns it where it stays. Commands of one client
+    /// overtake each other nowhere: while earlier ones are out at a node, later ones go to that
+    /// node only.
+    fn send_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        command: Waiting,
+    ) -> Option<(Waiting, Stays)> {
+        if !self.may_go(&command, group) {
+            return Some((command, Stays::NotYet));
         }
+        if !turn.local.may_speak() {
+            return Some((command, Stays::Nowhere));
+        }
+        let behind = self.forwards.sent.held_up_by(command.client, group, command.order);
         let to = self.who_can(turn, group, command.is_write);
         if behind.is_some() && behind != to {
-            return Went::NotYet;
+            return Some((command, Stays::NotYet));
         }
-        let Some(to) = to else { return Went::Nowhere };
-        let Some(session) = self.peers.get(usize::from(to.0)).and_then(|peer| peer.session) else {
-            return Went::Nowhere;
-        };
+        let peer = to.and_then(|to| Some((to, self.peers.get(usize::from(to.0))?.session?)));
+        let Some((to, session)) = peer else { return Some((command, Stays::Nowhere)) };
         self.forward(turn, group, command, (to, session));
-        Went::Out
+        None
     }
 
     fn forward(
         &mut self,
         turn: &mut Turn<'_>,
         group: GroupId,
-        command: &Waiting,
+        command: Waiting,
         (to, session): (NodeId, Session),
     ) {
-        self.forwards.next_token += 1;
-        self.forwards.next_sequence += 1;
+        if self.forwards.batches.of(to).is_closed_to(session) {
+            self.send_batch(turn, to);
+        }
         let (attempt, _) = self.forwards.attempt(group);
-        let message = Message::Forward {
-            to: session,
-            from: self.session,
-            sequence: self.forwards.next_sequence,
-            attempt,
-            token: self.forwards.next_token,
-            group,
-            asker: command.asker.clone(),
-            command: Cow::Borrowed(&command.encoded),
-        };
-        turn.send(to, AnyMessage::Node(message));
         let timeout_us = self.timing.forward_timeout_us.saturating_add(command.patience_us);
         let deadline_us = turn.now.monotonic_us.saturating_add(timeout_us);
-        let command = command.clone();
         let sent = Sent { command, group, to, attempt, deadline_us };
-        self.forwards.insert(self.forwards.next_token, sent);
+        let Forwards { sent: all, batches, .. } = &mut self.forwards;
+        let (token, Sent { command, .. }) = all.insert(sent);
+        let asker = command.asker.as_ref();
+        batches.of(to).add_command(session, (attempt, token), group, asker, &command.encoded);
+    }
+
+    /// What this turn has for each node goes. Called at the end of a turn.
+    pub(super) fn send_batches(&mut self, turn: &mut Turn<'_>) {
+        for node in self.forwards.batches.nodes() {
+            self.send_batch(turn, node);
+        }
+    }
+
+    fn send_batch(&mut self, turn: &mut Turn<'_>, node: NodeId) {
+        let Some((to, commands)) = self.forwards.batches.of(node).take() else { return };
+        self.forwards.next_sequence += 1;
+        let (from, sequence) = (self.session, self.forwards.next_sequence);
+        let commands_said = Cow::Borrowed(&*commands);
+        let message = Message::Forward { to, from, sequence, commands: commands_said };
+        turn.send(node, AnyMessage::Node(message));
+        self.forwards.batches.of(node).keep_buffer(commands);
     }
 
     /// How long the node that carries a write out may itself wait for acks.
@@ -372,6 +376,7 @@ impl Roles {
     ) {
         if let Some(sent) = self.forwards.remove(token) {
             turn.answer(sent.command.requester, reply, last_write);
+            self.forwards.take_buffer(sent.command.encoded);
         }
     }
 
@@ -408,11 +413,10 @@ impl Roles {
 
     /// The connection to a node broke: what it was sent may or may not have been executed.
     pub(super) fn lose_forwards(&mut self, turn: &mut Turn<'_>, node: NodeId) {
-        let lost = |sent: &Sent| sent.to == node;
-        let tokens: Vec<u64> =
-            self.forwards.sent.iter().filter(|(_, sent)| lost(sent)).map(|(t, _)| *t).collect();
-        for token in tokens {
-            let followed = self.forwards.is_followed(token);
+        // What has gathered for it is given up here, and must not be carried out there.
+        self.forwards.batches.of(node).clear();
+        for token in self.forwards.sent.at(node) {
+            let followed = self.forwards.sent.is_followed(token);
             let Some(sent) = self.forwards.remove(token) else { continue };
             if sent.command.is_write || followed {
                 self.give_up(turn, &sent, "the node that it was sent to is lost");
@@ -425,8 +429,7 @@ impl Roles {
     /// Commands that are out at nodes which say nothing any more: nobody should have to wait until
     /// the operating system finds out that the network is cut.
     pub(super) fn lose_silent(&mut self, turn: &mut Turn<'_>) {
-        let nodes: BTreeSet<NodeId> = self.forwards.sent.values().map(|sent| sent.to).collect();
-        for node in nodes {
+        for node in self.forwards.sent.nodes() {
             if self.is_silent(turn, node) {
                 self.lose_forwards(turn, node);
             }
@@ -454,14 +457,7 @@ impl Roles {
         if self.forwards.next_deadline() > now_us {
             return;
         }
-        let late: Vec<u64> = self
-            .forwards
-            .sent
-            .iter()
-            .filter(|(_, sent)| sent.deadline_us <= now_us)
-            .map(|(token, _)| *token)
-            .collect();
-        for token in late {
+        for token in self.forwards.sent.late(now_us) {
             if let Some(sent) = self.forwards.remove(token) {
                 self.give_up(turn, &sent, "no answer came in time");
             }

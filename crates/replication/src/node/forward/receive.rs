@@ -1,7 +1,8 @@
 //! A forwarded command at its receiver: executed at most once, or refused for good.
 
+use super::batch::{self, AskedBy, Command};
+use crate::command::verb::With;
 use crate::command::{self, Action};
-use crate::keyspace::slot::slot_of;
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::node::Roles;
 use crate::node::message::{Message, decode_arguments};
@@ -9,45 +10,84 @@ use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
 use crate::turn::{Asker, Requester, Turn};
 use crate::wire::Reader;
-use crate::{Arguments, GroupId, Message as AnyMessage, NodeId, Session, Span};
+use crate::{Arguments, ClientId, GroupId, Message as AnyMessage, NodeId, Session, Span};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What a forwarded command says about itself.
-#[derive(Clone)]
-pub(in crate::node) struct Forwarded {
-    pub node: NodeId,
-    pub session: Session,
-    pub sequence: u64,
-    pub attempt: u64,
-    pub token: u64,
-    pub group: GroupId,
-    pub asker: Option<Asker>,
+/// Names of other nodes' clients that are remembered, so that a client is not named anew with each
+/// of its commands.
+const LABELS_MAX: usize = 256;
+
+/// Names of other nodes' clients that were heard lately, each at a place of its own.
+#[derive(Default)]
+pub(super) struct Labels(Vec<Option<Label>>);
+
+/// A client of a node, and its name.
+type Label = (NodeId, ClientId, Arc<[u8]>);
+
+impl Labels {
+    /// The asker of a command, borrowing nothing.
+    fn own(&mut self, by: AskedBy<'_>) -> Asker {
+        let AskedBy { node, client, sequence, label } = by;
+        if self.0.is_empty() {
+            self.0.resize(LABELS_MAX, None);
+        }
+        let place = (client.0 ^ client.0 >> 20).wrapping_add(u64::from(node.0).wrapping_mul(37));
+        let known = &mut self.0[place as usize % LABELS_MAX];
+        match known {
+            Some((n, c, known)) if (*n, *c) == (node, client) && **known == *label => {
+                Asker { node, client, sequence, label: known.clone() }
+            }
+            _ => {
+                let label: Arc<[u8]> = Arc::from(label);
+                *known = Some((node, client, label.clone()));
+                Asker { node, client, sequence, label }
+            }
+        }
+    }
 }
 
 impl Roles {
-    /// A command that another node has forwarded to this one.
+    /// Commands that another node has forwarded to this one.
     pub(in crate::node) fn on_forward(
         &mut self,
         turn: &mut Turn<'_>,
-        forwarded: Forwarded,
-        command: &[u8],
+        from: NodeId,
+        session: Session,
+        sequence: u64,
+        commands: &[u8],
     ) {
-        let Forwarded { node: from, session, sequence, attempt, token, group, asker } = forwarded;
         let seen = self.forwards.seen.entry((from, session.incarnation)).or_default();
         if (session.boot, sequence) <= *seen {
             return;
         }
         *seen = (session.boot, sequence);
+        // What is malformed has not come: its sender will have no answer to it.
+        for command in batch::commands(commands).flatten() {
+            self.on_command(turn, from, session, &command);
+        }
+    }
+
+    fn on_command(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        session: Session,
+        command: &Command<'_>,
+    ) {
+        let Command { attempt, token, group, asker, words } = *command;
         let refused = self.forwards.refused.get(&(from, group));
         let refused = refused.filter(|(of, _)| *of == session).map(|(_, attempt)| *attempt);
         let requester = Requester::Peer { node: from, session, token };
-        turn.local.asker = asker;
+        self.asked_elsewhere(turn, asker);
+        let mut spans = core::mem::take(&mut self.forwards.spans);
         let done = refused.is_none_or(|refused| attempt > refused)
-            && with_work(command, |work| {
+            && with_work(words, &mut spans, |work| {
                 self.is_of(group, work) && self.try_here(turn, requester, group, work)
             })
             .unwrap_or(false);
+        self.forwards.spans = spans;
         if !done {
             self.forwards.refused.insert((from, group), (session, attempt));
             let leader = self
@@ -58,12 +98,24 @@ impl Roles {
         }
     }
 
+    /// A client of another node asks; mostly the same as before.
+    fn asked_elsewhere(&mut self, turn: &mut Turn<'_>, by: Option<AskedBy<'_>>) {
+        match (&mut turn.local.asker, by) {
+            (Some(asker), Some(by))
+                if (asker.node, asker.client) == (by.node, by.client)
+                    && *asker.label == *by.label =>
+            {
+                asker.sequence = by.sequence;
+            }
+            (asker, by) => *asker = by.map(|by| self.forwards.labels.own(by)),
+        }
+    }
+
     /// Whether a forwarded command's keys are the group's: a peer's word is not enough.
     fn is_of(&self, group: GroupId, work: &Work<'_>) -> bool {
         let holds = |key: &[u8]| {
-            self.cluster.keyspace_of(key).is_some_and(|keyspace| {
-                keyspace.id == group.keyspace
-                    && keyspace.partition_of(slot_of(key)) == group.partition
+            self.routes.of(key).is_some_and(|route| {
+                (route.group.keyspace, route.group.partition) == (group.keyspace, group.partition)
             })
         };
         match work {
@@ -88,10 +140,18 @@ impl Roles {
     }
 }
 
-/// Reads an encoded command and gives it to `act`; `None` if it makes no sense.
-pub(super) fn with_work<T>(encoded: &[u8], act: impl FnOnce(&Work<'_>) -> T) -> Option<T> {
-    let spans: Vec<Span> = decode_arguments(encoded).ok()?;
-    let arguments = Arguments::new(encoded, &spans);
+/// Reads an encoded command and gives it to `act`; `None` if it makes no sense. `spans` is where
+/// its arguments are noted.
+pub(super) fn with_work<T>(
+    encoded: &[u8],
+    spans: &mut Vec<Span>,
+    act: impl FnOnce(&Work<'_>) -> T,
+) -> Option<T> {
+    decode_arguments(encoded, spans).ok()?;
+    let arguments = Arguments::new(encoded, spans);
+    if let Some(command) = command::plain(arguments) {
+        return Some(act(&Work::Key(command, With::default())));
+    }
     if arguments.get(0) == Some(PART) {
         let part = Part::decode(arguments.get(1)?).ok()?;
         return Some(act(&Work::Part(part)));

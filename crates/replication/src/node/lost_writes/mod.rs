@@ -344,7 +344,7 @@ impl Roles {
         self.lost_queries.open.insert(token, Query { purpose: Purpose::Write(id), ..query });
         let requester = Requester::Part { gather, part: 0 };
         let part = Part::Replay(&bytes);
-        self.deliver(turn, requester, id.group, &Work::Part(part.clone()), &|| part.encode());
+        self.deliver(turn, requester, id.group, &Work::Part(part.clone()), &|out| part.encode(out));
     }
 
     /// The group's leader has answered: what is done again is not lost any more.

@@ -1,0 +1,130 @@
+//! The thread that has the next segments ready: it fills new ones with zeros, and gives segments
+//! that are not needed any more the name of one to come. A spare segment is behind the log's end,
+//! so whatever it holds of its former life is not taken for the log. Whoever writes the log never
+//! waits for a spare: while there is none, the open segment grows.
+//!
+//! Numbers have no gap, also after a power cut: each new name is on disk before the next is given.
+
+use super::DiskError;
+use super::blocks::BLOCK_BYTES;
+use super::directory::{Directory, sync_directory};
+use super::segment::Segment;
+use crate::operator_log;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// The first segment's length in bytes; each one is twice as long as the one before, up to a
+/// bound: a node that stores little takes up little.
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+/// Spare segments that are kept; what the log does not need beyond them is deleted.
+const SPARES_MAX: usize = 3;
+/// After how long a spare is tried again on a full disk.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the log wants.
+pub enum SpareOrder {
+    /// This segment is not needed any more.
+    Recycle(Arc<Segment>),
+    /// A spare has been taken.
+    Taken,
+}
+
+/// The thread's state.
+pub struct SpareThread {
+    /// Where the segments are.
+    pub directory: Directory,
+    /// Whether they are opened for direct writes.
+    pub direct: bool,
+    /// A segment's length at most, in bytes.
+    pub segment_bytes_max: u64,
+    /// Numbers of spares that are there already, to be looked after first; then the next one's.
+    pub numbers: std::ops::Range<u64>,
+    /// Set when it is to end; it ends also when nobody can give orders any more.
+    pub stop: Arc<AtomicBool>,
+    /// What is to be done.
+    pub orders: Receiver<SpareOrder>,
+    /// Where spares go, in the order of their numbers.
+    pub ready: Sender<Arc<Segment>>,
+}
+
+/// How long a segment is when it is made.
+pub fn nominal_bytes(number: u64, segment_bytes_max: u64) -> u64 {
+    let doublings = u32::try_from(number.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+    let bytes = (FIRST_SEGMENT_BYTES << doublings).min(segment_bytes_max);
+    bytes.next_multiple_of(BLOCK_BYTES as u64)
+}
+
+impl SpareThread {
+    /// Keeps a spare ready until it is told to stop.
+    pub fn run(self) {
+        if let Err(error) = self.serve() {
+            // The log goes on in the segment that it has.
+            operator_log::line(format_args!(
+                "no segment of the log is prepared or used again until the node is restarted: \
+                 {error}; until then the last one grows"
+            ));
+        }
+    }
+
+    fn serve(&self) -> Result<(), DiskError> {
+        let (mut next, mut spares) = (self.numbers.start, 0);
+        while next < self.numbers.end {
+            self.make(next)?;
+            (next, spares) = (next + 1, spares + 1);
+        }
+        loop {
+            let missing = spares == 0 && !self.make(next)?;
+            if spares == 0 && !missing {
+                (next, spares) = (next + 1, 1);
+            }
+            let order = if missing {
+                self.orders.recv_timeout(RETRY)
+            } else {
+                self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match order {
+                Ok(SpareOrder::Recycle(segment)) if spares < SPARES_MAX => {
+                    self.recycle(&segment, next)?;
+                    (next, spares) = (next + 1, spares + 1);
+                }
+                Ok(SpareOrder::Recycle(segment)) => self.remove(segment.path())?,
+                Ok(SpareOrder::Taken) => spares = spares.saturating_sub(1),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    /// A spare with this number, be it there already or not. False if there is no space for it.
+    fn make(&self, number: u64) -> Result<bool, DiskError> {
+        let is_there = number < self.numbers.end;
+        let bytes = nominal_bytes(number, self.segment_bytes_max);
+        let segment = self.directory.open_segment(number, self.direct)?;
+        let (segment, prepared) = segment.prepare(bytes, &self.stop);
+        match prepared {
+            Err(error) if error.is_full() && !is_there => {
+                self.remove(segment.path()).map(|()| false)
+            }
+            Err(error) if !error.is_full() => Err(error),
+            _ => {
+                let _ = self.ready.send(Arc::new(segment));
+                Ok(true)
+            }
+        }
+    }
+
+    fn recycle(&self, segment: &Segment, number: u64) -> Result<(), DiskError> {
+        let path = self.directory.segment_path(number);
+        std::fs::rename(segment.path(), &path).map_err(DiskError::io("rename", segment.path()))?;
+        sync_directory(self.directory.log_path())?;
+        self.make(number).map(|_| ())
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        std::fs::remove_file(path).map_err(DiskError::io("remove", path))?;
+        sync_directory(self.directory.log_path())
+    }
+}
