@@ -5,6 +5,11 @@
 //! between that are not covered, or waits until there are some. A question without an answer is
 //! asked again, and then answered at once, even with nothing: so the puller learns whether it
 //! lacks something that the source's log cannot give.
+//!
+//! A source answers at once when it has writes of its own datacenter. What it has from a third one
+//! is most likely on its way to the puller, too: it goes along with the next answer, or when the
+//! puller asks again and still lacks it. Else each write would travel between all datacenters,
+//! also back to where it was made.
 
 use super::catch_up::Transfer;
 use super::leader;
@@ -264,6 +269,8 @@ pub struct Waiting {
     pub pull: Pull,
     /// Up to where there is nothing for him.
     pub passed: u64,
+    /// Up to where there is nothing that only this source has; not less than `passed`.
+    pub looked_at: u64,
 }
 
 impl Waiting {

@@ -52,7 +52,7 @@ impl Roles {
             (None, Wants::After(cursor)) => cursor,
             (None, Wants::Slots(_)) => 0,
         };
-        let mut waiting = Waiting { node, pull, passed };
+        let mut waiting = Waiting { node, pull, passed, looked_at: passed };
         let buffer = &mut self.multi_leader.buffer;
         match answer(group, &mut waiting, asked.is_some(), &self.limits, buffer) {
             Some(message) => turn.send(node, AnyMessage::MultiLeader(message)),
@@ -70,6 +70,11 @@ impl Roles {
         let stream = self.multi_leader.streams.get_mut(&(updates.target, updates.source));
         let Some(stream) = stream.filter(|stream| stream.epoch == group.epoch()) else { return };
         let expected = stream.expects(from, updates.number);
+        // What the source covers need not go there.
+        let waiting = self.multi_leader.waiting.get_mut(&(updates.target, updates.source));
+        if let Some(waiting) = waiting.filter(|waiting| waiting.node == from && expected) {
+            waiting.pull.covered.merge(&updates.covered);
+        }
         if !expected && !turn.local.mutants.is(Mutant::ApplyTwice) {
             return;
         }
@@ -172,7 +177,7 @@ impl Roles {
             let Some(group) = groups.get(source).filter(|group| group.is_serving()) else {
                 return false;
             };
-            if group.commit() <= waiting.passed {
+            if !has_news(group, waiting) {
                 return true;
             }
             let Some(message) = answer(group, waiting, false, limits, buffer) else {
@@ -207,6 +212,21 @@ impl Roles {
     }
 }
 
+/// Whether something of the own datacenter is committed that a puller who waits lacks.
+fn has_news(group: &Group, waiting: &mut Waiting) -> bool {
+    let (from, commit) = (waiting.passed.max(waiting.looked_at), group.commit());
+    if commit <= from {
+        return false;
+    }
+    waiting.looked_at = commit;
+    // Where the log does not reach back so far, the answer says it.
+    let Some(mut entries) = group.committed_after(from) else { return true };
+    entries.any(|(_, body)| {
+        let Ok(Some(dot)) = Entry::dot_of(body) else { return false };
+        leader::is_of(dot.actor, group.id.datacenter) && !waiting.pull.covered.covers(dot)
+    })
+}
+
 /// The answer to a pull, if there is one, made in a buffer: with `at_once`, even with nothing.
 fn answer<'b>(
     group: &Group,
@@ -231,7 +251,11 @@ fn answer<'b>(
         None => return page(group, pull, group.state.store.first_slot(), limits),
     };
     for (index, body) in entries {
-        let update = Entry::decode(body).ok().and_then(|entry| update_of(index, entry));
+        let dot = Entry::dot_of(body).ok().flatten();
+        let update = match dot.is_some_and(|dot| !pull.covered.covers(dot)) {
+            true => Entry::decode(body).ok().and_then(|entry| update_of(index, entry)),
+            false => None,
+        };
         if !batch.offer(index, body.len(), update.as_ref()) {
             break;
         }
