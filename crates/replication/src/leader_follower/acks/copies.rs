@@ -97,10 +97,7 @@ impl Group {
 
     fn commit_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
         let target = target.min(self.log.last_index());
-        while self.commit < target {
-            self.commit += 1;
-            self.note_committed(turn, self.commit);
-        }
+        self.commit_applied(turn, target);
         self.state.commit(self.commit);
         self.decide_lost(turn);
         let entry = self.log.id_at(self.commit).unwrap_or_default();

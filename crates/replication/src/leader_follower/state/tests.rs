@@ -6,8 +6,10 @@ use crate::leader_follower::entry::Change;
 use crate::storage::record::Value;
 use crate::version::{EntryId, Stamp};
 use alloc::borrow::Cow;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec;
+use proptest::prelude::*;
 
 fn changes(index: u64, key: &str, value: Option<&str>) -> Entry<'static> {
     let id = EntryId { epoch: 1, index };
@@ -136,5 +138,99 @@ fn removing_all_keys_is_taken_back_whether_there_are_few_or_many() {
         let mut expected = filled(count);
         expected.store.remove(b"k2");
         assert_eq!(state.store.digest(), expected.store.digest(), "{count} keys");
+    }
+}
+
+/// What happens to a group's state.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Set(u8, usize),
+    Delete(u8),
+    Clear,
+    /// A command that must not be carried out twice; it forgets what started before.
+    Call(u64),
+    /// So many of the entries that are not committed are.
+    Commit(usize),
+    Undo,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        // A few sizes: records are overwritten in place, and not.
+        10 => (0..24u8, 0..3usize).prop_map(|(key, size)| Step::Set(key, size)),
+        6 => (0..24u8).prop_map(Step::Delete),
+        1 => Just(Step::Clear),
+        1 => (0..4u64).prop_map(Step::Call),
+        5 => (0..9usize).prop_map(Step::Commit),
+        1 => Just(Step::Undo),
+    ]
+}
+
+fn entry(index: u64, step: Step, merges: bool) -> Option<Entry<'static>> {
+    let Entry { id, stamp, origin, asker, .. } = clear(index);
+    let tombstone = Record::tombstone(Name { stamp, dot: Dot { actor: 1, counter: index } });
+    let (key, record) = match step {
+        Step::Clear => return Some(clear(index)),
+        Step::Commit(_) | Step::Undo => return None,
+        Step::Call(session) => {
+            let name = |session| Cow::Owned(format!("{session}-client").into_bytes());
+            let (session, forgotten) = (name(session + 1), vec![name(session)]);
+            let (digest, reply) = (9, crate::command::Reply::Ok);
+            let once = Some(Once { session, sequence: index, digest, reply, forgotten });
+            let payload = Payload::Changes(Vec::new().into());
+            return Some(Entry { id, stamp, origin, asker, once, payload });
+        }
+        Step::Delete(key) => (key, merges.then_some(tombstone)),
+        Step::Set(key, size) => {
+            let value = Value::String(vec![index as u8; size * 100].into());
+            (key, Some(Record { value, ..tombstone }))
+        }
+    };
+    let change = Change { key: Cow::Owned(vec![b'k', key]), record };
+    let payload = Payload::Changes(change.into());
+    Some(Entry { id, stamp, origin, asker, once: None, payload })
+}
+
+fn digests(state: &State) -> (u64, u64, u64) {
+    (state.store.digest(), state.once.digest(), state.once.horizon_ms())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn what_is_taken_back_leaves_what_is_committed(
+        steps in proptest::collection::vec(step(), 0..80),
+        merges in any::<bool>(),
+    ) {
+        let empty = || State::new(0, 16_383, 7, merges);
+        // The committed entries, applied for good: what is to be left.
+        let (mut state, mut committed) = (empty(), empty());
+        let (mut tail, mut index) = (VecDeque::new(), 0);
+        for step in steps {
+            if let Some(entry) = entry(index + 1, step, merges) {
+                index += 1;
+                state.apply(&entry, true);
+                tail.push_back(entry);
+            }
+            match step {
+                Step::Commit(count) => for entry in tail.drain(..count.min(tail.len())) {
+                    committed.apply(&entry, false);
+                    state.commit(entry.id.index);
+                },
+                Step::Undo => {
+                    state.undo();
+                    tail.clear();
+                    prop_assert_eq!(digests(&state), digests(&committed));
+                }
+                _ => {}
+            }
+            prop_assert!(state.is_settled() || !tail.is_empty());
+            let image = state.image(0, usize::MAX, index);
+            let mut installed = empty();
+            installed.install(&image).unwrap();
+            prop_assert_eq!(digests(&installed), digests(&committed));
+        }
+        state.undo();
+        prop_assert_eq!(digests(&state), digests(&committed));
     }
 }
