@@ -82,6 +82,10 @@ impl Group {
 
     /// Whether this log has an entry, as far as can be told.
     fn has_entry(&self, id: EntryId) -> bool {
+        if id == EntryId::default() {
+            // What is before the first entry is before that of every log.
+            return true;
+        }
         if id.index > self.log.last_index() {
             return false;
         }

@@ -12,8 +12,9 @@
 //! weaker ack that the keyspace allows), the older state would contradict him: there the reader is
 //! told to try again. So he is where a write waits beyond its deadline (`when-acks-are-missing` is
 //! `block` or `degrade`): one that the reader has sent before, on the same connection, may still be
-//! acknowledged, and he must not miss his own. And where all keys are about to be removed, where writes merge, and
-//! where the read came right after the standstill began: the older state is looked for only then.
+//! acknowledged, and he must not miss his own. And where all keys are about to be removed, where
+//! writes merge, and where the read came right after the standstill began: the older state is
+//! looked for only then.
 
 use super::super::{Group, Role};
 use crate::command::{KeyCommand, Reply};
