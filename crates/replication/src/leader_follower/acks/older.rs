@@ -6,7 +6,7 @@
 //! confirmed this leader. That is linearizable: at the moment of evaluation this node led, nobody
 //! had been shown or told of the newer write, so that it takes effect later, or never; and nobody
 //! is shown an older state afterwards, for what is visible only grows, and a newer leader's reads
-//! come after this node's last lease or round. `docs/decisions/009` has the argument.
+//! come after this node's last lease or round. `docs/decisions/011` has the argument.
 //!
 //! Where a writer was told OK for less than what makes a write visible (level `received`, or a
 //! weaker ack that the keyspace allows), the older state would contradict him: there the reader is
