@@ -23,7 +23,8 @@
 //!   `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
 //! - Who leads: `election.rs` is failover, `transfer.rs` a planned change, `stall.rs` what a leader
 //!   does that cannot go on, `tenure.rs` why it changed, `lease.rs` how it answers reads alone.
-//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs`.
+//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs` with
+//!   `electable.rs`; `leap.rs` refuses epochs that cannot be.
 //! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`).
 //! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
 //!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
@@ -52,6 +53,7 @@ mod progress;
 pub mod recovery;
 pub mod replication_log;
 pub mod retention;
+mod say;
 mod sending;
 pub mod snapshot;
 pub mod stall;
@@ -446,31 +448,6 @@ impl Group {
     /// The group's time in milliseconds since 1970: never before the newest entry's.
     pub fn time_ms(&self, turn: &Turn<'_>) -> u64 {
         turn.now.wall_ms.max(self.newest_stamp.wall_ms())
-    }
-
-    fn message<'a>(&self, body: Body<'a>) -> crate::Message<'a> {
-        let message = Message { group: self.id, epoch: self.epoch, body };
-        crate::Message::LeaderFollower(message)
-    }
-
-    /// Says something that depends on no epoch.
-    fn say(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
-        turn.send(to, self.message(body));
-    }
-
-    /// Says something in this epoch: not before the epoch is on disk.
-    fn say_epoch(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
-        turn.send_when_durable(self.epoch_position, Durability::Fsync, to, self.message(body));
-    }
-
-    fn broadcast(&self, turn: &mut Turn<'_>, body: &Body<'static>) {
-        for to in self.others(turn.local.me) {
-            self.say(turn, to, body.clone());
-        }
-    }
-
-    fn others(&self, me: NodeId) -> Vec<NodeId> {
-        self.members.iter().copied().filter(|node| *node != me).collect()
     }
 
     /// Appends a record of this group to the node's log.
