@@ -353,12 +353,7 @@ impl Turn<'_> {
     }
 
     /// The same for a record in two parts.
-    pub fn append_parts(
-        &mut self,
-        head: &[u8],
-        rest: &[u8],
-        durability: Durability,
-    ) -> Position {
+    pub fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
         let position = self.effects.append_parts(head, rest, durability);
         self.local.appended_bytes += (head.len() + rest.len()) as u64;
         self.local.last_position = position;

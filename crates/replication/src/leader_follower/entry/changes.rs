@@ -111,11 +111,7 @@ fn dot_of(id: EntryId) -> Dot {
     Dot { actor: id.epoch, counter: id.index }
 }
 
-fn string(
-    (id, stamp): (EntryId, Stamp),
-    expires_at_ms: Option<u64>,
-    value: &[u8],
-) -> Record<'_> {
+fn string((id, stamp): (EntryId, Stamp), expires_at_ms: Option<u64>, value: &[u8]) -> Record<'_> {
     let (dot, value) = (dot_of(id), Value::String(Cow::Borrowed(value)));
     let increments = Cow::Borrowed(&[][..]);
     Record { stamp, dot, value, expiry_stamp: stamp, expires_at_ms, increments }
