@@ -42,6 +42,10 @@ impl Writer<'_> {
     pub fn u64(&mut self, value: u64) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
+    /// Several numbers of eight bytes each.
+    fn u64s<const N: usize>(&mut self, values: [u64; N]) {
+        self.0.extend_from_slice(values.map(u64::to_le_bytes).as_flattened());
+    }
     /// A truth, as one byte.
     pub fn bool(&mut self, value: bool) {
         self.u8(u8::from(value));
@@ -93,26 +97,22 @@ impl Writer<'_> {
     }
     /// An entry's name.
     pub fn entry_id(&mut self, id: EntryId) {
-        self.u64(id.epoch);
-        self.u64(id.index);
+        self.u64s([id.epoch, id.index]);
     }
     /// A write's name.
     pub fn dot(&mut self, dot: Dot) {
-        self.u64(dot.actor);
-        self.u64(dot.counter);
+        self.u64s([dot.actor, dot.counter]);
     }
     /// A version vector, in actor order.
     pub fn vector(&mut self, vector: &VersionVector) {
-        self.u32(vector.0.len() as u32);
-        for (actor, counter) in &vector.0 {
-            self.u64(*actor);
-            self.u64(*counter);
+        self.u32(vector.len() as u32);
+        for (actor, counter) in vector.iter() {
+            self.u64s([actor, counter]);
         }
     }
     /// A key's record.
     pub fn record(&mut self, record: &Record<'_>) {
-        self.u64(record.stamp.0);
-        self.dot(record.dot);
+        self.u64s([record.stamp.0, record.dot.actor, record.dot.counter]);
         match &record.value {
             Value::Absent => self.u8(0),
             Value::String(bytes) => {
@@ -124,10 +124,8 @@ impl Writer<'_> {
         self.option_u64(record.expires_at_ms);
         self.u16(record.increments.len() as u16);
         for increment in &*record.increments {
-            self.u64(increment.actor);
-            self.u64(increment.count);
-            self.u64(increment.integer as u64);
-            self.u64(increment.float.to_bits());
+            let Increment { actor, count, integer, float } = *increment;
+            self.u64s([actor, count, integer as u64, float.to_bits()]);
         }
     }
 }
@@ -248,8 +246,7 @@ impl<'a> Reader<'a> {
     pub fn vector(&mut self) -> Read<VersionVector> {
         let mut vector = VersionVector::default();
         for _ in 0..self.u32()? {
-            let (actor, counter) = (self.u64()?, self.u64()?);
-            vector.0.insert(actor, counter);
+            vector.advance(self.dot()?);
         }
         Ok(vector)
     }

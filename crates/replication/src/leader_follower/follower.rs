@@ -81,6 +81,9 @@ impl Group {
         if !self.members.contains(&from) || !self.members.contains(&turn.local.me) {
             return None;
         }
+        if self.refuses_leap(turn, from, epoch) {
+            return None;
+        }
         if epoch > self.epoch {
             self.adopt_epoch(turn, epoch, "a peer leads a newer epoch");
         }

@@ -34,6 +34,7 @@
 pub mod acks;
 mod append;
 pub mod degrade_ledger;
+mod electable;
 pub mod election;
 pub mod entry;
 pub mod epochs;
@@ -42,6 +43,7 @@ pub mod follower;
 pub mod history;
 pub mod image;
 pub mod leader;
+mod leap;
 pub mod lease;
 pub mod log_record;
 pub mod lost_writes;

@@ -19,6 +19,9 @@ impl Group {
             return;
         }
         let epoch = message.epoch;
+        if self.refuses_leap(turn, from, epoch.max(message.body.other_epoch())) {
+            return;
+        }
         match message.body {
             Body::AskVoters => return self.on_ask_voters(turn, from, incarnation),
             Body::Unborn { to } => return self.on_unborn(turn, from, incarnation, to),

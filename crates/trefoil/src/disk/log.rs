@@ -158,14 +158,13 @@ impl Log {
         })
     }
 
-    /// Adds a record to the open batch.
-    #[cfg(test)]
-    pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        self.append_parts(record, &[], durability)
-    }
-
-    /// Adds a record that begins with `head` and goes on with `rest` to the open batch.
-    pub fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
+    /// Adds a record to the open batch: it begins with `head` and goes on with `rest`.
+    pub fn append_parts(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        durability: Durability,
+    ) -> Position {
         match durability {
             Durability::Fsync => self.sync_asked = true,
             Durability::Interval => self.counts_when_written = true,
@@ -180,11 +179,6 @@ impl Log {
         {
             self.spares.order(SpareOrder::Recycle(segment));
         }
-    }
-
-    /// Writes what has gathered, if something of it counts as soon as it is written.
-    pub fn write_early(&mut self, now: Instant) -> Result<(), DiskError> {
-        if self.counts_when_written { self.hand_over(now) } else { Ok(()) }
     }
 
     /// The end of a turn: what has gathered is written, or goes to the thread if that is free.

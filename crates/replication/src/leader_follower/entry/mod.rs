@@ -235,6 +235,14 @@ impl<'a> Entry<'a> {
         Reader(bytes).entry_id()
     }
 
+    /// Only the name of the write among groups that exchange their entries, if it has one.
+    #[inline]
+    pub fn dot_of(bytes: &[u8]) -> Read<Option<Dot>> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        Ok(if head.has & HAS_ORIGIN != 0 { Some(r.dot()?) } else { None })
+    }
+
     /// Reads an entry; the bytes must hold nothing else.
     pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
         let mut r = Reader(bytes);
