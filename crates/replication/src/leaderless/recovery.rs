@@ -124,8 +124,7 @@ impl Leaderless {
             turn.append(&ready, Durability::Fsync);
         }
         let mut bytes = core::mem::take(&mut turn.local.scratch);
-        let mut body = Vec::new();
-        let (mut used, mut next, mut written) = (0usize, None, start);
+        let (mut body, mut used, mut next, mut written) = (Vec::new(), 0usize, None, start);
         for (slot, key, record) in held.store.walk(start, last) {
             if slot != written && used >= budget_bytes.max(1) {
                 next = Some(slot);
