@@ -79,7 +79,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
-use message::{Body, Message};
 use replication_log::ReplicationLog;
 use state::State;
 use voters::Voters;
