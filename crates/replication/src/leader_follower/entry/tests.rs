@@ -1,3 +1,4 @@
+//! Entries to bytes and back.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::ClientId;
@@ -11,6 +12,12 @@ const STAMP: Stamp = Stamp(99);
 fn record(dot: Dot, expires_at_ms: Option<u64>) -> Record<'static> {
     let (value, increments) = (Value::String(b"value"[..].into()), Cow::Borrowed(&[][..]));
     Record { stamp: STAMP, dot, value, expiry_stamp: STAMP, expires_at_ms, increments }
+}
+
+fn vector_of(actor: u64, counter: u64) -> VersionVector {
+    let mut vector = VersionVector::default();
+    vector.advance(Dot { actor, counter });
+    vector
 }
 
 /// One entry of each kind, and of each kind of change.
@@ -27,7 +34,7 @@ fn entries() -> Vec<Entry<'static>> {
         Payload::Changes(Vec::new().into()),
         Payload::Clear,
         Payload::Voter(NodeId(2), Incarnation(8)),
-        Payload::Covers(VersionVector([(1, 2)].into())),
+        Payload::Covers(vector_of(1, 2)),
         Payload::OpeningAfterLoss(opener, vec![(NodeId(1), Incarnation(7))]),
     ];
     let label = &b"127.0.0.1:5000"[..];
@@ -39,11 +46,10 @@ fn entries() -> Vec<Entry<'static>> {
         reply: Reply::Ok,
         forgotten: vec![Cow::Borrowed(b"other")],
     };
-    let origin = Origin { dot: other, dependencies: VersionVector([(9, 1)].into()) };
+    let origin = Origin { dot: other, dependencies: vector_of(9, 1) };
     let mut entries = Vec::new();
     for payload in payloads {
-        let plain =
-            Entry { id: ID, stamp: STAMP, origin: None, asker: None, once: None, payload };
+        let plain = Entry { id: ID, stamp: STAMP, origin: None, asker: None, once: None, payload };
         entries.push(Entry { asker: Some(asker), ..plain.clone() });
         entries.push(Entry { once: Some(once.clone()), ..plain.clone() });
         entries.push(Entry { origin: Some(origin.clone()), ..plain.clone() });
