@@ -31,9 +31,9 @@ pub(super) struct Flush {
     customer: FlushFor,
     /// Nothing newer is deleted.
     before: Stamp,
-    /// Where to go on; past the last slot when all keys are found.
-    next_slot: u32,
-    /// Keys of the slot before that.
+    /// The slot and the hash to go on with; `None` when all keys are found.
+    next: Option<(u16, u64)>,
+    /// Keys found before that.
     keys: Vec<Vec<u8>>,
     in_flight: usize,
     /// Tombstones that missed W.
@@ -75,7 +75,7 @@ impl Leaderless {
             group,
             customer,
             before,
-            next_slot: u32::from(first_slot),
+            next: Some((first_slot, 0)),
             keys: Vec::new(),
             in_flight: 0,
             missed: 0,
@@ -117,14 +117,13 @@ impl Leaderless {
                 flush.in_flight += 1;
                 return Some(key);
             }
-            let slot = u16::try_from(flush.next_slot).ok()?;
-            if slot > store.last_slot() {
-                return None;
-            }
-            flush.next_slot += 1;
+            let (slot, hash) = flush.next.take()?;
+            let page = store.page(slot, hash, WINDOW);
+            flush.next = page.next;
             let (before, now_ms) = (flush.before, turn.now.wall_ms);
-            let found = store
-                .iter_slots(slot, slot)
+            let found = page
+                .entries
+                .iter()
                 .filter(|(_, record)| record.is_live(now_ms) && record.newest_stamp() <= before);
             flush.keys = found.map(|(key, _)| key.to_vec()).collect();
         }

@@ -124,20 +124,18 @@ impl Leaderless {
             turn.append(&ready, Durability::Fsync);
         }
         let mut bytes = core::mem::take(&mut turn.local.scratch);
-        let mut body = Vec::new();
-        let (mut used, mut next) = (0usize, None);
-        for slot in start..=last {
-            if used >= budget_bytes.max(1) {
+        let (mut body, mut used, mut next, mut written) = (Vec::new(), 0usize, None, start);
+        for (slot, key, record) in held.store.walk(start, last) {
+            if slot != written && used >= budget_bytes.max(1) {
                 next = Some(slot);
                 break;
             }
-            for (key, record) in held.store.iter_slots(slot, slot) {
-                body.clear();
-                Body::encode(&mut body, key, &record);
-                encode_put(&mut bytes, group, &body);
-                used = used.saturating_add(bytes.len());
-                turn.append(&bytes, durability);
-            }
+            written = slot;
+            body.clear();
+            Body::encode(&mut body, key, &record);
+            encode_put(&mut bytes, group, &body);
+            used = used.saturating_add(bytes.len());
+            turn.append(&bytes, durability);
         }
         turn.local.scratch = bytes;
         next
@@ -222,11 +220,9 @@ impl Leaderless {
         // A replica that is not ready answers, too: whoever fetches asks all others, and knows in
         // the end what any of them does. So a group whose replicas are all new becomes ready.
         let Some(held) = self.partitions.get(group) else { return };
-        let (first, last) = (held.store.first_slot(), held.store.last_slot());
         let (mut records, mut bytes, mut gate) = (Vec::new(), 0usize, Gate::default());
-        let mut next =
-            Some(if place.slot < first { Place { slot: first, hash: 0 } } else { place });
-        while let Some(at) = next.take_if(|at| at.slot <= last && bytes < FETCH_BYTES) {
+        let mut next = Some(place);
+        while let Some(at) = next.take_if(|_| bytes < FETCH_BYTES) {
             let page = held.store.page(at.slot, at.hash, FETCH_KEYS);
             for (key, record) in page.entries {
                 bytes =
@@ -235,12 +231,8 @@ impl Leaderless {
                 gate = gate.and(held.slot(key).map_or(Gate::default(), |slot| held.gate(slot)));
                 records.push((Cow::Owned(key.to_vec()), record.into_owned()));
             }
-            next = Some(match page.next {
-                Some(hash) => Place { slot: at.slot, hash },
-                None => Place { slot: at.slot.saturating_add(1), hash: 0 },
-            });
+            next = page.next.map(|(slot, hash)| Place { slot, hash });
         }
-        let next = next.filter(|next| next.slot <= last);
         let message = Message::Fetched { operation, group, records, next };
         let (position, durability) = gate.waits_for(turn.local);
         turn.send_when_durable(position, durability, from, crate::Message::Leaderless(message));

@@ -325,26 +325,13 @@ fn scan(
     now_ms: u64,
     after: GoesOn,
 ) -> Reply<'static> {
-    let (mut slot, mut hash) = from;
-    let mut keys = Vec::new();
-    let mut looked_at = 0u64;
-    loop {
-        let page = store.page(slot, hash, (count - looked_at) as usize);
-        looked_at += page.entries.len() as u64;
-        for (key, record) in page.entries {
-            if record.is_live(now_ms) && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
-                keys.push(bulk(key));
-            }
-        }
-        match page.next {
-            Some(next) => hash = next,
-            None if slot >= store.last_slot() => return scan_reply(after.cursor, keys),
-            None => (slot, hash) = (slot + 1, 0),
-        }
-        if looked_at >= count {
-            return scan_reply(cursor(after.keyspace, slot, hash), keys);
-        }
-    }
+    let page = store.page(from.0, from.1, usize::try_from(count).unwrap_or(usize::MAX));
+    let keys = page.entries.iter().filter(|(key, record)| {
+        record.is_live(now_ms) && pattern.is_none_or(|pattern| glob::matches(pattern, key))
+    });
+    let keys = keys.map(|(key, _)| bulk(key)).collect();
+    let next = page.next.map(|(slot, hash)| cursor(after.keyspace, slot, hash));
+    scan_reply(next.unwrap_or(after.cursor), keys)
 }
 
 fn scan_reply(next: u64, keys: Vec<Reply<'static>>) -> Reply<'static> {

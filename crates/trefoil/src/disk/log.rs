@@ -158,12 +158,7 @@ impl Log {
         })
     }
 
-    /// Adds a record to the open batch.
-    pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        self.append_parts(record, &[], durability)
-    }
-
-    /// The same for a record that begins with `head` and goes on with `rest`.
+    /// Adds a record to the open batch: it begins with `head` and goes on with `rest`.
     pub fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
         match durability {
             Durability::Fsync => self.sync_asked = true,
