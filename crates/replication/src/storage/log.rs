@@ -24,9 +24,9 @@
 //! Bytes 44..48 stay out of the batch's checksum on purpose: the CRC of bytes that end with their
 //! own CRC is a constant, and then neither position nor chain would matter to it.
 //!
-//! A batch starts where a sector does, and zeros fill its last one: a sector that holds synced bytes
-//! is never written with others, so a write that tears cannot hurt what is in front of it, also
-//! where whole blocks are written and the last one's first sectors with it once more.
+//! A batch starts where a sector does, and zeros fill its last one: a sector that holds synced
+//! bytes is never written with others, so a write that tears cannot hurt what is in front of it,
+//! also where whole blocks are written and the last one's first sectors with it once more.
 //!
 //! A batch never spans two segments. Behind a segment's last batch there may be anything: zeros of
 //! a preallocated file, batches of the segment's former life, the torn end of an earlier crash.
