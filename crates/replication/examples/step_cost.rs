@@ -238,8 +238,7 @@ impl Machines {
             for to in 0..self.all.len() {
                 if !self.all[number].sink.frames[to].is_empty() {
                     let next = self.spare.pop().unwrap_or_default();
-                    let mut frame =
-                        std::mem::replace(&mut self.all[number].sink.frames[to], next);
+                    let mut frame = std::mem::replace(&mut self.all[number].sink.frames[to], next);
                     frame::finish(&mut frame, 0);
                     self.all[to].arrived.push(frame);
                 }

@@ -91,8 +91,7 @@ impl Cost {
         let id = EntryId { epoch: 1, index: self.keys + number + 1 };
         let change = Change { key: Cow::Borrowed(&key), record: Some(record(id.index, 2)) };
         let (origin, asker, once) = (None, None, None);
-        // The list is what an entry has to allocate.
-        let payload = Payload::Changes(vec![change].into());
+        let payload = Payload::Changes(change.into());
         let entry = Entry { id, stamp: Stamp(id.index), origin, asker, once, payload };
         self.state.apply(&entry, true);
         self.state.commit(id.index);

@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::rounds::Rounds;
 use crate::unkept::Unkept;
 use crate::version::EntryId;
-use crate::wire::{Read, Reader, Writer};
+use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
@@ -85,16 +85,18 @@ impl Asker {
 impl<'a> Asker<&'a [u8]> {
     /// Writes the asker.
     pub fn write(&self, w: &mut Writer<'_>) {
-        w.u16(self.node.0);
-        w.u64(self.client.0);
-        w.u64(self.sequence);
-        w.bytes(self.label);
+        w.short(u64::from(self.node.0));
+        w.short(self.client.0);
+        w.short(self.sequence);
+        w.short_bytes(self.label);
     }
 
     /// Reads what [`Asker::write`] has written.
+    #[inline]
     pub fn read(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
-        let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
-        Ok(Asker { node, client, sequence, label: r.bytes()? })
+        let node = NodeId(u16::try_from(r.short()?).map_err(|_| Malformed)?);
+        let (client, sequence) = (ClientId(r.short()?), r.short()?);
+        Ok(Asker { node, client, sequence, label: r.short_bytes()? })
     }
 
     /// The same with a label of its own.
@@ -351,12 +353,7 @@ impl Turn<'_> {
     }
 
     /// The same for a record in two parts.
-    pub fn append_parts(
-        &mut self,
-        head: &[u8],
-        rest: &[u8],
-        durability: Durability,
-    ) -> Position {
+    pub fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
         let position = self.effects.append_parts(head, rest, durability);
         self.local.appended_bytes += (head.len() + rest.len()) as u64;
         self.local.last_position = position;

@@ -19,12 +19,7 @@ use alloc::vec::Vec;
 
 impl Leaderless {
     /// Carries out a command on what is kept here and what was learned from others.
-    pub(super) fn modify(
-        &mut self,
-        turn: &mut Turn<'_>,
-        place: u32,
-        learned: Option<&Record<'_>>,
-    ) {
+    pub(super) fn modify(&mut self, turn: &mut Turn<'_>, place: u32, learned: Option<&Record<'_>>) {
         let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let command = core::mem::take(&mut operation.command);

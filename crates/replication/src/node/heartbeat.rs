@@ -247,12 +247,7 @@ mod tests {
     }
 
     impl Effects for Sink {
-        fn append_parts(
-            &mut self,
-            _: &[u8],
-            _: &[u8],
-            _: crate::keyspace::Durability,
-        ) -> Position {
+        fn append_parts(&mut self, _: &[u8], _: &[u8], _: crate::keyspace::Durability) -> Position {
             self.records += 1;
             Position(self.records)
         }

@@ -141,7 +141,11 @@ impl ReplicationLog {
 
     /// The entries that have no record yet, as far as they lie together, and the last of them.
     pub fn unrecorded(&self) -> Option<(&[u8], u64)> {
-        if self.recorded == self.last_index { None } else { self.run_after(self.recorded, usize::MAX) }
+        if self.recorded == self.last_index {
+            None
+        } else {
+            self.run_after(self.recorded, usize::MAX)
+        }
     }
 
     /// The entries up to an index are in the node's log, in the record at a position.
@@ -197,7 +201,8 @@ impl ReplicationLog {
             }
             self.chunks.forget_up_to(start);
         }
-        while start < index && end - self.chunks.end_of(start).unwrap_or(self.start_end) > bytes_max {
+        while start < index && end - self.chunks.end_of(start).unwrap_or(self.start_end) > bytes_max
+        {
             start += 1;
         }
         self.start_after(start);
@@ -235,7 +240,10 @@ impl ReplicationLog {
             Some((last, newest)) if *newest <= position => *last,
             _ => {
                 let after = self.records.partition_point(|(_, at)| *at <= position);
-                after.checked_sub(1).and_then(|at| self.records.get(at)).map_or(0, |(last, _)| *last)
+                after
+                    .checked_sub(1)
+                    .and_then(|at| self.records.get(at))
+                    .map_or(0, |(last, _)| *last)
             }
         };
         kept.max(known).max(self.start.index)

@@ -20,10 +20,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use undo::{Aside, Undo};
 
-/// Records from which on removing all keys puts the whole table aside. A table costs memory for
+/// Records from which on removing all keys puts the whole table aside. A table has a place for
 /// each of its slots: putting small ones aside, one for each FLUSHALL of a pipeline, would cost
 /// far more than their records.
-const CLEARED_AT_ONCE_MIN: usize = 4096;
+const CLEARED_AT_ONCE_MIN: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// The records of one group.
 pub struct State {
@@ -247,6 +247,18 @@ impl State {
         });
         let in_flight = if self.merges { self.undo.newest() } else { 0 };
         of_record.max(self.uncommitted_clear).max(in_flight)
+    }
+
+    /// A key's record when all entries up to `visible`, and none after it, were applied; `None` if
+    /// that cannot be told: where all keys were removed after it, or writes merge.
+    pub fn record_at(&self, key: &[u8], visible: u64) -> Option<Option<Record<'_>>> {
+        if self.merges || self.uncommitted_clear > visible {
+            return None;
+        }
+        Some(match self.undo.before_changes_after(visible, key) {
+            Some(old) => old,
+            None => self.store.get(key),
+        })
     }
 
     /// Whether nothing is uncommitted.

@@ -4,7 +4,8 @@
 //! overwrites in place. They lie in hash tables, each for a run of slots (`tables.rs`).
 //!
 //! SCAN, checkpoints, snapshots and partition moves all walk slots. Wherever an order shows, it is
-//! that of (slot, hash, key): never that of a hash table, which depends on what was inserted when.
+//! that of (slot, hash, key): never that of a hash table, which depends on what was inserted when;
+//! only what `random` picks does.
 //! What is not here: an order of access, so nothing is ever evicted.
 
 mod deadlines;
@@ -211,7 +212,7 @@ impl Store {
         tables.flat_map(move |table| {
             let mut places: Vec<Place<'_>> = Vec::with_capacity(table.keys.len());
             places.extend(self.places(table).filter(|(slot, ..)| (first..=last).contains(slot)));
-            places.sort_unstable_by_key(|place| order(place));
+            places.sort_unstable_by_key(order);
             places.into_iter().map(|(slot, _, packed)| {
                 let (key, record) = packed.unpacked();
                 (slot, key, record)
@@ -244,7 +245,7 @@ impl Store {
                 next = Some(end.1.checked_add(1).map_or((end.0 + 1, 0), |hash| (end.0, hash)));
             }
         }
-        places.sort_unstable_by_key(|place| order(place));
+        places.sort_unstable_by_key(order);
         Page { entries: places.into_iter().map(|(.., packed)| packed.unpacked()).collect(), next }
     }
 
