@@ -134,7 +134,7 @@ impl LogWriter {
         self.chain
     }
 
-    /// Closes the open batch and adds its bytes to `out`, in whole sectors. `durable` is the highest
+    /// Closes the open batch and adds it to `out`, in whole sectors. `durable` is the highest
     /// position that is known to be on disk now. Nothing happens where there is no record.
     pub fn seal(&mut self, durable: Position, out: &mut Vec<u8>) -> Option<Sealed> {
         if !self.pending() {
