@@ -4,7 +4,8 @@
 //! **Who writes.** Records that count when they are synced (`fsync` keyspaces) gather while a sync
 //! is in flight, group commit without a timer, and are then one direct, synchronous write of the
 //! log thread. Records that count when they are written (`interval-1s`) are written to the page
-//! cache by the event loop itself, at the turn's end, and synced by the thread within a second. A batch
+//! cache by the event loop itself, at the turn's end, and synced by the thread within a second. A
+//! batch
 //! has one place in the log, so the two never write at the same time: while a direct write is in
 //! flight everything gathers, and while something in the page cache is not synced no write is
 //! direct, but goes through the page cache as well and is synced behind it.
