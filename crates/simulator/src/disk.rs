@@ -122,10 +122,8 @@ impl Segment {
     /// Writes a batch behind what it holds.
     fn write(&mut self, batch: &[u8]) {
         let end = self.used + batch.len();
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
-            self.kept.resize(end, 0);
-        }
+        self.bytes.resize(self.bytes.len().max(end), 0);
+        self.kept.resize(self.bytes.len(), 0);
         if let Some(place) = self.bytes.get_mut(self.used..end) {
             place.copy_from_slice(batch);
         }
@@ -133,11 +131,7 @@ impl Segment {
     }
 
     fn sync(&mut self) {
-        if let (Some(kept), Some(bytes)) =
-            (self.kept.get_mut(self.synced..self.used), self.bytes.get(self.synced..self.used))
-        {
-            kept.copy_from_slice(bytes);
-        }
+        self.kept.clone_from(&self.bytes);
         self.synced = self.used;
     }
 

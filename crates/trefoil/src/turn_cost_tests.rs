@@ -1,6 +1,6 @@
-//! What a turn costs in system calls, counted exactly: one read for each ready socket, one write for
-//! each client that is told something, one batch of the log. The counters stand where the calls are,
-//! and INFO tells them.
+//! What a turn costs in system calls, counted exactly: one read for each ready socket, one write
+//! for each client that is told something, one batch of the log. The counters stand where the
+//! calls are, and INFO tells them.
 
 use super::*;
 use replication::keyspace::Durability;

@@ -270,11 +270,12 @@ fn a_damaged_log_is_repaired_from_the_other_nodes_by_itself() {
     let before = incarnation(&victim).unwrap();
     cluster.kill(&victim);
 
-    // A bit in the middle of what had been synced.
-    let segment = segments(&cluster, &victim.name).pop().unwrap();
+    // A bit in the middle of what had been synced: in a batch's first record.
+    let segment = segments(&cluster, &victim.name).swap_remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 4;
+    let mut batches: Vec<usize> = (0..bytes.len()).step_by(512).collect();
+    batches.retain(|at| bytes[*at..].starts_with(b"TFLB"));
+    bytes[batches[batches.len() / 2] + 60] ^= 4;
     std::fs::write(&segment, &bytes).unwrap();
     cluster.restart(&victim.name);
 

@@ -24,9 +24,9 @@
 //! Bytes 44..48 stay out of the batch's checksum on purpose: the CRC of bytes that end with their
 //! own CRC is a constant, and then neither position nor chain would matter to it.
 //!
-//! A batch starts where a sector does, and zeros fill its last one: a sector that holds synced bytes
-//! is never written with others, so a write that tears cannot hurt what is in front of it, also
-//! where whole blocks are written and the last one's first sectors with it once more.
+//! A batch starts where a sector does, and zeros fill its last one: a sector that holds synced
+//! bytes is never written with others, so a write that tears cannot hurt what is in front of it,
+//! also where whole blocks are written and the last one's first sectors with it once more.
 //!
 //! A batch never spans two segments. Behind a segment's last batch there may be anything: zeros of
 //! a preallocated file, batches of the segment's former life, the torn end of an earlier crash.
@@ -134,7 +134,7 @@ impl LogWriter {
         self.chain
     }
 
-    /// Closes the open batch and adds its bytes to `out`, in whole sectors. `durable` is the highest
+    /// Closes the open batch and adds it to `out`, in whole sectors. `durable` is the highest
     /// position that is known to be on disk now. Nothing happens where there is no record.
     pub fn seal(&mut self, durable: Position, out: &mut Vec<u8>) -> Option<Sealed> {
         if !self.pending() {

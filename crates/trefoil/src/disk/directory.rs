@@ -195,7 +195,7 @@ impl Directory {
             && let Some(file) = segments.files.get(first.segment)
         {
             operator_log::line(format_args!(
-                "the end of {} is torn: {} batches that nothing proves to have been on disk are cut",
+                "the end of {} is torn: {} batches that nothing proves to be on disk are cut",
                 file.path.display(),
                 leftovers.len()
             ));

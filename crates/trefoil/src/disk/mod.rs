@@ -1,10 +1,11 @@
 //! The node's log on disk: segment files that are prepared in advance and used again, a thread that
 //! waits for the disk, one data directory for one process.
 //!
-//! **Who writes.** Records that count when they are synced (`fsync` keyspaces) gather while a sync is
-//! in flight, group commit without a timer, and are then one direct, synchronous write of the log
-//! thread. Records that count when they are written (`interval-1s`) are written to the page cache
-//! by the event loop itself, at the turn's end, and synced by the thread within a second. A batch
+//! **Who writes.** Records that count when they are synced (`fsync` keyspaces) gather while a sync
+//! is in flight, group commit without a timer, and are then one direct, synchronous write of the
+//! log thread. Records that count when they are written (`interval-1s`) are written to the page
+//! cache by the event loop itself, at the turn's end, and synced by the thread within a second. A
+//! batch
 //! has one place in the log, so the two never write at the same time: while a direct write is in
 //! flight everything gathers, and while something in the page cache is not synced no write is
 //! direct, but goes through the page cache as well and is synced behind it.
