@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::rounds::Rounds;
 use crate::unkept::Unkept;
 use crate::version::EntryId;
-use crate::wire::{Read, Reader, Writer};
+use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
     Session, Time,
@@ -85,16 +85,18 @@ impl Asker {
 impl<'a> Asker<&'a [u8]> {
     /// Writes the asker.
     pub fn write(&self, w: &mut Writer<'_>) {
-        w.u16(self.node.0);
-        w.u64(self.client.0);
-        w.u64(self.sequence);
-        w.bytes(self.label);
+        w.short(u64::from(self.node.0));
+        w.short(self.client.0);
+        w.short(self.sequence);
+        w.short_bytes(self.label);
     }
 
     /// Reads what [`Asker::write`] has written.
+    #[inline]
     pub fn read(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
-        let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
-        Ok(Asker { node, client, sequence, label: r.bytes()? })
+        let node = NodeId(u16::try_from(r.short()?).map_err(|_| Malformed)?);
+        let (client, sequence) = (ClientId(r.short()?), r.short()?);
+        Ok(Asker { node, client, sequence, label: r.short_bytes()? })
     }
 
     /// The same with a label of its own.

@@ -4,7 +4,8 @@
 //! close to the wall clock, and larger than every stamp that its maker had seen. So a write that
 //! saw another always wins over it, whatever the clocks say.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
 
 /// A moment of the hybrid clock: 48 bits of wall milliseconds, then 16 bits of logical counter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -77,14 +78,26 @@ pub struct EntryId {
     pub index: u64,
 }
 
-/// For each actor, how many of its writes are known: all of them up to the number.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct VersionVector(pub BTreeMap<u64, u64>);
+/// For each actor, how many of its writes are known: all of them up to the number. Actors are
+/// datacenters' groups: so few that they need no memory of their own.
+#[derive(Clone)]
+pub struct VersionVector(Pairs);
+
+/// How many actors fit into a vector itself.
+const FEW: usize = 4;
+
+/// Actors with their numbers, in the actors' order.
+#[derive(Clone)]
+enum Pairs {
+    Few(usize, [(u64, u64); FEW]),
+    Many(Vec<(u64, u64)>),
+}
 
 impl VersionVector {
     /// How many writes of the actor are covered.
     pub fn get(&self, actor: u64) -> u64 {
-        self.0.get(&actor).copied().unwrap_or(0)
+        let found = self.iter().find(|(one, _)| *one == actor);
+        found.map_or(0, |(_, counter)| counter)
     }
 
     /// Whether the write is among those that are covered.
@@ -94,20 +107,104 @@ impl VersionVector {
 
     /// Whether everything that `other` covers is covered.
     pub fn covers_all(&self, other: &VersionVector) -> bool {
-        other.0.iter().all(|(actor, counter)| self.get(*actor) >= *counter)
+        other.iter().all(|(actor, counter)| self.get(actor) >= counter)
     }
 
     /// Covers the actor's writes up to this one.
     pub fn advance(&mut self, dot: Dot) {
-        let counter = self.0.entry(dot.actor).or_default();
-        *counter = (*counter).max(dot.counter);
+        let pairs = self.pairs_mut();
+        if let Some((_, counter)) = pairs.iter_mut().find(|(actor, _)| *actor == dot.actor) {
+            *counter = (*counter).max(dot.counter);
+            return;
+        }
+        let place = pairs.partition_point(|(actor, _)| *actor < dot.actor);
+        self.insert(place, (dot.actor, dot.counter));
     }
 
     /// Covers what `other` covers, too.
     pub fn merge(&mut self, other: &VersionVector) {
-        for (actor, counter) in &other.0 {
-            self.advance(Dot { actor: *actor, counter: *counter });
+        for (actor, counter) in other.iter() {
+            self.advance(Dot { actor, counter });
         }
+    }
+
+    /// The actors with their numbers, in the actors' order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.pairs().iter().copied()
+    }
+
+    /// How many actors are known.
+    pub fn len(&self) -> usize {
+        self.pairs().len()
+    }
+
+    /// Whether nothing is covered.
+    pub fn is_empty(&self) -> bool {
+        self.pairs().is_empty()
+    }
+
+    fn pairs(&self) -> &[(u64, u64)] {
+        match &self.0 {
+            Pairs::Few(count, pairs) => pairs.get(..*count).unwrap_or(pairs),
+            Pairs::Many(pairs) => pairs,
+        }
+    }
+
+    fn pairs_mut(&mut self) -> &mut [(u64, u64)] {
+        match &mut self.0 {
+            Pairs::Few(count, pairs) => pairs.get_mut(..*count).unwrap_or_default(),
+            Pairs::Many(pairs) => pairs,
+        }
+    }
+
+    fn insert(&mut self, place: usize, pair: (u64, u64)) {
+        match &mut self.0 {
+            Pairs::Few(count, pairs) if *count < FEW => {
+                *count += 1;
+                if let Some(tail) = pairs.get_mut(place..*count) {
+                    tail.rotate_right(1);
+                }
+                if let Some(free) = pairs.get_mut(place) {
+                    *free = pair;
+                }
+            }
+            Pairs::Few(_, pairs) => {
+                let mut many = pairs.to_vec();
+                many.insert(place.min(many.len()), pair);
+                self.0 = Pairs::Many(many);
+            }
+            Pairs::Many(pairs) => pairs.insert(place.min(pairs.len()), pair),
+        }
+    }
+}
+
+impl Default for VersionVector {
+    fn default() -> VersionVector {
+        VersionVector(Pairs::Few(0, [(0, 0); FEW]))
+    }
+}
+
+impl PartialEq for VersionVector {
+    fn eq(&self, other: &VersionVector) -> bool {
+        self.pairs() == other.pairs()
+    }
+}
+
+impl Eq for VersionVector {}
+
+impl fmt::Debug for VersionVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<(u64, u64)> for VersionVector {
+    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(pairs: I) -> VersionVector {
+        let mut vector = VersionVector::default();
+        for (actor, counter) in pairs {
+            vector.advance(Dot { actor, counter });
+        }
+        vector
     }
 }
 
@@ -138,5 +235,20 @@ mod tests {
         assert!(left.covers_all(&right));
         assert!(left.covers(Dot { actor: 1, counter: 2 }));
         assert!(!left.covers(Dot { actor: 1, counter: 4 }));
+    }
+
+    #[test]
+    fn a_vector_is_in_order_however_many_actors_it_has() {
+        let mut vector = VersionVector::default();
+        for actor in [5, 1, 9, 3, 7, 2] {
+            vector.advance(Dot { actor, counter: actor + 10 });
+            vector.advance(Dot { actor, counter: actor });
+        }
+        let all = [(1, 11), (2, 12), (3, 13), (5, 15), (7, 17), (9, 19)];
+        assert!(vector.iter().eq(all));
+        assert_eq!(vector, all.into_iter().rev().collect());
+        assert_ne!(vector, all.into_iter().skip(1).collect());
+        assert!(vector.covers_all(&all.into_iter().skip(3).collect()));
+        assert_eq!((vector.get(4), vector.get(7), vector.len()), (0, 17, 6));
     }
 }

@@ -42,6 +42,10 @@ impl Writer<'_> {
     pub fn u64(&mut self, value: u64) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
+    /// Several numbers of eight bytes each.
+    fn u64s<const N: usize>(&mut self, values: [u64; N]) {
+        self.0.extend_from_slice(values.map(u64::to_le_bytes).as_flattened());
+    }
     /// A truth, as one byte.
     pub fn bool(&mut self, value: bool) {
         self.u8(u8::from(value));
@@ -51,6 +55,22 @@ impl Writer<'_> {
         let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
         self.u32(length);
         self.0.extend_from_slice(value.get(..length as usize).unwrap_or(value));
+    }
+    /// A number in as few bytes as it needs: seven bits in each, the lowest first, and a bit that
+    /// says whether more follow.
+    #[inline]
+    pub fn short(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8);
+    }
+    /// A length as [`Writer::short`] writes it, then the bytes.
+    #[inline]
+    pub fn short_bytes(&mut self, value: &[u8]) {
+        self.short(value.len() as u64);
+        self.0.extend_from_slice(value);
     }
     /// A presence byte, then the value.
     pub fn option_u64(&mut self, value: Option<u64>) {
@@ -77,26 +97,22 @@ impl Writer<'_> {
     }
     /// An entry's name.
     pub fn entry_id(&mut self, id: EntryId) {
-        self.u64(id.epoch);
-        self.u64(id.index);
+        self.u64s([id.epoch, id.index]);
     }
     /// A write's name.
     pub fn dot(&mut self, dot: Dot) {
-        self.u64(dot.actor);
-        self.u64(dot.counter);
+        self.u64s([dot.actor, dot.counter]);
     }
     /// A version vector, in actor order.
     pub fn vector(&mut self, vector: &VersionVector) {
-        self.u32(vector.0.len() as u32);
-        for (actor, counter) in &vector.0 {
-            self.u64(*actor);
-            self.u64(*counter);
+        self.u32(vector.len() as u32);
+        for (actor, counter) in vector.iter() {
+            self.u64s([actor, counter]);
         }
     }
     /// A key's record.
     pub fn record(&mut self, record: &Record<'_>) {
-        self.u64(record.stamp.0);
-        self.dot(record.dot);
+        self.u64s([record.stamp.0, record.dot.actor, record.dot.counter]);
         match &record.value {
             Value::Absent => self.u8(0),
             Value::String(bytes) => {
@@ -108,10 +124,8 @@ impl Writer<'_> {
         self.option_u64(record.expires_at_ms);
         self.u16(record.increments.len() as u16);
         for increment in &*record.increments {
-            self.u64(increment.actor);
-            self.u64(increment.count);
-            self.u64(increment.integer as u64);
-            self.u64(increment.float.to_bits());
+            let Increment { actor, count, integer, float } = *increment;
+            self.u64s([actor, count, integer as u64, float.to_bits()]);
         }
     }
 }
@@ -167,6 +181,29 @@ impl<'a> Reader<'a> {
         let length = self.u32()?;
         self.take(length as usize)
     }
+    /// A number as [`Writer::short`] has written it.
+    #[inline]
+    pub fn short(&mut self) -> Read<u64> {
+        let mut value = 0u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(Malformed);
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed)
+    }
+    /// Bytes as [`Writer::short_bytes`] has written them.
+    #[inline]
+    pub fn short_bytes(&mut self) -> Read<&'a [u8]> {
+        let length = self.short()?;
+        self.take(usize::try_from(length).map_err(|_| Malformed)?)
+    }
     /// A value that may be absent.
     pub fn option_u64(&mut self) -> Read<Option<u64>> {
         Ok(if self.bool()? { Some(self.u64()?) } else { None })
@@ -209,8 +246,7 @@ impl<'a> Reader<'a> {
     pub fn vector(&mut self) -> Read<VersionVector> {
         let mut vector = VersionVector::default();
         for _ in 0..self.u32()? {
-            let (actor, counter) = (self.u64()?, self.u64()?);
-            vector.0.insert(actor, counter);
+            vector.advance(self.dot()?);
         }
         Ok(vector)
     }
@@ -236,5 +272,25 @@ impl<'a> Reader<'a> {
         }
         let increments = Cow::Owned(increments);
         Ok(Record { stamp, dot, value, expiry_stamp, expires_at_ms, increments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_number_is_read_as_it_was_written_and_no_larger_one_is_taken() {
+        for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::from(u32::MAX), u64::MAX] {
+            let mut bytes = Vec::new();
+            Writer(&mut bytes).short(number);
+            assert_eq!(bytes.len() as u32, (u64::BITS - number.leading_zeros()).max(1).div_ceil(7));
+            let mut r = Reader(&bytes);
+            assert_eq!((r.short(), r.finish()), (Ok(number), Ok(())));
+            assert_eq!(Reader(bytes.get(1..).unwrap_or(&[])).short().is_ok(), bytes.len() > 1);
+        }
+        assert_eq!(Reader(&[0xff; 11]).short(), Err(Malformed));
+        let beyond = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
+        assert_eq!(Reader(&beyond).short(), Err(Malformed));
     }
 }

@@ -1,19 +1,28 @@
 //! A node's disk: the log's bytes in segments, writes and syncs that take their time, and crashes
 //! that lose any part of what was not synced. It may also stall, fail, be full, have a bit flipped,
 //! or go back to what it held before: what it had said to be kept was not.
+//!
+//! As on the server, segments have their length from the start and are used again: what a crash
+//! takes away uncovers what was there before, zeros or batches of the segment's former life.
 
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
-use replication::storage::log::{LogWriter, recover_trusted};
+use replication::storage::log::{End, LogWriter, SECTOR_BYTES, recover_trusted};
+use std::ops::Range;
 
-/// What a disk keeps or loses as one.
-const SECTOR_BYTES: usize = 512;
-/// A segment that is longer gets no further batch: small, so that a checkpoint can drop some.
-const SEGMENT_BYTES: usize = 4096;
+/// A batch that does not fit into this gets a segment of its own: small, so that a checkpoint can
+/// drop some.
+const SEGMENT_BYTES: usize = 16 * SECTOR_BYTES;
+/// Segments kept for later use.
+const SPARES_MAX: usize = 2;
+/// Where in a batch's header its length is.
+const LENGTH_AT: Range<usize> = 8..16;
 
 /// How often a batch that does not ask for a sync is left to the next one's.
 const LAZY_PERCENT: u64 = 80;
+/// How often what could be written before a turn ends is written after it, as what has to wait is.
+const LATE_PERCENT: u64 = 40;
 /// For how long it does at most: sooner than it must is allowed.
 const REST_US_MAX: u64 = 50_000;
 
@@ -47,15 +56,19 @@ pub struct Disk {
     /// While it is full, no batch is written whole.
     pub full: bool,
     writer: LogWriter,
-    /// Oldest first; the last one grows.
+    /// Oldest first; the last one is written to.
     segments: Vec<Segment>,
+    /// Those that are used next, with what they held.
+    spares: Vec<Segment>,
     job: Option<Job>,
     written: Position,
     synced: Position,
     /// What it may go back to.
-    backup: Option<Vec<Segment>>,
+    backup: Option<Backup>,
     /// A record that is not synced asks for it.
     sync_asked: bool,
+    /// A record that is not written counts as soon as it is.
+    counts_when_written: bool,
     /// Synced records were gone when it was last opened, and nobody has durably taken note.
     damaged: bool,
 }
@@ -79,15 +92,77 @@ pub enum DiskFailure {
 }
 
 /// A part of the log.
-#[derive(Clone, Debug, Default)]
-pub struct Segment {
+#[derive(Clone, Debug)]
+struct Segment {
     /// Its last record.
     last: Position,
+    /// As a process reads it.
     bytes: Vec<u8>,
-    /// How many of its bytes survive any crash.
-    synced_bytes: usize,
-    /// Where its last batch starts, if that is known.
-    last_batch: usize,
+    /// As it is without power.
+    kept: Vec<u8>,
+    /// Up to where it holds the log, in bytes.
+    used: usize,
+    /// Up to where that survives any crash.
+    synced: usize,
+}
+
+/// What a disk held at some time.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    segments: Vec<Segment>,
+    spares: Vec<Segment>,
+}
+
+impl Segment {
+    fn blank() -> Segment {
+        let zeros = vec![0; SEGMENT_BYTES];
+        Segment { last: Position(0), bytes: zeros.clone(), kept: zeros, used: 0, synced: 0 }
+    }
+
+    /// Writes a batch behind what it holds.
+    fn write(&mut self, batch: &[u8]) {
+        let end = self.used + batch.len();
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+            self.kept.resize(end, 0);
+        }
+        if let Some(place) = self.bytes.get_mut(self.used..end) {
+            place.copy_from_slice(batch);
+        }
+        self.used = end;
+    }
+
+    fn sync(&mut self) {
+        if let (Some(kept), Some(bytes)) =
+            (self.kept.get_mut(self.synced..self.used), self.bytes.get(self.synced..self.used))
+        {
+            kept.copy_from_slice(bytes);
+        }
+        self.synced = self.used;
+    }
+
+    /// What was written there is lost.
+    fn lose(&mut self, range: Range<usize>) -> usize {
+        if let (Some(bytes), Some(kept)) =
+            (self.bytes.get_mut(range.clone()), self.kept.get(range.clone()))
+        {
+            bytes.copy_from_slice(kept);
+        }
+        range.len()
+    }
+
+    /// Where its batches are, without what fills their last sectors.
+    fn batches(&self) -> Vec<Range<usize>> {
+        let (mut found, mut at) = (Vec::new(), 0);
+        while let Some(length) = self.bytes.get(at + LENGTH_AT.start..at + LENGTH_AT.end)
+            && let Ok(length) = length.try_into().map(u64::from_le_bytes)
+            && at < self.used
+        {
+            found.push(at..at + length as usize);
+            at += (length as usize).next_multiple_of(SECTOR_BYTES);
+        }
+        found
+    }
 }
 
 /// What the disk is doing: one batch at a time.
@@ -114,11 +189,13 @@ impl Disk {
             fails_once: false,
             full: false,
             writer: LogWriter::new(Position(1), 0),
-            segments: Vec::new(),
+            segments: vec![Segment::blank()],
+            spares: Vec::new(),
             job: None,
             written: Position(0),
             synced: Position(0),
             sync_asked: false,
+            counts_when_written: false,
             damaged: false,
             backup: None,
         }
@@ -133,7 +210,8 @@ impl Disk {
         &mut self,
         may_repair: impl Fn(&[(Position, &[u8])]) -> Result<(), String>,
     ) -> Result<Opened, String> {
-        let bytes: Vec<&[u8]> = self.segments.iter().map(|s| s.bytes.as_slice()).collect();
+        let all = self.segments.iter().chain(&self.spares);
+        let bytes: Vec<&[u8]> = all.map(|segment| segment.bytes.as_slice()).collect();
         let (log, damage) =
             recover_trusted(&bytes, None).map_err(|corruption| format!("{corruption:?}"))?;
         if let Some(corruption) = damage {
@@ -142,22 +220,38 @@ impl Disk {
         }
         let records = log.records.iter().map(|(p, record)| (*p, record.to_vec())).collect();
         self.writer = LogWriter::new(log.next, log.chain);
-        let end = log.end;
+        let (end, leftovers) = (log.end, log.leftovers);
         self.job = None;
         self.written = self.writer.last();
         self.synced = self.written;
-        self.sync_asked = false;
-        self.segments.truncate(end.segment + 1);
-        if let Some(segment) = self.segments.last_mut() {
-            segment.bytes.truncate(end.offset);
-            segment.last = self.written;
-            segment.last_batch = 0;
-        }
-        for segment in &mut self.segments {
-            segment.synced_bytes = segment.bytes.len();
-        }
+        (self.sync_asked, self.counts_when_written) = (false, false);
+        self.cut(end, &leftovers);
         self.backup = None;
         Ok(Opened { records, damaged: self.damaged })
+    }
+
+    /// Goes on where the good log ends: what is behind it is blanked where it could come back.
+    fn cut(&mut self, end: End, leftovers: &[End]) {
+        self.segments.append(&mut self.spares);
+        for End { segment, offset } in leftovers {
+            let sector = *offset..offset + SECTOR_BYTES;
+            let segment = self.segments.get_mut(*segment);
+            if let Some(bytes) = segment.and_then(|segment| segment.bytes.get_mut(sector)) {
+                bytes.fill(0);
+            }
+        }
+        self.spares = self.segments.split_off((end.segment + 1).min(self.segments.len()));
+        self.spares.truncate(SPARES_MAX);
+        for spare in &mut self.spares {
+            (spare.used, spare.last) = (0, Position(0));
+        }
+        if let Some(segment) = self.segments.last_mut() {
+            (segment.used, segment.last) = (end.offset, self.written);
+        }
+        for segment in self.segments.iter_mut().chain(&mut self.spares) {
+            segment.kept = segment.bytes.clone();
+            segment.synced = segment.used;
+        }
     }
 
     /// The process has durably taken note of the damage.
@@ -167,7 +261,10 @@ impl Disk {
 
     /// Adds a record to the batch that is written next.
     pub fn append(&mut self, record: &[u8], durability: Durability) -> Position {
-        self.sync_asked |= durability == Durability::Fsync;
+        match durability {
+            Durability::Fsync => self.sync_asked = true,
+            Durability::Interval => self.counts_when_written = true,
+        }
         self.writer.append(record)
     }
 
@@ -178,19 +275,43 @@ impl Disk {
         if is_busy || !self.writer.pending() {
             return None;
         }
-        // Whatever a later segment holds, the earlier ones are whole.
-        let is_full = |segment: &Segment| {
-            segment.bytes.len() > SEGMENT_BYTES && segment.synced_bytes == segment.bytes.len()
-        };
-        if self.segments.last().is_none_or(is_full) {
-            self.segments.push(Segment::default());
+        let (last, bytes) = self.write()?;
+        self.job = Some(Job::Writing { last, bytes });
+        Some(self.duration(self.pace.write_us, random))
+    }
+
+    /// Writes what has gathered at once if something of it counts as soon as it is written, as the
+    /// server's event loop does before a turn ends; the sync comes later. Returns when.
+    pub fn write_early(&mut self, random: &mut Random) -> Option<u64> {
+        let is_busy = !matches!(self.job, None | Some(Job::Resting));
+        let is_well = !self.full && !self.fails_once && self.stall_us == 0;
+        if is_busy || !is_well || !self.counts_when_written || random.chance(LATE_PERCENT) {
+            return None;
+        }
+        let (last, _) = self.write()?;
+        self.written = last;
+        if std::mem::take(&mut self.sync_asked) {
+            self.job = Some(Job::Syncing { last });
+            return Some(self.duration(self.pace.sync_us, random));
+        }
+        self.job = Some(Job::Resting);
+        Some(random.range(1, REST_US_MAX))
+    }
+
+    /// Puts the batch that has gathered in its place: its last record and its length.
+    fn write(&mut self) -> Option<(Position, usize)> {
+        let mut batch = Vec::new();
+        let sealed = self.writer.seal(self.synced, &mut batch)?;
+        self.counts_when_written = false;
+        let used = self.segments.last().map_or(0, |segment| segment.used);
+        if used > 0 && used + batch.len() > SEGMENT_BYTES {
+            let is_spare = !self.spares.is_empty();
+            self.segments.push(if is_spare { self.spares.remove(0) } else { Segment::blank() });
         }
         let segment = self.segments.last_mut()?;
-        let sealed = self.writer.seal(self.synced, &mut segment.bytes)?;
+        segment.write(&batch);
         segment.last = sealed.last;
-        segment.last_batch = sealed.bytes.start;
-        self.job = Some(Job::Writing { last: sealed.last, bytes: sealed.bytes.len() });
-        Some(self.duration(self.pace.write_us, random))
+        Some((sealed.last, batch.len()))
     }
 
     /// What was begun is finished: how far the log is written and synced, and how long the next
@@ -228,8 +349,9 @@ impl Disk {
             }
             Some(Job::Syncing { last }) => {
                 self.synced = last;
+                // What was written meanwhile was not waited for.
                 for segment in &mut self.segments {
-                    segment.synced_bytes = segment.bytes.len();
+                    segment.sync();
                 }
                 self.flush(random)
             }
@@ -249,7 +371,8 @@ impl Disk {
 
     /// Remembers what it holds; a crash makes it forget.
     pub fn back_up(&mut self) {
-        self.backup = Some(self.segments.clone());
+        let (segments, spares) = (self.segments.clone(), self.spares.clone());
+        self.backup = Some(Backup { segments, spares });
     }
 
     /// Whether it remembers something.
@@ -259,32 +382,39 @@ impl Disk {
 
     /// Goes back to what it remembers, after its process has ended: a disk that lied about its
     /// syncs, or one that was restored from a backup. Says whether anything was lost.
-    pub fn go_back(&mut self, backup: Vec<Segment>) -> bool {
+    pub fn go_back(&mut self, backup: Backup) -> bool {
         let bytes = self.bytes();
-        self.segments = backup;
+        (self.segments, self.spares) = (backup.segments, backup.spares);
         self.bytes() != bytes
     }
 
     /// What it remembers.
-    pub fn take_backup(&mut self) -> Option<Vec<Segment>> {
+    pub fn take_backup(&mut self) -> Option<Backup> {
         self.backup.take()
     }
 
     /// Flips a bit of what is synced, but not in the newest batch: that it is damaged, and not
     /// only torn, can be told for all others. Says whether there was such a bit.
     pub fn flip_bit(&mut self, random: &mut Random) -> bool {
-        let last = self.segments.len().saturating_sub(1);
-        let place = random.range(0, self.segments.len() as u64) as usize;
+        let count = self.segments.len();
+        let place = random.range(0, count as u64) as usize;
         let Some(segment) = self.segments.get_mut(place) else { return false };
-        let end = if place == last { segment.last_batch } else { segment.bytes.len() };
-        let at = random.range(0, end.min(segment.synced_bytes) as u64) as usize;
-        match segment.bytes.get_mut(..end).and_then(|bytes| bytes.get_mut(at)) {
-            Some(byte) => {
-                *byte ^= 1 << random.range(0, 8);
-                true
-            }
-            None => false,
+        let mut batches = segment.batches();
+        if place + 1 == count {
+            batches.pop();
         }
+        batches.retain(|batch| batch.end <= segment.synced);
+        let Some(batch) = batches.get(random.range(0, batches.len() as u64) as usize) else {
+            return false;
+        };
+        let at = random.range(batch.start as u64, batch.end as u64) as usize;
+        let bit = 1 << random.range(0, 8);
+        for view in [&mut segment.bytes, &mut segment.kept] {
+            if let Some(byte) = view.get_mut(at) {
+                *byte ^= bit;
+            }
+        }
+        true
     }
 
     /// The process ends. Without power, any subset of the sectors that were not synced is lost and
@@ -292,40 +422,26 @@ impl Disk {
     /// many bytes are damaged or gone.
     pub fn crash(&mut self, power: bool, random: &mut Random) -> usize {
         let job = self.job.take();
-        let Some(segment) = self.segments.iter_mut().rfind(|s| s.synced_bytes < s.bytes.len())
-        else {
-            return 0;
+        let writing = match job {
+            Some(Job::Writing { bytes, .. }) => bytes,
+            _ => 0,
         };
-        let unsafe_from = match job {
-            _ if power => segment.synced_bytes,
-            Some(Job::Writing { bytes, .. }) => segment.bytes.len().saturating_sub(bytes),
-            _ => return 0,
-        };
-        let before = segment.bytes.len();
+        let count = self.segments.len();
         let mood = random.range(0, 4);
         let mut lost = 0;
-        if mood == 0 {
-            return 0;
-        }
-        if mood == 1 {
-            segment.bytes.truncate(unsafe_from);
-            return before - unsafe_from;
-        }
-        if random.chance(70) {
-            let end = random.range(unsafe_from as u64, before as u64 + 1) as usize;
-            segment.bytes.truncate(end);
-            lost += before - end;
-        }
-        let mut start = unsafe_from;
-        while start < segment.bytes.len() {
-            let end = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(segment.bytes.len());
-            if random.chance(30)
-                && let Some(sector) = segment.bytes.get_mut(start..end)
-            {
-                sector.fill(0);
-                lost += end - start;
-            }
-            start = end;
+        for (number, segment) in self.segments.iter_mut().enumerate() {
+            let unsafe_from = if power {
+                segment.synced
+            } else if number + 1 == count {
+                segment.used.saturating_sub(writing)
+            } else {
+                segment.used
+            };
+            lost += match mood {
+                0 => 0,
+                1 => segment.lose(unsafe_from..segment.used),
+                _ => tear(segment, unsafe_from, random),
+            };
         }
         lost
     }
@@ -335,13 +451,24 @@ impl Disk {
         let count = self.segments.len();
         let keep = self.segments.iter().position(|segment| segment.last >= before);
         let keep = keep.unwrap_or(count).min(count.saturating_sub(1));
-        self.segments.drain(..keep);
+        for mut segment in self.segments.drain(..keep) {
+            segment.kept = segment.bytes.clone();
+            (segment.used, segment.synced, segment.last) = (0, 0, Position(0));
+            if self.spares.len() < SPARES_MAX {
+                self.spares.push(segment);
+            }
+        }
         keep > 0
     }
 
     /// Another, empty disk takes its place.
     pub fn wipe(&mut self) {
         *self = Disk::new(self.pace.clone());
+    }
+
+    /// How far the log is written, and how far synced.
+    pub fn kept(&self) -> (Position, Position) {
+        (self.written, self.synced)
     }
 
     /// The newest record, be it written or not.
@@ -351,115 +478,28 @@ impl Disk {
 
     /// How many bytes the log has.
     pub fn bytes(&self) -> usize {
-        self.segments.iter().map(|segment| segment.bytes.len()).sum()
+        self.segments.iter().map(|segment| segment.used).sum()
     }
+}
+
+/// Tears off the end of what is not safe, and any of its sectors. Returns how many bytes are lost.
+fn tear(segment: &mut Segment, unsafe_from: usize, random: &mut Random) -> usize {
+    let (mut end, mut lost) = (segment.used, 0);
+    if random.chance(70) {
+        end = random.range(unsafe_from as u64, segment.used as u64 + 1) as usize;
+        lost += segment.lose(end..segment.used);
+    }
+    let mut start = unsafe_from;
+    while start < end {
+        let next = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
+        if random.chance(30) {
+            lost += segment.lose(start..next);
+        }
+        start = next;
+    }
+    lost
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn write(disk: &mut Disk, text: &str, random: &mut Random) -> Position {
-        let position = disk.append(text.as_bytes(), Durability::Fsync);
-        disk.flush(random);
-        position
-    }
-
-    #[test]
-    fn what_was_synced_survives_every_crash() {
-        for seed in 0..300 {
-            let mut random = Random::new(seed);
-            let mut disk = Disk::new(Pace::quick());
-            assert!(disk.open(|_| Ok(())).unwrap().records.is_empty());
-            let mut kept = 0;
-            for number in 1..=10u64 {
-                let text = "x".repeat(random.range(1, 900) as usize);
-                assert_eq!(write(&mut disk, &text, &mut random), Position(number));
-                if number < 10 {
-                    disk.done(&mut random).unwrap();
-                    kept = disk.done(&mut random).unwrap().1.0;
-                }
-            }
-            disk.crash(seed % 2 == 0, &mut random);
-            let records = disk.open(|_| Ok(())).unwrap().records;
-            assert!(records.len() as u64 >= kept, "seed {seed}");
-            let next = write(&mut disk, "next", &mut random);
-            assert_eq!(next.0, records.len() as u64 + 1);
-        }
-    }
-
-    fn filled(random: &mut Random) -> Disk {
-        let mut disk = Disk::new(Pace::quick());
-        for _ in 0..40 {
-            write(&mut disk, &"z".repeat(500), random);
-            disk.done(random).unwrap();
-            disk.done(random).unwrap();
-        }
-        disk
-    }
-
-    #[test]
-    fn a_flipped_bit_is_never_taken_for_a_torn_end() {
-        for seed in 0..300 {
-            let mut random = Random::new(seed);
-            let mut disk = filled(&mut random);
-            assert!(disk.flip_bit(&mut random));
-            assert!(disk.open(|_| Err(String::new())).is_err(), "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn a_failure_comes_once_and_a_full_disk_fails_until_there_is_space() {
-        let mut random = Random::new(1);
-        let mut disk = filled(&mut random);
-        disk.fails_once = true;
-        write(&mut disk, "lost", &mut random);
-        assert_eq!(disk.done(&mut random), Err(DiskFailure::Error));
-        disk.crash(true, &mut random);
-        disk.full = true;
-        for _ in 0..3 {
-            disk.open(|_| Ok(())).unwrap();
-            write(&mut disk, "no space", &mut random);
-            assert_eq!(disk.done(&mut random), Err(DiskFailure::Full));
-            disk.crash(false, &mut random);
-        }
-        disk.full = false;
-        assert!(disk.open(|_| Ok(())).unwrap().records.len() >= 40);
-        write(&mut disk, "space", &mut random);
-        assert!(disk.done(&mut random).is_ok());
-    }
-
-    #[test]
-    fn a_disk_that_lied_holds_what_it_held_before() {
-        let mut random = Random::new(1);
-        let mut disk = filled(&mut random);
-        disk.back_up();
-        assert!(disk.is_idle());
-        write(&mut disk, "synced, or so it says", &mut random);
-        assert!(!disk.is_idle());
-        disk.done(&mut random).unwrap();
-        disk.done(&mut random).unwrap();
-        assert!(disk.is_idle());
-        let backup = disk.take_backup().unwrap();
-        disk.crash(true, &mut random);
-        assert!(disk.go_back(backup));
-        assert_eq!(disk.open(|_| Ok(())).unwrap().records.len(), 40);
-    }
-
-    #[test]
-    fn a_truncated_log_opens_where_it_begins() {
-        let mut random = Random::new(1);
-        let mut disk = Disk::new(Pace::quick());
-        for _ in 0..40 {
-            write(&mut disk, &"y".repeat(500), &mut random);
-            disk.done(&mut random).unwrap();
-            disk.done(&mut random).unwrap();
-        }
-        assert!(disk.truncate(Position(30)));
-        let records = disk.open(|_| Ok(())).unwrap().records;
-        let first = records.first().unwrap().0;
-        assert!(first > Position(1) && first <= Position(30), "{first:?}");
-        assert_eq!(records.last().unwrap().0, Position(40));
-    }
-}
+#[path = "disk_tests.rs"]
+mod tests;

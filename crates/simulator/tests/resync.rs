@@ -186,6 +186,36 @@ fn a_snapshot_is_sent_where_the_log_does_not_reach_back() {
     }
 }
 
+/// The follower whose copy is needed to commit a FLUSHALL lies beyond the log: it gets a snapshot of
+/// what was before.
+#[test]
+fn a_snapshot_is_sent_while_all_keys_are_about_to_be_removed() {
+    let limits = Limits { log_bytes_max: 2_000, ..Limits::default() };
+    let mut world = World::new(1, limits);
+    world.until("everybody has everything", convergence::all_equal);
+    world.cut(AWAY, true);
+    world.write(1);
+    let leader = world.cluster.observations.leaderships.last().unwrap().node;
+    // So many that they are put aside as one.
+    let connection = world.cluster.connect(leader);
+    for batch in 0..10 {
+        let pairs = (0..500).flat_map(|n| [format!("k{}", 500 * batch + n), String::from("v")]);
+        let words = [String::from("MSET")].into_iter().chain(pairs).collect();
+        world.cluster.request(connection, words);
+        world.pass(20 * MS);
+    }
+    let other = NodeId(1 - leader.0);
+    world.cluster.crash(other, false);
+    world.cluster.request(connection, vec![String::from("FLUSHALL")]);
+    world.pass(20 * MS);
+    world.cut(AWAY, false);
+    world.write(1);
+    world.cluster.start(other);
+    world.until("convergence", convergence::all_equal);
+    let keys = world.cluster.server(AWAY).unwrap().node().unwrap().groups().next().unwrap();
+    assert_eq!(keys.state.store.live(), 1);
+}
+
 /// A clock was an hour ahead, and only a key that is gone has seen it. The group's time goes on from
 /// there on every node, whether it has entries, a snapshot or a checkpoint from then: else a key
 /// that has expired would live again where its end is not in the log yet.

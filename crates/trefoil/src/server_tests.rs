@@ -318,3 +318,6 @@ fn cluster_commands_describe_the_keyspace_that_was_chosen() {
     talk(&mut client, b"info cluster\r\n", "$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n");
     server.stop().unwrap();
 }
+
+#[path = "turn_cost_tests.rs"]
+mod turn_cost;

@@ -4,6 +4,7 @@ use super::{
     AckLevel, Acks, Cluster, GroupOptions, Keyspace, LeaderFollower, Leaderless, Member,
     MissingAcks, Model, MultiLeader, SLOTS,
 };
+use crate::leaderless::REPLICAS_MAX;
 use crate::quorum::Quorum;
 use crate::{DatacenterId, KeyspaceId};
 use alloc::format;
@@ -290,6 +291,9 @@ fn check_leaderless(
     if usize::from(n) > nodes {
         let text = format!("{n} replicas need as many nodes, the cluster has {nodes}");
         wrong("n", format!("{text}; at most {nodes}"));
+    }
+    if usize::from(n) > REPLICAS_MAX {
+        wrong("n", format!("{n} replicas of a key are too many; at most {REPLICAS_MAX}"));
     }
     let quorums = [("w", options.w, "a write"), ("r", options.r, "a read")];
     for (option, count, who) in quorums {

@@ -99,6 +99,7 @@ impl Group {
             || matches!(self.role, Role::Leader(_))
             || self.has_promised(turn, None)
             || self.stalled_for_us(turn).is_some()
+            || self.is_ahead_of_its_log()
         {
             return;
         }
@@ -124,6 +125,12 @@ impl Group {
             turn.send(to, crate::Message::LeaderFollower(message));
         }
         self.count_votes(turn);
+    }
+
+    /// Whether some slots, from a snapshot, contain more than this log: the entries are committed,
+    /// so that another member has them, and would write over what they did here if it were not so.
+    pub(super) fn is_ahead_of_its_log(&self) -> bool {
+        self.state.ahead_of(self.log.last_index()).is_some()
     }
 
     pub(super) fn on_pre_vote(

@@ -1,5 +1,6 @@
 //! Commands at the leader: evaluated once, against its state, into an entry and a reply.
 
+use super::acks::held::Answer;
 use super::acks::need::Need;
 use super::entry::{Change, Payload};
 use super::{Group, Role};
@@ -10,6 +11,7 @@ use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::{Dot, Stamp};
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Too much is uncommitted.
@@ -44,6 +46,10 @@ impl Group {
         if write == Write::Nothing {
             if self.may_read_at_once(index) {
                 return turn.answer(requester, reply, None);
+            }
+            if let Some(older) = self.older_reply(turn, command, index, now_ms) {
+                let answer = Answer::Either(Box::new((reply.into_owned(), older)));
+                return self.hold_answer(turn, requester, index, answer);
             }
             if let Reply::Bulk(Cow::Borrowed(value)) = reply
                 && self.waits_for_turn_end(turn)

@@ -4,6 +4,7 @@ use super::entry::{Entry, Head, Payload};
 use super::log_record;
 use super::message::{Body, Matched, Wants};
 use super::replication_log::run::Bodies;
+use super::state::State;
 use super::{Group, Role};
 use crate::mutant::Mutant;
 use crate::turn::Turn;
@@ -78,6 +79,9 @@ impl Group {
         commit: u64,
     ) -> Option<u64> {
         if !self.members.contains(&from) || !self.members.contains(&turn.local.me) {
+            return None;
+        }
+        if self.refuses_leap(turn, from, epoch) {
             return None;
         }
         if epoch > self.epoch {
@@ -166,13 +170,13 @@ impl Group {
         let (mut newest, mut opens) = (self.newest_stamp, false);
         let mut index = new.first_index;
         for body in Bodies::of(new.run) {
-            let entry = Entry::decode(body.ok()?).ok()?;
-            if entry.id.index != index || entry.id.epoch > self.epoch {
+            let head = Head::checked(body.ok()?).ok()?;
+            if head.id.index != index || head.id.epoch > self.epoch {
                 return None;
             }
             index += 1;
-            newest = newest.max(entry.stamp);
-            opens |= matches!(entry.payload, Payload::Opening(_) | Payload::OpeningAfterLoss(..));
+            newest = newest.max(head.stamp);
+            opens |= head.is_opening();
         }
         if new.run.is_empty() {
             return Some(new.first_index - 1);
@@ -239,17 +243,11 @@ impl Group {
     /// Applies the entries up to an index, which are committed.
     fn apply_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
         while self.commit < target {
-            let index = self.commit + 1;
-            let Some(body) = self.log.get(index) else { break };
-            if let Ok(mut entry) = Entry::decode(body) {
-                if turn.local.mutants.is(Mutant::OwnDeadlines) {
-                    entry.move_deadlines(turn.now.wall_ms);
-                }
-                // The leader has told about conflicts when it appended the entry.
-                self.state.apply(&entry, false);
+            let before = self.commit;
+            self.apply_run(turn, target);
+            if self.commit < target && !self.commit_special(turn) && self.commit == before {
+                break;
             }
-            self.note_committed(turn, index);
-            self.commit = index;
         }
         self.state.commit(self.commit);
         self.decide_lost(turn);
@@ -257,17 +255,47 @@ impl Group {
         self.forget_snapshot_below(self.commit);
     }
 
-    /// What the commit of an entry of the log means beyond the records: mostly nothing, and that
-    /// is seen at its head.
-    #[inline]
-    pub(super) fn note_committed(&mut self, turn: &mut Turn<'_>, index: u64) {
-        let Some(body) = self.log.get(index) else { return };
-        if Head::of(body).is_ok_and(|head| head.is_plain()) {
-            return;
+    /// Applies entries as far as they lie together, up to the first that means more than the
+    /// records that it changes.
+    fn apply_run(&mut self, turn: &Turn<'_>, target: u64) {
+        let Some((run, _)) = self.log.run_after(self.commit, usize::MAX) else { return };
+        for body in Bodies::of(run).flatten() {
+            if self.commit == target || !Head::of(body).is_ok_and(|head| head.is_plain()) {
+                return;
+            }
+            // The leader has told about conflicts when it appended the entry.
+            apply_committed(&mut self.state, turn, body);
+            self.commit += 1;
         }
-        let body = Vec::from(body);
+    }
+
+    /// Applies the next entry, whose commit means more than its records. Whether there is one.
+    fn commit_special(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { return false };
+        apply_committed(&mut self.state, turn, &body);
         if let Ok(entry) = Entry::decode(&body) {
             self.on_entry_committed(turn, &entry);
+        }
+        self.commit += 1;
+        true
+    }
+
+    /// Commits entries of a leader's log, which are applied.
+    pub(super) fn commit_applied(&mut self, turn: &mut Turn<'_>, target: u64) {
+        while self.commit < target {
+            let Some((run, _)) = self.log.run_after(self.commit, usize::MAX) else { break };
+            let is_plain = |body: &&[u8]| Head::of(body).is_ok_and(|head| head.is_plain());
+            let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
+            let plain = Bodies::of(run).flatten().take(most).take_while(is_plain).count();
+            self.commit += plain as u64;
+            if self.commit == target {
+                break;
+            }
+            let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { break };
+            self.commit += 1;
+            if let Ok(entry) = Entry::decode(&body) {
+                self.on_entry_committed(turn, &entry);
+            }
         }
     }
 
@@ -331,4 +359,13 @@ impl Group {
         self.follower.matched = self.follower.matched.max(index);
         self.follower.owes_answer = true;
     }
+}
+
+/// Applies an entry that is committed.
+fn apply_committed(state: &mut State, turn: &Turn<'_>, body: &[u8]) {
+    let Ok(mut entry) = Entry::decode(body) else { return };
+    if turn.local.mutants.is(Mutant::OwnDeadlines) {
+        entry.move_deadlines(turn.now.wall_ms);
+    }
+    state.apply(&entry, false);
 }

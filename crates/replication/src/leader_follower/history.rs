@@ -99,14 +99,24 @@ impl Group {
         leader: NodeId,
         history: Option<u64>,
     ) -> bool {
-        if self.commit == 0 || history == Some(self.history()) {
+        let committed = self.newest_committed();
+        if committed.index == 0 || history == Some(self.history()) {
             self.follower.agreed = true;
         }
         if !self.follower.agreed {
-            let committed = self.log.id_at(self.commit).unwrap_or_default();
             self.say_epoch(turn, leader, Body::AskAgrees { committed });
         }
         self.follower.agreed
+    }
+
+    /// The newest entry that this follower knows to be committed. Some slots of a snapshot may
+    /// contain more than the log has reached: that no log of another history is known to have, and
+    /// the entry is one that there is nowhere.
+    fn newest_committed(&self) -> EntryId {
+        match self.state.ahead_of(self.commit) {
+            Some(index) => EntryId { epoch: 0, index },
+            None => self.log.id_at(self.commit).unwrap_or_default(),
+        }
     }
 
     pub(super) fn on_ask_agrees(
@@ -134,7 +144,7 @@ impl Group {
         committed: EntryId,
         agrees: bool,
     ) {
-        if self.leader != Some(from) || self.log.id_at(self.commit) != Some(committed) {
+        if self.leader != Some(from) || self.newest_committed() != committed {
             return;
         }
         if agrees {

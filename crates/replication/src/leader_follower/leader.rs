@@ -2,6 +2,7 @@
 
 use super::acks::degrade::Degrading;
 use super::acks::held::Held;
+use super::acks::older::Sight;
 use super::entry::{Entry, Payload};
 use super::lease::Lease;
 use super::progress::Progress;
@@ -28,6 +29,8 @@ pub struct Leader {
     is_announced: bool,
     /// Up to where writes are visible; 0 until the first entry of the epoch is committed.
     pub(super) visible: u64,
+    /// Whether that grows, and who was told of more.
+    pub(super) sight: Sight,
     /// What becomes of acks that are missing, where they may be lowered.
     pub(super) degrading: Degrading,
 }
@@ -61,6 +64,7 @@ impl Group {
             lease: Lease::default(),
             is_announced: false,
             visible: 0,
+            sight: Sight::default(),
             degrading: Degrading::default(),
         }));
         self.leader = Some(turn.local.me);

@@ -154,8 +154,8 @@ pub enum Body<'a> {
         leader: Option<NodeId>,
         /// Whether the answerer may have lost entries that it acknowledged.
         suspect: bool,
-        /// Whether it counts with its disk, in its own eyes.
-        counts: bool,
+        /// The voters as it knows them; empty while they are not written down.
+        voters: VoterSet,
     },
     /// By an operator's word: vote for me, and these are the voters.
     Recover {
@@ -233,6 +233,14 @@ impl Wants {
 }
 
 impl Body<'_> {
+    /// The sender's own epoch, where it says one besides the message's; else 0.
+    pub(super) fn other_epoch(&self) -> u64 {
+        match self {
+            Body::PreVoteAnswer { current, .. } | Body::Newest { current, .. } => *current,
+            _ => 0,
+        }
+    }
+
     /// Writes what members say to each other after a possible loss.
     fn encode_loss(&self, w: &mut Writer<'_>) {
         match self {
@@ -258,14 +266,14 @@ impl Body<'_> {
                 w.u8(18);
                 w.u64(*question);
             }
-            Body::Newest { question, last, current, leader, suspect, counts } => {
+            Body::Newest { question, last, current, leader, suspect, voters } => {
                 w.u8(19);
                 w.u64(*question);
                 w.entry_id(*last);
                 w.u64(*current);
                 w.option_node(*leader);
                 w.bool(*suspect);
-                w.bool(*counts);
+                encode_voters(w, voters);
             }
             Body::Recover { last, voters } => {
                 w.u8(20);
@@ -290,7 +298,7 @@ impl Body<'_> {
                 current: r.u64()?,
                 leader: r.option_node()?,
                 suspect: r.bool()?,
-                counts: r.bool()?,
+                voters: decode_voters(r)?,
             },
             20 => Body::Recover { last: r.entry_id()?, voters: decode_voters(r)? },
             _ => return Err(Malformed),

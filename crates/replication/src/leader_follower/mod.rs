@@ -32,6 +32,7 @@
 pub mod acks;
 mod append;
 pub mod degrade_ledger;
+mod electable;
 pub mod election;
 pub mod entry;
 pub mod epochs;
@@ -40,6 +41,7 @@ pub mod follower;
 pub mod history;
 pub mod image;
 pub mod leader;
+mod leap;
 pub mod lease;
 pub mod log_record;
 pub mod lost_writes;
@@ -213,6 +215,9 @@ impl Group {
             return;
         }
         let epoch = message.epoch;
+        if self.refuses_leap(turn, from, epoch.max(message.body.other_epoch())) {
+            return;
+        }
         match message.body {
             Body::AskVoters => return self.on_ask_voters(turn, from, incarnation),
             Body::Unborn { to } => return self.on_unborn(turn, from, incarnation, to),

@@ -19,6 +19,7 @@
 //! An old disk that comes back later is not among the voters: it is a learner, and if it knows of
 //! committed entries that are not in the new leader's log, its state is replaced.
 
+use super::electable::{Present, electable};
 use super::election::Candidate;
 use super::message::{Body, VoterSet};
 use super::{Group, Role, log_record};
@@ -56,7 +57,7 @@ struct Answer {
     current: u64,
     leader: Option<NodeId>,
     suspect: bool,
-    counts: bool,
+    voters: VoterSet,
 }
 
 impl Word {
@@ -149,6 +150,13 @@ impl Group {
                 "TRYAGAIN a leader that this node has heard may still hold a lease".into(),
             );
         }
+        if self.is_ahead_of_its_log() {
+            return Some(
+                "ERR this node was being brought up by a snapshot, and its records are newer than \
+                 its log: empty its disk, and ask another node"
+                    .into(),
+            );
+        }
         let need = self.quorum.election;
         let here = word.answers.len() + 1;
         if here < need {
@@ -176,16 +184,35 @@ impl Group {
                 mine.index
             ));
         }
-        let counting = answers.filter(|answer| answer.counts);
-        let known = counting.clone().count() + usize::from(self.is_voter(turn));
-        let sound = counting.filter(|answer| !answer.suspect).count()
-            + usize::from(self.is_voter(turn) && !self.is_suspect());
-        (sound >= need || known >= self.quorum.replicas).then(|| {
-            format!(
-                "ERR {known} members are there with disks that the group knows, enough to elect a \
-                 leader by themselves: wait for it"
-            )
-        })
+        let votes = electable(&self.present(turn, word), &self.quorum, self.options.failover)?;
+        Some(format!(
+            "ERR {votes} members are there with disks that the group knows, enough to elect a \
+             leader by themselves: wait for it"
+        ))
+    }
+
+    /// This member and those that have answered.
+    fn present(&self, turn: &Turn<'_>, word: &Word) -> Vec<Present> {
+        let here = Present {
+            node: turn.local.me,
+            incarnation: turn.local.incarnation,
+            last: self.log.last(),
+            suspect: self.is_suspect(),
+            voters: self.written_voters(turn),
+        };
+        let others = word.answers.iter().map(|(node, answer)| Present {
+            node: *node,
+            incarnation: answer.incarnation,
+            last: answer.last,
+            suspect: answer.suspect,
+            voters: answer.voters.clone(),
+        });
+        others.chain([here]).collect()
+    }
+
+    /// The voters, once this node's log holds them.
+    fn written_voters(&self, turn: &Turn<'_>) -> VoterSet {
+        if self.is_voter(turn) { self.voters() } else { VoterSet::new() }
     }
 
     /// Asks the disks that are there for their votes, and to take each other for the voters.
@@ -220,18 +247,19 @@ impl Group {
             current: self.epoch,
             leader: self.leader.filter(|_| self.hears_leader(turn)),
             suspect: self.is_suspect(),
-            counts: self.is_voter(turn),
+            voters: self.written_voters(turn),
         };
         self.say(turn, from, body);
     }
 
     pub(super) fn on_newest(&mut self, from: NodeId, incarnation: Incarnation, body: &Body<'_>) {
         let Some(word) = &mut self.word else { return };
-        if let Body::Newest { question, last, current, leader, suspect, counts } = *body
+        if let Body::Newest { question, last, current, leader, suspect, ref voters } = *body
             && question == word.question
             && word.epoch == 0
         {
-            let answer = Answer { incarnation, last, current, leader, suspect, counts };
+            let voters = voters.clone();
+            let answer = Answer { incarnation, last, current, leader, suspect, voters };
             word.answers.insert(from, answer);
         }
     }

@@ -97,7 +97,7 @@ impl Group {
         let begin = sending.begin.clone().filter(|_| is_first);
         let first_slot = u16::try_from(next_slot).unwrap_or(u16::MAX);
         let bytes_max = self.limits.image_bytes_max;
-        let Some(image) = self.image(turn, first_slot, bytes_max) else { return };
+        let image = self.image(turn, first_slot, bytes_max);
         let done = image.last_slot == self.state.store.last_slot();
         let epochs = if done { self.epochs.up_to(floor.index) } else { Epochs::default() };
         let piece = SnapshotPiece { floor, image, done, begin, epochs };
@@ -310,23 +310,18 @@ impl Group {
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
-    fn image(&self, turn: &Turn<'_>, first_slot: u16, bytes_max: usize) -> Option<Image<'static>> {
-        let mut image = self.state.image(first_slot, bytes_max, self.commit)?;
+    fn image(&self, turn: &Turn<'_>, first_slot: u16, bytes_max: usize) -> Image<'static> {
+        let mut image = self.state.image(first_slot, bytes_max, self.commit);
         if turn.local.mutants.is(Mutant::OnceForgottenInImages) {
             image.once = Cow::Borrowed(&[]);
         }
-        Some(image)
-    }
-
-    /// Whether an image of the state could be taken now.
-    pub fn can_be_imaged(&self) -> bool {
-        self.log.id_at(self.commit).is_some()
-            && self.state.image(self.state.store.last_slot(), 0, self.commit).is_some()
+        image
     }
 
     /// Begins a checkpoint: writes down what is known besides records and entries.
     pub fn begin_checkpoint(&mut self, turn: &mut Turn<'_>) {
-        let Some(floor) = self.log.id_at(self.commit) else { return };
+        let commit = EntryId { epoch: 0, index: self.commit };
+        let floor = self.log.id_at(self.commit).unwrap_or(commit);
         let body = log_record::Body::Checkpoint {
             epoch: self.epoch,
             voted_for: self.voted_for,
@@ -344,12 +339,12 @@ impl Group {
     }
 
     /// Writes the image of the slots from `first_slot` on; returns the next slot to go on with,
-    /// which is beyond the last when done, or `None` while the state cannot be imaged.
-    pub fn checkpoint_slots(&mut self, turn: &mut Turn<'_>, first_slot: u16) -> Option<u32> {
+    /// which is beyond the last when done.
+    pub fn checkpoint_slots(&mut self, turn: &mut Turn<'_>, first_slot: u16) -> u32 {
         let bytes_max = self.limits.image_bytes_max;
-        let image = self.image(turn, first_slot, bytes_max)?;
+        let image = self.image(turn, first_slot, bytes_max);
         let next = u32::from(image.last_slot) + 1;
         self.log_record(turn, log_record::Body::Image(image), Durability::Fsync);
-        Some(next)
+        next
     }
 }

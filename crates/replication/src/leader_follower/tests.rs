@@ -158,6 +158,26 @@ fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece
 }
 
 #[test]
+fn an_epoch_that_cannot_be_is_not_believed_whoever_says_it() {
+    let mut member = Member::new();
+    let epoch = member.lead(false);
+    for absurd in [u64::MAX, u64::MAX - 1, 1 << 62] {
+        let answer = Body::PreVoteAnswer { granted: false, current: absurd, suspect: false };
+        assert!(member.hear(PEER, epoch, answer).is_empty());
+        assert!(member.hear(PEER, absurd, Body::EpochOver).is_empty());
+        let vote = Body::Vote { last: EntryId::default(), handed_over: None };
+        assert!(member.hear(PEER, absurd, vote).is_empty());
+        member.step(|group, turn| {
+            assert_eq!(group.on_heartbeat(turn, PEER, absurd, 0), None);
+            group.on_heartbeat_answer(turn, PEER, DISK, 1, absurd);
+        });
+        assert!(member.group.leads() && member.group.epoch() == epoch, "{absurd}");
+    }
+    member.hear(PEER, epoch + 1_000_000, Body::EpochOver);
+    assert_eq!(member.group.epoch(), epoch + 1_000_000, "a long absence is no absurdity");
+}
+
+#[test]
 fn a_snapshot_of_another_history_does_not_go_on_although_it_has_the_same_floor() {
     let mut leader = Member::new();
     leader.lead(false);

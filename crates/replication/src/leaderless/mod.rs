@@ -14,10 +14,12 @@
 //! coordinator takes note of the stamp, stamps again and writes everywhere anew, before it replies.
 //! Where 2W > N every later write meets every earlier one in some replica, and wins over it.
 //!
-//! **Read.** The coordinator asks all replicas and its own store; R answers are merged and answer
+//! **Read.** The coordinator takes its own record and asks R − 1 others by a digest of it: who
+//! holds the same says so, who does not answers with its record. R answers are merged and answer
 //! the client. W + R > N: one of them has the last acknowledged write. A missing record loses to a
-//! tombstone, a tombstone to what is newer. Later answers are waited for; then whoever was stale
-//! gets the merged record: *read repair*.
+//! tombstone, a tombstone to what is newer. Where an answer differs, or none comes, the other
+//! replicas are asked as well; then whoever was stale gets the merged record: *read repair*. The
+//! replicas that are asked change from turn to turn, and now and then all are asked.
 //!
 //! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST and GETEX: quorum read, merge into
 //! the own store, evaluate, quorum write. Increments have a slot for each actor, so concurrent
@@ -30,6 +32,10 @@
 //! log syncs, as their names cannot repeat: the dot's counter is the hybrid stamp, below a ceiling
 //! that was made durable beforehand (`ceiling.rs`), and the clock starts above it.
 //!
+//! **One message to each peer and turn.** All questions and answers of a turn gather in the peer's
+//! buffer (`outbox.rs`, `parts.rs`). What is under way is kept in places that are used again
+//! (`operations.rs`): a command allocates nothing here once the buffers have grown.
+//!
 //! **What claims or compares** (SETNX, GETSET, conditions, APPEND, KEEPTTL, ...) is refused:
 //! `-NEEDCOORD`.
 //!
@@ -38,7 +44,7 @@
 //!
 //! Left out, and what follows: *sloppy quorums and hints*: with fewer than W replicas up, writes
 //! are PARTIAL. *Anti-entropy*: what a replica missed comes back by read repair, for keys that are
-//! read. *Collection of tombstones*: they stay for ever. *Strict mode*: two reads during one write
+//! read, when a read asks it. *Collection of tombstones*: they stay for ever. *Strict mode*: two reads during one write
 //! may see it and then not see it, as repair does not precede the reply; and of two concurrent
 //! writes that were both acknowledged one is lost (last write wins). *FLUSHALL* deletes what its
 //! replicas hold when they hear of it, unless stamped later than the flush by a clock ahead.

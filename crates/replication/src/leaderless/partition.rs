@@ -149,7 +149,11 @@ impl Held {
     }
 
     /// The places of some nodes.
+    #[inline]
     pub(super) fn places_of(&self, nodes: &BTreeSet<NodeId>) -> Places {
+        if nodes.is_empty() {
+            return Places::default();
+        }
         let mut places = Places::default();
         for node in nodes {
             places.add(self.place_of(*node).map_or(Places::default(), Places::one));

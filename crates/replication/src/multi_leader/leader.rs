@@ -44,6 +44,11 @@ pub fn actor(datacenter: DatacenterId, incarnation: u64) -> u64 {
     (u64::from(datacenter.0) << INCARNATION_BITS) | incarnation
 }
 
+/// Whether an actor is a group of a datacenter, in whichever incarnation.
+pub fn is_of(actor: u64, datacenter: DatacenterId) -> bool {
+    actor >> INCARNATION_BITS == u64::from(datacenter.0)
+}
+
 /// The next local write: its name, and everything its leader had seen.
 #[derive(Clone, Debug)]
 pub struct Proposal {
@@ -120,8 +125,8 @@ mod tests {
         let (eu, us) = (actor(DatacenterId(0), 1), actor(DatacenterId(1), 1));
         assert_ne!(eu, us);
         assert_ne!(eu, actor(DatacenterId(0), 2));
-        assert_eq!(us >> INCARNATION_BITS, 1);
-        let mut covered = VersionVector([(us, 7)].into());
+        assert!(is_of(us, DatacenterId(1)) && !is_of(us, DatacenterId(0)));
+        let mut covered = VersionVector::from_iter([(us, 7)]);
         for counter in 1..4 {
             let proposal = propose(eu, &covered, Stamp(1));
             assert_eq!(proposal.name.dot, Dot { actor: eu, counter });

@@ -227,7 +227,7 @@ mod tests {
 
     fn messages() -> Vec<Message<'static>> {
         let (source, target, number) = (group(0), group(1), 99);
-        let covered = VersionVector([(1, 2), (3, 4)].into());
+        let covered = VersionVector::from_iter([(1, 2), (3, 4)]);
         let pull =
             |wants| Message::Pull(Pull { source, target, number, wants, covered: covered.clone() });
         let (to, last, updates) = (12, true, Cow::Borrowed(&b"updates"[..]));

@@ -62,6 +62,8 @@ pub struct MultiLeader {
     pub streams: BTreeMap<(GroupId, GroupId), sync::Stream>,
     /// Pulls that wait here for something new: (the group that it leads, the group that asked).
     pub waiting: BTreeMap<(GroupId, GroupId), sync::Waiting>,
+    /// Answers to pulls are made here, to spare allocations.
+    pub buffer: alloc::vec::Vec<u8>,
 }
 
 /// Whether two groups hold the same partition of the same keyspace in different datacenters.

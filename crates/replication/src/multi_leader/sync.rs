@@ -5,11 +5,17 @@
 //! between that are not covered, or waits until there are some. A question without an answer is
 //! asked again, and then answered at once, even with nothing: so the puller learns whether it
 //! lacks something that the source's log cannot give.
+//!
+//! A source answers at once when it has writes of its own datacenter. What it has from a third one
+//! is most likely on its way to the puller, too: it goes along with the next answer, or when the
+//! puller asks again and still lacks it. Else each write would travel between all datacenters,
+//! also back to where it was made.
 
 use super::catch_up::Transfer;
 use super::leader;
 use super::message::{Pull, Wants};
 use crate::NodeId;
+use crate::few::Few;
 use crate::storage::record::Record;
 use crate::version::{Dot, Stamp, VersionVector};
 use crate::wire::{Read, Reader, Writer};
@@ -45,7 +51,7 @@ pub struct Update<'a> {
     /// Everything that its maker had seen.
     pub dependencies: VersionVector,
     /// The keys that it wrote, with their whole records.
-    pub changes: Vec<(Cow<'a, [u8]>, Record<'a>)>,
+    pub changes: Few<(Cow<'a, [u8]>, Record<'a>)>,
 }
 
 impl<'a> Update<'a> {
@@ -56,7 +62,7 @@ impl<'a> Update<'a> {
         w.u64(self.stamp.0);
         w.vector(&self.dependencies);
         w.u32(self.changes.len() as u32);
-        for (key, record) in &self.changes {
+        for (key, record) in &*self.changes {
             w.bytes(key);
             w.record(record);
         }
@@ -66,10 +72,16 @@ impl<'a> Update<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Update<'a>> {
         let (index, dot, stamp) = (r.u64()?, r.dot()?, Stamp(r.u64()?));
         let dependencies = r.vector()?;
-        let mut changes = Vec::new();
-        for _ in 0..r.u32()? {
-            changes.push((Cow::Borrowed(r.bytes()?), r.record()?));
-        }
+        let changes = match r.u32()? {
+            1 => Few::One((Cow::Borrowed(r.bytes()?), r.record()?)),
+            count => {
+                let mut changes = Vec::new();
+                for _ in 0..count {
+                    changes.push((Cow::Borrowed(r.bytes()?), r.record()?));
+                }
+                Few::Many(changes)
+            }
+        };
         Ok(Update { index, dot, stamp, dependencies, changes })
     }
 
@@ -257,6 +269,8 @@ pub struct Waiting {
     pub pull: Pull,
     /// Up to where there is nothing for him.
     pub passed: u64,
+    /// Up to where there is nothing that only this source has; not less than `passed`.
+    pub looked_at: u64,
 }
 
 impl Waiting {
@@ -283,9 +297,15 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// An empty batch for somebody who has taken everything up to `cursor`, and who covers
-    /// `covered`.
-    pub fn new(cursor: u64, covered: &'a VersionVector, bytes_max: usize) -> Batch<'a> {
-        Batch { covered, bytes_max, scanned: 0, updates: Vec::new(), to: cursor }
+    /// `covered`. The buffer is one that was used before, or a new one.
+    pub fn new(
+        cursor: u64,
+        covered: &'a VersionVector,
+        bytes_max: usize,
+        mut buffer: Vec<u8>,
+    ) -> Batch<'a> {
+        buffer.clear();
+        Batch { covered, bytes_max, scanned: 0, updates: buffer, to: cursor }
     }
 
     /// The next committed entry: its index, its size, and what it is to others, if anything.
@@ -311,8 +331,8 @@ pub fn log_suffices(
     covered: &VersionVector,
     first: &BTreeMap<u64, u64>,
 ) -> bool {
-    covered.0.iter().all(|(actor, newest)| {
-        let dropped = first.get(actor).map_or(*newest, |first| first.saturating_sub(1));
-        puller.get(*actor) >= dropped
+    covered.iter().all(|(actor, newest)| {
+        let dropped = first.get(&actor).map_or(newest, |first| first.saturating_sub(1));
+        puller.get(actor) >= dropped
     })
 }

@@ -8,6 +8,7 @@ use super::message::Page;
 use super::sync::{self, Batch, Taken, Update, Verdict, judge};
 use crate::conflict::last_write_wins;
 use crate::data::{ExpiresAt, Write, mint};
+use crate::few::Few;
 use crate::storage::record::Record;
 use crate::version::{Dot, HybridClock, Stamp, VersionVector};
 use crate::wire::{Reader, Writer};
@@ -63,7 +64,7 @@ impl Site {
             dot: name.dot,
             stamp: name.stamp,
             dependencies: self.covered.clone(),
-            changes: vec![(Cow::Owned(key), record)],
+            changes: Few::One((Cow::Owned(key), record)),
         };
         self.append(update);
     }
@@ -71,7 +72,7 @@ impl Site {
     fn append(&mut self, mut update: Update<'static>) {
         self.clock.observe(update.newest_stamp());
         self.covered.advance(update.dot);
-        for (key, record) in &update.changes {
+        for (key, record) in &*update.changes {
             self.merge(key.to_vec(), record.clone());
         }
         update.index = self.log.len() as u64 + 1;
@@ -89,7 +90,7 @@ impl Site {
     }
 
     fn batch(&self, cursor: u64, covered: &VersionVector, bytes_max: usize) -> Vec<u8> {
-        let mut batch = Batch::new(cursor, covered, bytes_max);
+        let mut batch = Batch::new(cursor, covered, bytes_max, Vec::new());
         for update in self.log.iter().skip(cursor as usize) {
             if !batch.offer(update.index, 50, Some(update)) {
                 break;
@@ -258,14 +259,14 @@ fn page(slot: u16, done: bool, covered: VersionVector, records: Vec<u8>) -> Page
 }
 
 fn update(actor: u64, counter: u64, dependencies: &[(u64, u64)], stamp: Stamp) -> Update<'static> {
-    let dependencies = VersionVector(dependencies.iter().copied().collect());
-    let changes = Vec::new();
+    let dependencies = VersionVector::from_iter(dependencies.iter().copied());
+    let changes = Few::Many(Vec::new());
     Update { index: 1, dot: Dot { actor, counter }, stamp, dependencies, changes }
 }
 
 #[test]
 fn an_update_is_taken_once_in_order_and_after_what_it_depends_on() {
-    let covered = VersionVector([(1, 5), (2, 3)].into());
+    let covered = VersionVector::from_iter([(1, 5), (2, 3)]);
     let verdict = |u: &Update<'_>| judge(u, &covered, 1000);
     let now = Stamp::at(1000);
     assert_eq!(verdict(&update(1, 6, &[(1, 5), (2, 3)], now)), Verdict::Take);
@@ -280,22 +281,22 @@ fn an_update_is_taken_once_in_order_and_after_what_it_depends_on() {
 
 #[test]
 fn a_batch_passes_over_what_is_covered_and_ends_when_it_is_full() {
-    let covered = VersionVector([(1, 2)].into());
-    let mut batch = Batch::new(0, &covered, 60);
+    let covered = VersionVector::from_iter([(1, 2)]);
+    let mut batch = Batch::new(0, &covered, 60, Vec::new());
     assert!(batch.offer(1, 10, Some(&update(1, 2, &[], Stamp(1)))));
     assert!(batch.offer(2, 10, None));
     assert_eq!((batch.updates.len(), batch.to), (0, 2));
     assert!(batch.offer(3, 10, Some(&update(1, 3, &[], Stamp(1)))));
     assert!(!batch.offer(4, 10, Some(&update(1, 4, &[], Stamp(1)))), "60 bytes are enough");
-    let mut idle = Batch::new(0, &covered, 60);
+    let mut idle = Batch::new(0, &covered, 60, Vec::new());
     assert!(!idle.offer(1, 300, None), "reading is bounded, too");
 }
 
 #[test]
 fn a_log_that_begins_late_suffices_for_who_has_what_it_dropped() {
-    let covered = VersionVector([(1, 9), (2, 4)].into());
+    let covered = VersionVector::from_iter([(1, 9), (2, 4)]);
     let first = BTreeMap::from([(1, 7)]);
-    let puller = |one, two| VersionVector([(1, one), (2, two)].into());
+    let puller = |one, two| VersionVector::from_iter([(1, one), (2, two)]);
     assert!(sync::log_suffices(&puller(6, 4), &covered, &first));
     assert!(!sync::log_suffices(&puller(5, 4), &covered, &first));
     assert!(!sync::log_suffices(&puller(6, 3), &covered, &first), "2's writes are dropped");

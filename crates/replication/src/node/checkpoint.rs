@@ -3,11 +3,14 @@
 //! A checkpoint is written into the node's own log, a piece a turn, while everything goes on: who
 //! this is, what is known of each group, and then images of all records, slot range by slot
 //! range. Once the last piece is on disk, what came before the first is not needed any more,
-//! except for entries that were not committed when their group's images began.
+//! except for entries that were not committed when their group's images began. No group holds up
+//! the others: its committed state can always be shown, whatever waits to be committed. But a group
+//! whose entries nobody commits holds the log from the first of them on, and the status says so.
 
 use super::Roles;
 use super::log_record::Identity;
 use crate::keyspace::Durability;
+use crate::leader_follower::Group;
 use crate::turn::Turn;
 use crate::{GroupId, Position};
 use alloc::collections::VecDeque;
@@ -17,6 +20,8 @@ use alloc::collections::VecDeque;
 pub struct Checkpoint {
     /// What is left to write: a group, and the slot to go on with.
     left: VecDeque<(GroupId, u16)>,
+    /// The newest checkpoint's first record.
+    began: Position,
     /// The first record that is needed once all is written and on disk.
     keep_from: Position,
     /// When the last piece is on disk, the checkpoint is complete.
@@ -59,18 +64,14 @@ impl Roles {
         let Some((id, slot)) = self.checkpoint.left.pop_front() else { return };
         let bytes_max = self.limits.image_bytes_max;
         let next = match self.groups.get_mut(&id) {
-            Some(group) => group.checkpoint_slots(turn, slot),
-            None => self.leaderless.get_mut(&id.keyspace).map(|leaderless| {
+            Some(group) => Some(group.checkpoint_slots(turn, slot)),
+            None => self.leaderless.get_mut(&id.keyspace).and_then(|leaderless| {
                 let next = leaderless.image(turn, id, slot, bytes_max);
-                next.map_or(u32::MAX, u32::from)
+                next.map(u32::from)
             }),
         };
-        match next {
-            Some(next) if next <= u32::from(self.last_slot_of(id)) => {
-                self.checkpoint.left.push_front((id, next as u16));
-            }
-            Some(_) => {}
-            None => self.checkpoint.left.push_front((id, slot)),
+        if let Some(next) = next.filter(|next| *next <= u32::from(self.last_slot_of(id))) {
+            self.checkpoint.left.push_front((id, next as u16));
         }
         if self.checkpoint.left.is_empty() {
             self.checkpoint.last_piece = Some(turn.local.last_position);
@@ -79,10 +80,8 @@ impl Roles {
 
     fn begin_checkpoint(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(identity) = &self.checkpoint.identity else { return false };
-        if !self.groups.values().all(|group| group.can_be_imaged()) {
-            return false;
-        }
         let mut keep_from = turn.append(&identity.encode(), Durability::Fsync);
+        self.checkpoint.began = keep_from;
         for group in self.groups.values_mut() {
             keep_from = keep_from.min(group.first_needed().unwrap_or(keep_from));
             group.begin_checkpoint(turn);
@@ -105,6 +104,13 @@ impl Roles {
             self.checkpoint.last_piece = None;
             turn.effects.truncate(self.checkpoint.keep_from);
         }
+    }
+
+    /// Records in front of the newest checkpoint that are kept for a group alone: from the first of
+    /// its entries on that were not committed then, and are not now.
+    pub(super) fn records_held_by(&self, group: &Group) -> u64 {
+        let began = self.checkpoint.began.0;
+        group.first_needed().map_or(0, |position| began.saturating_sub(position.0))
     }
 
     /// The last slot of a group.

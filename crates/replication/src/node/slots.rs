@@ -82,8 +82,9 @@ impl Node {
         mut keys: impl Iterator<Item = &'a [u8]>,
         may_follow: bool,
     ) -> Option<(u16, Place)> {
-        let cluster = &self.roles.cluster;
-        let inside = |key: &[u8]| cluster.keyspace_of(key).is_some_and(|k| k.id == keyspace.id);
+        let routes = &self.roles.routes;
+        let inside =
+            |key: &[u8]| routes.of(key).is_some_and(|route| route.group.keyspace == keyspace.id);
         let slot = keys.next().filter(|key| inside(key)).map(slot_of)?;
         let partition = keyspace.partition_of(slot);
         if !keys.all(|key| inside(key) && keyspace.partition_of(slot_of(key)) == partition) {

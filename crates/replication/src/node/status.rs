@@ -40,6 +40,9 @@ pub struct MemberStatus {
     pub lag: Vec<(NodeId, u64)>,
     /// How much of the log is kept, and who is next to be cut off from it.
     pub retention: Retention,
+    /// Records of the node's log that are kept for this group's uncommitted entries although the
+    /// newest checkpoint is behind them.
+    pub log_held_records: u64,
     /// Sessions whose commands are remembered for `TF.ONCE`.
     pub once_sessions: u64,
     /// Writes that are reported as lost here, by what their clients were told.
@@ -99,6 +102,7 @@ impl Node {
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
                 retention: group.retention(),
+                log_held_records: self.roles.records_held_by(group),
                 once_sessions: group.state.once.len() as u64,
                 lost_writes: group.reported_counts(),
                 unheard_entries: group.unheard().map_or(0, |unheard| unheard.entries()),

@@ -5,6 +5,7 @@ use crate::disk::Disk;
 use crate::observe::Observations;
 use replication::frame;
 use replication::keyspace::Durability;
+use replication::random::Random;
 use replication::{Effects, Event, Message, NodeId, Position, Reply, RequestId};
 use std::collections::BTreeMap;
 
@@ -44,6 +45,14 @@ impl<'a> Sink<'a> {
     /// What the harness sees, for what is no effect.
     pub fn observations(&mut self) -> &mut Observations {
         self.observations
+    }
+
+    /// The disk writes at once what counts as soon as it is written, if it does: how far the log is
+    /// kept then, and after which time there is more to be heard.
+    pub fn write_early(&mut self, random: &mut Random) -> Option<(Position, Position, u64)> {
+        let after_us = self.disk.write_early(random)?;
+        let (written, synced) = self.disk.kept();
+        Some((written, synced, after_us))
     }
 
     pub fn finish(self) -> Output {

@@ -85,6 +85,21 @@ impl Cluster {
         self.deliver(id, Arrival::Durable { written, synced });
     }
 
+    /// What a turn has written to the disk at once.
+    fn note_early(
+        &mut self,
+        id: NodeId,
+        process: u64,
+        early: Option<(Position, Position, u64)>,
+        due_us: Option<u64>,
+    ) {
+        let (Some((written, synced, _)), Some(due_us)) = (early, due_us) else { return };
+        self.observations.count("written before the turn ended");
+        let kept = if promises::counts_synced(&self.plan.cluster) { synced } else { written };
+        self.observations.copies.kept(id, kept);
+        self.schedule(due_us, Happening::Disk { node: id, process });
+    }
+
     /// The first failure ends the process: it can no longer trust its log.
     fn disk_failed(&mut self, id: NodeId, failure: DiskFailure, drops: bool) {
         let name = self.name(id).to_string();
@@ -149,6 +164,14 @@ impl Cluster {
             refused.extend(whole.err());
         }
         process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
+        let early = sink.write_early(&mut self.random);
+        if let Some((written, synced, _)) = early {
+            let input = Input::Durable { written, synced };
+            self.trace.line(at_us, || format!("{name} {}", describe(&input, members)));
+            process.node.step(server.clock.time(at_us), input, &mut sink);
+            at_us += self.random.range(INPUT_US.0, INPUT_US.1);
+            process.node.step(server.clock.time(at_us), Input::TurnEnd, &mut sink);
+        }
         at_us += if stall_at == arrivals.len() { stall_us } else { 0 };
         process.busy_until = at_us;
         process.note_commits(id, sink.observations());
@@ -157,9 +180,12 @@ impl Cluster {
             process.turn_at = Some(at_us);
         }
         let output = sink.finish();
+        server.disk_due_us = early.map(|(.., after_us)| at_us + after_us).or(server.disk_due_us);
+        let disk_due_us = server.disk_due_us.filter(|_| early.is_some());
         if more {
             self.schedule(at_us, Happening::Turn { node: id, process: process_number });
         }
+        self.note_early(id, process_number, early, disk_due_us);
         self.note_troubles(id, stall_us, &refused, at_us);
         self.carry_out(id, output, at_us);
     }

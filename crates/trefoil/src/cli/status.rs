@@ -110,6 +110,7 @@ struct Log {
     bytes_max: Option<u64>,
     slowest: Option<String>,
     bytes_left: Option<u64>,
+    held_records: u64,
 }
 
 /// Acks that are lowered.
@@ -256,6 +257,13 @@ impl GroupStatus {
             let epoch = self.possible_loss;
             notes
                 .push(format!("POSSIBLE LOSS: the leader of epoch {epoch} may have lacked writes"));
+        }
+        if self.log.held_records > 0 {
+            notes.push(format!(
+                "it holds {} records of the node's log, from its first entry on that is not \
+                 committed: the log cannot be cut there",
+                self.log.held_records
+            ));
         }
         let lost = &self.lost_writes;
         if lost.acknowledged + lost.not_acknowledged + lost.maybe + lost.unheard > 0 {

@@ -167,7 +167,7 @@ impl Directory {
                 blocks.reserve(1);
                 blocks.end().push(0);
                 let mut filled = Ok(());
-                blocks.write(|whole| filled = segment.fill(whole, at));
+                blocks.write(|whole| filled = segment.try_direct(whole, at));
                 filled?;
                 blocks = Blocks::new(&block);
             }

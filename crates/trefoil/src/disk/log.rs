@@ -181,11 +181,6 @@ impl Log {
         }
     }
 
-    /// Writes what has gathered, if something of it counts as soon as it is written.
-    pub fn write_early(&mut self, now: Instant) -> Result<(), DiskError> {
-        if self.counts_when_written { self.hand_over(now) } else { Ok(()) }
-    }
-
     /// The end of a turn: what has gathered is written, or goes to the thread if that is free.
     pub fn hand_over(&mut self, now: Instant) -> Result<(), DiskError> {
         if matches!(self.work, Work::Writing(_)) {

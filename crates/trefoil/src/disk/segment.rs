@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Zeros written at once, in bytes: a batch that is to be synced meanwhile waits for no more.
-const FILL_BYTES: u64 = 256 << 10;
+const FILL_BYTES: u64 = 512 << 10;
 
 /// One file of the log.
 pub struct Segment {
@@ -22,15 +22,17 @@ pub struct Segment {
     bytes: u64,
 }
 
-/// What a direct, synchronous write needs of the system.
+/// What the system calls writes that pass by the page cache: `None` where it has none. `sync`: they
+/// return when they are on disk.
 #[cfg(target_os = "linux")]
-fn direct_flags() -> Option<i32> {
+fn direct_flags(sync: bool) -> Option<i32> {
     use rustix::fs::OFlags;
-    i32::try_from((OFlags::DIRECT | OFlags::DSYNC).bits()).ok()
+    let flags = if sync { OFlags::DIRECT | OFlags::DSYNC } else { OFlags::DIRECT };
+    i32::try_from(flags.bits()).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn direct_flags() -> Option<i32> {
+fn direct_flags(_sync: bool) -> Option<i32> {
     None
 }
 
@@ -42,14 +44,7 @@ impl Segment {
         options.read(true).write(true).create(true).truncate(false);
         let plain = options.open(&path).map_err(DiskError::io("open", &path))?;
         let bytes = plain.metadata().map_err(DiskError::io("look at", &path))?.len();
-        let direct = match direct_flags().filter(|_| direct) {
-            Some(flags) => match OpenOptions::new().write(true).custom_flags(flags).open(&path) {
-                Ok(file) => Some(file),
-                Err(error) if is_refusal(&error) => None,
-                Err(error) => return Err(DiskError::io("open", &path)(error)),
-            },
-            None => None,
-        };
+        let direct = if direct { open_direct(&path, true)? } else { None };
         Ok(Segment { path, plain, direct, bytes })
     }
 
@@ -80,20 +75,34 @@ impl Segment {
             self.plain.set_len(bytes).map_err(DiskError::io("shorten", &self.path))?;
             self.bytes = bytes;
         }
+        if self.bytes == bytes {
+            return Ok(());
+        }
+        // One sync for all of it is enough; but through the page cache that one would hold up the
+        // disk, and all that waits for it, for as long as it takes.
+        let mut filler = match &self.direct {
+            Some(_) => open_direct(&self.path, false)?,
+            None => None,
+        };
         let zeros = Blocks::zeros(FILL_BYTES as usize);
         // A write that failed half way through may have left any length.
         self.bytes -= self.bytes % BLOCK_BYTES as u64;
         while self.bytes < bytes && !stop.load(Ordering::Relaxed) {
             let piece = FILL_BYTES.min(bytes - self.bytes) as usize;
             let piece = zeros.as_slice().get(..piece).unwrap_or(zeros.as_slice());
-            self.fill(piece, self.bytes)?;
-            self.bytes += piece.len() as u64;
+            match filler.as_ref().unwrap_or(&self.plain).write_all_at(piece, self.bytes) {
+                Ok(()) => self.bytes += piece.len() as u64,
+                Err(error) if is_refusal(&error) && filler.is_some() => {
+                    (filler, self.direct) = (None, None);
+                }
+                Err(error) => return Err(DiskError::io("write to", &self.path)(error)),
+            }
         }
         Ok(())
     }
 
-    /// Writes whole blocks, directly where that is possible; finds out where it is not.
-    pub fn fill(&mut self, blocks: &[u8], at: u64) -> Result<(), DiskError> {
+    /// Writes what is there once more, directly where that is possible; finds out where it is not.
+    pub fn try_direct(&mut self, blocks: &[u8], at: u64) -> Result<(), DiskError> {
         if let Some(direct) = &self.direct {
             match direct.write_all_at(blocks, at) {
                 Ok(()) => return Ok(()),
@@ -121,6 +130,16 @@ impl Segment {
     /// What was written to the page cache is on disk afterwards.
     pub fn sync(&self) -> Result<(), DiskError> {
         self.plain.sync_data().map_err(DiskError::io("sync the log", &self.path))
+    }
+}
+
+/// A file for direct writes; `None` where the file system takes none.
+fn open_direct(path: &Path, sync: bool) -> Result<Option<File>, DiskError> {
+    let Some(flags) = direct_flags(sync) else { return Ok(None) };
+    match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if is_refusal(&error) => Ok(None),
+        Err(error) => Err(DiskError::io("open", path)(error)),
     }
 }
 

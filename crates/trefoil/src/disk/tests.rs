@@ -248,7 +248,7 @@ fn interval_records_count_at_once_and_are_synced_within_a_second() {
     let (_, mut log) = open(directory.path(), 1 << 16).unwrap();
     let start = Instant::now();
     append(&mut log, Durability::Interval);
-    log.write_early(start).unwrap();
+    log.hand_over(start).unwrap();
     assert!(log.has_progress());
     assert_eq!(log.progress().unwrap(), Some((Position(1), Position(0))), "nobody asked to sync");
     assert!(!log.has_progress());

@@ -286,15 +286,22 @@ impl EventLoop {
         self.step(Input::PeerLost(node));
     }
 
-    /// What has gathered leaves: first to the disk, which takes longest, then to peers and clients.
-    fn end_turn(&mut self) -> Result<(), LoopError> {
-        // What counts as soon as it is written counts in this turn.
-        self.sink.log.write_early(self.now).map_err(LoopError::Disk)?;
-        self.hear_log()?;
+    /// No more inputs: what that makes the core append is written, or handed to the log thread.
+    fn end_inputs(&mut self) -> Result<(), LoopError> {
         // Fresh, for the inputs of this turn may have taken their time.
         self.read_clock();
         self.step(Input::TurnEnd);
-        self.sink.log.hand_over(self.now).map_err(LoopError::Disk)?;
+        self.sink.log.hand_over(self.now).map_err(LoopError::Disk)
+    }
+
+    /// What has gathered leaves: first to the disk, which takes longest, then to peers and clients.
+    fn end_turn(&mut self) -> Result<(), LoopError> {
+        self.end_inputs()?;
+        if self.sink.log.has_progress() {
+            // What counts as soon as it is written counts in this turn.
+            self.hear_log()?;
+            self.end_inputs()?;
+        }
         let mut lost = Vec::new();
         let registry = self.poll.registry();
         self.sink.peers.flush(self.now, registry, &mut lost);

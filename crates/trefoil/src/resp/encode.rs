@@ -3,6 +3,10 @@
 use super::Protocol;
 use replication::Reply;
 
+const LINE_END: &[u8; 2] = b"\r\n";
+/// Bytes of the longest line with a number: its kind, twenty digits, the end.
+const LINE_BYTES_MAX: usize = 23;
+
 /// Writes a reply of the core.
 pub fn reply(out: &mut Vec<u8>, reply: &Reply<'_>, protocol: Protocol) {
     match reply {
@@ -35,19 +39,19 @@ pub fn error(out: &mut Vec<u8>, text: &str) {
 
 /// `:1`
 pub fn integer(out: &mut Vec<u8>, number: i64) {
-    out.push(b':');
     if number < 0 {
-        out.push(b'-');
+        out.extend_from_slice(b":-");
+        return decimal(out, None, number.unsigned_abs());
     }
-    decimal(out, number.unsigned_abs());
-    out.extend_from_slice(b"\r\n");
+    decimal(out, Some(b':'), number.unsigned_abs());
 }
 
 /// `$3`, then the bytes.
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + LINE_BYTES_MAX + LINE_END.len());
     header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(LINE_END);
 }
 
 /// Text that is shown as it is: verbatim in RESP3, a bulk string in RESP2.
@@ -91,9 +95,7 @@ pub fn set(out: &mut Vec<u8>, length: usize, protocol: Protocol) {
 }
 
 fn header(out: &mut Vec<u8>, kind: u8, length: usize) {
-    out.push(kind);
-    decimal(out, length as u64);
-    out.extend_from_slice(b"\r\n");
+    decimal(out, Some(kind), length as u64);
 }
 
 /// A text that must not be able to end its line: CR, LF and NUL become blanks.
@@ -103,20 +105,32 @@ fn one_line(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        if let Some(digit) = digits.get_mut(start) {
-            *digit = b'0' + (number % 10) as u8;
-        }
+/// A line with a number: its kind, the digits, the end. Made from the back, and written at once.
+#[inline]
+fn decimal(out: &mut Vec<u8>, kind: Option<u8>, mut number: u64) {
+    let mut line = [0u8; LINE_BYTES_MAX];
+    let (front, end) = line.split_at_mut(LINE_BYTES_MAX - LINE_END.len());
+    end.copy_from_slice(LINE_END);
+    let mut start = front.len();
+    let digits = std::iter::from_fn(|| {
+        let digit = b'0' + (number % 10) as u8;
         number /= 10;
-        if number == 0 {
+        Some((digit, number == 0))
+    });
+    for (place, (digit, is_last)) in front.iter_mut().rev().zip(digits) {
+        *place = digit;
+        start -= 1;
+        if is_last {
             break;
         }
     }
-    out.extend_from_slice(digits.get(start..).unwrap_or(&[]));
+    if let Some(kind) = kind
+        && let Some(place) = front.get_mut(start - 1)
+    {
+        *place = kind;
+        start -= 1;
+    }
+    out.extend_from_slice(line.get(start..).unwrap_or(&[]));
 }
 
 #[cfg(test)]
@@ -136,6 +150,10 @@ mod tests {
         assert_eq!(two(Reply::Simple("PONG".into())), "+PONG\r\n");
         assert_eq!(two(Reply::Integer(i64::MIN)), ":-9223372036854775808\r\n");
         assert_eq!(two(Reply::Integer(1070)), ":1070\r\n");
+        assert_eq!(two(Reply::Integer(0)), ":0\r\n");
+        assert_eq!(two(Reply::Integer(i64::MAX)), ":9223372036854775807\r\n");
+        assert_eq!(two(Reply::Bulk([b'v'; 100].as_slice().into())).get(..6), Some("$100\r\n"));
+        assert_eq!(two(Reply::Bulk(b"".as_slice().into())), "$0\r\n\r\n");
         assert_eq!(two(Reply::Bulk(b"a\r\nb".as_slice().into())), "$4\r\na\r\nb\r\n");
         assert_eq!(two(Reply::Nil), "$-1\r\n");
         assert_eq!(bytes(Reply::Nil, Protocol::Resp3), "_\r\n");

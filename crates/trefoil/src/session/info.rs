@@ -170,6 +170,9 @@ fn log_kept(session: &Session<'_>, text: &mut String, keyspace: usize, group: &G
         let left = slowest.bytes_left.map_or(String::from("unknown"), |bytes| bytes.to_string());
         let _ = write!(value, ",slowest={node},bytes_left={left}");
     }
+    if here.log_held_records > 0 {
+        let _ = write!(value, ",held_records={}", here.log_held_records);
+    }
     field(text, &name, value);
 }
 

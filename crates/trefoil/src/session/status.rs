@@ -159,6 +159,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
 fn log_fields(session: &Session<'_>, here: &MemberStatus) -> String {
     let retention = here.retention;
     let mut text = format!("\"bytes\":{},\"bytes_max\":{}", retention.bytes, retention.bytes_max);
+    let _ = write!(text, ",\"held_records\":{}", here.log_held_records);
     if let Some(slowest) = retention.slowest {
         let left = slowest.bytes_left.map_or("null".into(), |bytes| bytes.to_string());
         let node = name_of(session, slowest.node);

@@ -97,10 +97,7 @@ impl Group {
 
     fn commit_up_to(&mut self, turn: &mut Turn<'_>, target: u64) {
         let target = target.min(self.log.last_index());
-        while self.commit < target {
-            self.commit += 1;
-            self.note_committed(turn, self.commit);
-        }
+        self.commit_applied(turn, target);
         self.state.commit(self.commit);
         self.decide_lost(turn);
         let entry = self.log.id_at(self.commit).unwrap_or_default();
@@ -155,6 +152,9 @@ impl Group {
     fn release_writes(&mut self, turn: &mut Turn<'_>, acknowledged: u64, visible: u64) {
         let need = self.need();
         let Role::Leader(leader) = &mut self.role else { return };
+        if visible > leader.visible {
+            leader.sight.grew(turn.now.monotonic_us);
+        }
         leader.visible = visible;
         let mut writes = core::mem::take(&mut leader.held.writes);
         let may_go = |write: &mut Write| write.id.index <= acknowledged && write.saw <= visible;
@@ -215,6 +215,7 @@ impl Group {
     pub(in super::super) fn answer_read(&mut self, turn: &mut Turn<'_>, read: Read) {
         let reply = match read.answer {
             Answer::Ready(reply) => reply,
+            Answer::Either(replies) => replies.0,
             Answer::Outcome(id) => self.outcome_of(turn, id),
             Answer::Degraded(prefix) => self.degraded_reply(&prefix),
         };

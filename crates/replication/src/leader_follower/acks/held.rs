@@ -11,6 +11,7 @@ use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
 use crate::{ClientId, Incarnation, NodeId};
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -60,6 +61,8 @@ pub(in super::super) struct Read {
 pub(in super::super) enum Answer {
     /// What it saw when it was evaluated.
     Ready(Reply<'static>),
+    /// The same, and behind it what was visible then, if what it saw does not become so in time.
+    Either(Box<(Reply<'static>, Reply<'static>)>),
     /// What has become of an entry: only a confirmed leader knows.
     Outcome(EntryId),
     /// The degrade ledger; the bytes are the keyspace's prefix.
@@ -103,6 +106,9 @@ impl Group {
         round: u64,
         epoch: u64,
     ) {
+        if self.refuses_leap(turn, from, epoch) {
+            return;
+        }
         if epoch > self.epoch {
             return self.adopt_epoch(turn, epoch, "a follower is in a newer epoch");
         }
@@ -202,7 +208,7 @@ impl Group {
     }
 
     /// Holds a question about this group until it is sure that this node still leads.
-    pub(super) fn hold_answer(
+    pub(in super::super) fn hold_answer(
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
@@ -266,8 +272,15 @@ impl Group {
             _ => return,
         }
         self.expire_writes(turn);
+        let round = self.confirmed_round(turn);
         let Role::Leader(leader) = &mut self.role else { return };
         while let Some(read) = leader.held.reads.pop_front_if(|r| r.deadline_us <= now_us) {
+            if let Answer::Either(answers) = read.answer
+                && read.round <= round
+            {
+                turn.answer(read.requester, answers.1, None);
+                continue;
+            }
             let text = match serving {
                 true => "TRYAGAIN too few replicas have confirmed that this node still leads",
                 false => "TRYAGAIN this leader has not committed its first entry yet",

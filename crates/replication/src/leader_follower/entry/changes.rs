@@ -49,17 +49,17 @@ impl<'a> Change<'a> {
 
     /// Writes the change of an entry.
     pub(super) fn encode(&self, entry: &Entry<'_>, w: &mut Writer<'_>) {
-        w.bytes(&self.key);
+        w.short_bytes(&self.key);
         let Some(record) = &self.record else { return w.u8(REMOVED) };
         match (&record.value, record.expires_at_ms) {
             (Value::String(value), None) if is_named_by(record, (entry.id, entry.stamp)) => {
                 w.u8(STRING);
-                w.bytes(value);
+                w.short_bytes(value);
             }
             (Value::String(value), Some(at_ms)) if is_named_by(record, (entry.id, entry.stamp)) => {
                 w.u8(STRING_WITH_DEADLINE);
                 w.u64(at_ms);
-                w.bytes(value);
+                w.short_bytes(value);
             }
             _ => {
                 w.u8(RECORD);
@@ -68,14 +68,32 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Goes over what [`Change::encode`] has written.
+    #[inline]
+    pub(super) fn skip(r: &mut Reader<'_>) -> Read<()> {
+        r.short_bytes()?;
+        match r.u8()? {
+            REMOVED => {}
+            RECORD => drop(r.record()?),
+            STRING => drop(r.short_bytes()?),
+            STRING_WITH_DEADLINE => {
+                r.u64()?;
+                r.short_bytes()?;
+            }
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
+
     /// Reads what [`Change::encode`] has written, in an entry of this name.
+    #[inline]
     pub(super) fn decode(name: (EntryId, Stamp), r: &mut Reader<'a>) -> Read<Change<'a>> {
-        let key = Cow::Borrowed(r.bytes()?);
+        let key = Cow::Borrowed(r.short_bytes()?);
         let record = match r.u8()? {
             REMOVED => None,
             RECORD => Some(r.record()?),
-            STRING => Some(string(name, None, r.bytes()?)),
-            STRING_WITH_DEADLINE => Some(string(name, Some(r.u64()?), r.bytes()?)),
+            STRING => Some(string(name, None, r.short_bytes()?)),
+            STRING_WITH_DEADLINE => Some(string(name, Some(r.u64()?), r.short_bytes()?)),
             _ => return Err(Malformed),
         };
         Ok(Change { key, record })

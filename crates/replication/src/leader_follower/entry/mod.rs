@@ -2,6 +2,8 @@
 //! logged as the same bytes.
 
 mod changes;
+#[cfg(test)]
+mod tests;
 
 pub use changes::{Change, Changes};
 
@@ -28,6 +30,9 @@ const KIND_VOTER: u8 = 3;
 const KIND_COVERS: u8 = 4;
 const KIND_DEGRADE: u8 = 5;
 const KIND_OPENING_AFTER_LOSS: u8 = 6;
+
+/// Bytes of an entry's head.
+const HEAD_BYTES: usize = 26;
 
 /// Bytes of an entry besides its changes and its asker's label, about.
 const ROOM_BYTES: usize = 128;
@@ -184,14 +189,12 @@ impl<'a> Entry<'a> {
 
     /// Writes the entry.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
+        let part = |bit, is_there| if is_there { bit } else { 0 };
+        let has = part(HAS_ORIGIN, self.origin.is_some())
+            | part(HAS_ASKER, self.asker.is_some())
+            | part(HAS_ONCE, self.once.is_some());
+        Head { id: self.id, stamp: self.stamp, has, kind: self.payload.kind() }.write(bytes);
         let mut w = Writer(bytes);
-        w.entry_id(self.id);
-        w.u64(self.stamp.0);
-        let has = |part, is_there| if is_there { part } else { 0 };
-        w.u8(has(HAS_ORIGIN, self.origin.is_some())
-            | has(HAS_ASKER, self.asker.is_some())
-            | has(HAS_ONCE, self.once.is_some()));
-        w.u8(self.payload.kind());
         if let Some(origin) = &self.origin {
             w.dot(origin.dot);
             w.vector(&origin.dependencies);
@@ -208,7 +211,7 @@ impl<'a> Entry<'a> {
                 w.u64(opener.incarnation.0);
             }
             Payload::Changes(changes) => {
-                w.u32(changes.len() as u32);
+                w.short(changes.len() as u64);
                 changes.iter().for_each(|change| change.encode(self, &mut w));
             }
             Payload::Clear => {}
@@ -232,6 +235,14 @@ impl<'a> Entry<'a> {
         Reader(bytes).entry_id()
     }
 
+    /// Only the name of the write among groups that exchange their entries, if it has one.
+    #[inline]
+    pub fn dot_of(bytes: &[u8]) -> Read<Option<Dot>> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        Ok(if head.has & HAS_ORIGIN != 0 { Some(r.dot()?) } else { None })
+    }
+
     /// Reads an entry; the bytes must hold nothing else.
     pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
         let mut r = Reader(bytes);
@@ -246,7 +257,7 @@ impl<'a> Entry<'a> {
             KIND_OPENING => {
                 Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? })
             }
-            KIND_CHANGES => Payload::Changes(match r.u32()? {
+            KIND_CHANGES => Payload::Changes(match r.short()? {
                 1 => Changes::One(Change::decode((id, stamp), &mut r)?),
                 count => {
                     let mut changes = Vec::new();
@@ -290,13 +301,42 @@ impl Head {
     }
 
     #[inline]
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let mut head = [0; HEAD_BYTES];
+        head[..8].copy_from_slice(&self.id.epoch.to_le_bytes());
+        head[8..16].copy_from_slice(&self.id.index.to_le_bytes());
+        head[16..24].copy_from_slice(&self.stamp.0.to_le_bytes());
+        (head[24], head[25]) = (self.has, self.kind);
+        bytes.extend_from_slice(&head);
+    }
+
+    #[inline]
     fn read(r: &mut Reader<'_>) -> Read<Head> {
+        let mut r = Reader(r.take(HEAD_BYTES)?);
         let (id, stamp) = (r.entry_id()?, Stamp(r.u64()?));
         let (has, kind) = (r.u8()?, r.u8()?);
         match has & !(HAS_ORIGIN | HAS_ASKER | HAS_ONCE) {
             0 => Ok(Head { id, stamp, has, kind }),
             _ => Err(Malformed),
         }
+    }
+
+    /// The head of an entry whose bytes can be read as a whole: what a peer has sent is looked at
+    /// once, when it comes.
+    pub fn checked(bytes: &[u8]) -> Read<Head> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        if head.kind != KIND_CHANGES || head.has & (HAS_ORIGIN | HAS_ONCE) != 0 {
+            return Entry::decode(bytes).map(|_| head);
+        }
+        if head.has & HAS_ASKER != 0 {
+            Asker::read(&mut r)?;
+        }
+        for _ in 0..r.short()? {
+            Change::skip(&mut r)?;
+        }
+        r.finish()?;
+        Ok(head)
     }
 
     /// Whether the entry opens an epoch.

@@ -34,9 +34,9 @@ pub mod replay;
 pub mod report;
 mod unheard;
 
-use super::Group;
 use super::entry::{Entry, Once};
 use super::log_record;
+use super::{Group, Role};
 use crate::keyspace::{AckLevel, Durability};
 use crate::mutant::Mutant;
 use crate::turn::Turn;
@@ -357,6 +357,9 @@ impl Group {
 
     /// A writer is told OK. Only where the entry is not committed there is something to remember.
     pub(super) fn note_acknowledged(&mut self, turn: &Turn<'_>, id: EntryId, level: AckLevel) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.sight.told(id.index);
+        }
         if id.index > self.commit {
             self.lost_writes.acknowledged.note(id, turn.now.wall_ms, level);
         }

@@ -179,6 +179,9 @@ impl Chunks {
             true => self.newest.bytes.reserve(room),
             false => self.newest.bytes.reserve_exact(room.max(CHUNK_BYTES)),
         }
+        // It will have about as many entries as the one before.
+        let entries = self.older.back().map_or(0, |chunk| chunk.ends.len());
+        self.newest.ends.reserve(entries);
     }
 
     /// Takes off all entries above an index.

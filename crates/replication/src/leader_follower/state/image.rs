@@ -6,6 +6,7 @@ use crate::keyspace::slot::slot_of;
 use crate::leader_follower::image::Image;
 use crate::leader_follower::once::table::Committed;
 use crate::storage::record::Record;
+use crate::storage::store::Store;
 use crate::version::Stamp;
 use crate::wire::{Read, Reader, Writer};
 use alloc::borrow::Cow;
@@ -13,25 +14,37 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 impl State {
+    /// The newest entry that some slots contain although the group has not applied it.
+    pub fn ahead_of(&self, applied: u64) -> Option<u64> {
+        self.ahead.iter().map(|(_, _, ahead)| *ahead).filter(|ahead| *ahead > applied).max()
+    }
+
+    /// Up to where a slot contains what is committed; the group is applied up to `applied`.
+    fn applied_in(&self, slot: u16, applied: u64) -> u64 {
+        let of_slot = self.ahead.iter().filter(|(first, last, _)| (*first..=*last).contains(&slot));
+        of_slot.map(|(_, _, ahead)| *ahead).fold(applied, u64::max)
+    }
+
     /// The committed records of the slots from `first_slot` on, until `bytes_max` is used; the
-    /// group is applied up to `applied`. `None` while an uncommitted entry has removed all keys, or
-    /// while some slots contain more than the group has applied.
-    pub fn image(&self, first_slot: u16, bytes_max: usize, applied: u64) -> Option<Image<'static>> {
-        if !self.ahead.is_empty() {
-            return None;
-        }
+    /// group is applied up to `applied`. Slots that contain more go into images of their own.
+    pub fn image(&self, first_slot: u16, bytes_max: usize, applied: u64) -> Image<'static> {
+        let up_to = self.applied_in(first_slot, applied);
+        // With an uncommitted entry that removed all keys, the table that was put aside for it:
+        // then no later change of a key matters.
+        let mut aside: Option<&Store> = None;
         // Of a key that was changed several times, the oldest pre-image counts.
         let mut committed: BTreeMap<&[u8], Option<Record<'_>>> = BTreeMap::new();
         let mut sessions = Committed::new();
         let mut horizon_ms = None;
         for old in self.undo.iter() {
             match old {
+                Old::Absent(_) | Old::Record(..) if aside.is_some() => {}
                 Old::Absent(key) => _ = committed.entry(key).or_insert(None),
                 Old::Record(key, record) => {
                     let record = Some(record).filter(|record| self.is_kept(record));
                     committed.entry(key).or_insert(record);
                 }
-                Old::Aside(Aside::Everything(_)) => return None,
+                Old::Aside(Aside::Everything(table)) => _ = aside.get_or_insert(table),
                 Old::Aside(Aside::Session(name, session)) => {
                     let place = (self.once.slot(name), name);
                     sessions.entry(place).or_insert(session.as_ref());
@@ -47,7 +60,8 @@ impl State {
             }
         }
         let (mut records, mut once) = (Vec::new(), Vec::new());
-        let mut kept = self.store.walk(first_slot, self.store.last_slot()).peekable();
+        let store = aside.unwrap_or(&self.store);
+        let mut kept = store.walk(first_slot, store.last_slot()).peekable();
         let mut slot = first_slot;
         loop {
             let mut w = Writer(&mut records);
@@ -62,13 +76,14 @@ impl State {
                 w.record(record);
             }
             self.once.encode_slot(slot, &sessions, &mut Writer(&mut once));
-            if slot >= self.store.last_slot() || records.len() + once.len() >= bytes_max {
+            let is_full = records.len() + once.len() >= bytes_max;
+            if slot >= store.last_slot() || is_full || self.applied_in(slot + 1, applied) != up_to {
                 break;
             }
             slot += 1;
         }
         let (last_slot, records, once) = (slot, Cow::Owned(records), Cow::Owned(once));
-        Some(Image { first_slot, last_slot, applied, records, once, horizon_ms })
+        Image { first_slot, last_slot, applied: up_to, records, once, horizon_ms }
     }
 
     /// Puts an image in place of what its slots held. Entries up to its index will be skipped.

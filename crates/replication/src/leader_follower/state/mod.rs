@@ -249,6 +249,18 @@ impl State {
         of_record.max(self.uncommitted_clear).max(in_flight)
     }
 
+    /// A key's record when all entries up to `visible`, and none after it, were applied; `None` if
+    /// that cannot be told: where all keys were removed after it, or writes merge.
+    pub fn record_at(&self, key: &[u8], visible: u64) -> Option<Option<Record<'_>>> {
+        if self.merges || self.uncommitted_clear > visible {
+            return None;
+        }
+        Some(match self.undo.before_changes_after(visible, key) {
+            Some(old) => old,
+            None => self.store.get(key),
+        })
+    }
+
     /// Whether nothing is uncommitted.
     pub fn is_settled(&self) -> bool {
         self.undo.is_empty()

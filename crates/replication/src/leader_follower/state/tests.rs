@@ -47,11 +47,67 @@ fn a_committed_delete_leaves_no_tombstone_when_what_followed_is_taken_back() {
         state.apply(&changes(2, "k1", None), true);
         state.apply(&followed_by, true);
         state.commit(2);
-        let image = state.image(0, usize::MAX, 2).unwrap();
+        let image = state.image(0, usize::MAX, 2);
         assert!(image.records.is_empty(), "{followed_by:?}");
         state.undo();
         assert!(state.store.is_empty(), "{followed_by:?}");
     }
+}
+
+#[test]
+fn an_image_shows_what_is_committed_whatever_is_about_to_be_removed() {
+    for count in [3, CLEARED_AT_ONCE_MIN as u64 + 1] {
+        let mut state = filled(count);
+        let before = state.image(0, usize::MAX, count);
+        for entry in [
+            changes(count + 1, "k2", Some("w")),
+            clear(count + 2),
+            changes(count + 3, "k2", Some("x")),
+            clear(count + 4),
+            changes(count + 5, "new", Some("y")),
+        ] {
+            state.apply(&entry, true);
+            let image = state.image(0, usize::MAX, count);
+            let [stored, wanted] = [image, before.clone()].map(|image| {
+                let mut other = State::new(0, 16_383, 7, false);
+                other.install(&image).unwrap();
+                other.store.digest()
+            });
+            assert_eq!(stored, wanted, "{count}: {entry:?}");
+        }
+    }
+}
+
+#[test]
+fn slots_that_contain_more_are_images_of_their_own() {
+    let mut state = filled(3);
+    let image = filled(9).image(100, 0, 9);
+    assert_eq!((image.first_slot, image.last_slot), (100, 100));
+    state.install(&image).unwrap();
+    let ranges = [0, 100, 101].map(|first| state.image(first, usize::MAX, 3));
+    let ranges = ranges.map(|image| (image.first_slot, image.last_slot, image.applied));
+    assert_eq!(ranges, [(0, 99, 3), (100, 100, 9), (101, 16_383, 3)]);
+    assert_eq!([3, 9].map(|index| state.ahead_of(index)), [Some(9), None]);
+}
+
+#[test]
+fn what_a_key_was_at_an_earlier_entry_is_told_until_all_keys_go() {
+    let mut state = filled(2);
+    state.apply(&changes(3, "k1", Some("w")), true);
+    state.apply(&changes(4, "k1", None), true);
+    state.apply(&changes(5, "new", Some("x")), true);
+    let dot = |state: &State, key: &str, visible| {
+        let record = state.record_at(key.as_bytes(), visible)?;
+        Some(record.filter(|record| record.is_live(0)).map(|record| record.dot.counter))
+    };
+    assert_eq!(
+        [2, 3, 4].map(|at| dot(&state, "k1", at)),
+        [Some(Some(1)), Some(Some(3)), Some(None)]
+    );
+    assert_eq!([2, 5].map(|at| dot(&state, "new", at)), [Some(None), Some(Some(5))]);
+    assert_eq!(dot(&state, "k2", 2), Some(Some(2)));
+    state.apply(&clear(6), true);
+    assert_eq!([5, 6].map(|at| dot(&state, "k2", at)), [None, Some(None)]);
 }
 
 #[test]
@@ -169,10 +225,9 @@ proptest! {
                 _ => {}
             }
             prop_assert!(state.is_settled() || !tail.is_empty());
-            let looks = matches!(step, Step::Commit(_));
-            if let Some(image) = looks.then(|| state.image(0, usize::MAX, index)).flatten() {
+            if matches!(step, Step::Commit(_)) {
                 let mut installed = empty();
-                installed.install(&image).unwrap();
+                installed.install(&state.image(0, usize::MAX, index)).unwrap();
                 prop_assert_eq!(digests(&installed), digests(&committed));
             }
         }

@@ -141,6 +141,27 @@ impl Undo {
         })
     }
 
+    /// What a key was before the first change of it after an index; `None` if there was no change.
+    pub(super) fn before_changes_after(
+        &self,
+        index: u64,
+        key: &[u8],
+    ) -> Option<Option<Record<'_>>> {
+        let mut place = self.start;
+        while let Some(pre_image) = first(&self.bytes, place) {
+            place += HEAD_BYTES + pre_image.body.len();
+            if pre_image.index <= index || pre_image.kind == ASIDE {
+                continue;
+            }
+            match pre_image.of_key() {
+                Ok(Old::Absent(changed)) if changed == key => return Some(None),
+                Ok(Old::Record(changed, record)) if changed == key => return Some(Some(record)),
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Takes everything back, the newest first. `is_kept` tells records that are put back from
     /// those that are no part of the committed state.
     pub(super) fn undo(

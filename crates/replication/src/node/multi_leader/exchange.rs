@@ -1,9 +1,11 @@
 //! What goes to and comes from other datacenters: the entries that a group has committed become
 //! updates, and updates become entries.
 
+use crate::few::Few;
 use crate::keyspace::slot::slot_of;
 use crate::leader_follower::Group;
 use crate::leader_follower::entry::{Change, Entry, Origin, Payload};
+use crate::multi_leader::MultiLeader;
 use crate::multi_leader::leader;
 use crate::multi_leader::message::{Message, Page, Pull, Updates, Wants};
 use crate::multi_leader::sync::{self, Batch, Stream, Taken, Update, Verdict, Waiting};
@@ -50,8 +52,9 @@ impl Roles {
             (None, Wants::After(cursor)) => cursor,
             (None, Wants::Slots(_)) => 0,
         };
-        let mut waiting = Waiting { node, pull, passed };
-        match answer(group, &mut waiting, asked.is_some(), &self.limits) {
+        let mut waiting = Waiting { node, pull, passed, looked_at: passed };
+        let buffer = &mut self.multi_leader.buffer;
+        match answer(group, &mut waiting, asked.is_some(), &self.limits, buffer) {
             Some(message) => turn.send(node, AnyMessage::MultiLeader(message)),
             None => {
                 self.multi_leader.waiting.insert(key, waiting);
@@ -67,6 +70,11 @@ impl Roles {
         let stream = self.multi_leader.streams.get_mut(&(updates.target, updates.source));
         let Some(stream) = stream.filter(|stream| stream.epoch == group.epoch()) else { return };
         let expected = stream.expects(from, updates.number);
+        // What the source covers need not go there.
+        let waiting = self.multi_leader.waiting.get_mut(&(updates.target, updates.source));
+        if let Some(waiting) = waiting.filter(|waiting| waiting.node == from && expected) {
+            waiting.pull.covered.merge(&updates.covered);
+        }
         if !expected && !turn.local.mutants.is(Mutant::ApplyTwice) {
             return;
         }
@@ -164,14 +172,17 @@ impl Roles {
         }
         self.multi_leader.streams = streams;
         let (groups, limits) = (&self.groups, &self.limits);
-        self.multi_leader.waiting.retain(|(source, _), waiting| {
+        let MultiLeader { waiting, buffer, .. } = &mut self.multi_leader;
+        waiting.retain(|(source, _), waiting| {
             let Some(group) = groups.get(source).filter(|group| group.is_serving()) else {
                 return false;
             };
-            if group.commit() <= waiting.passed {
+            if !has_news(group, waiting) {
                 return true;
             }
-            let Some(message) = answer(group, waiting, false, limits) else { return true };
+            let Some(message) = answer(group, waiting, false, limits, buffer) else {
+                return true;
+            };
             turn.send(waiting.node, AnyMessage::MultiLeader(message));
             false
         });
@@ -201,41 +212,62 @@ impl Roles {
     }
 }
 
-/// The answer to a pull, if there is one: with `at_once`, even with nothing.
-fn answer(
+/// Whether something of the own datacenter is committed that a puller who waits lacks.
+fn has_news(group: &Group, waiting: &mut Waiting) -> bool {
+    let (from, commit) = (waiting.passed.max(waiting.looked_at), group.commit());
+    if commit <= from {
+        return false;
+    }
+    waiting.looked_at = commit;
+    // Where the log does not reach back so far, the answer says it.
+    let Some(mut entries) = group.committed_after(from) else { return true };
+    entries.any(|(_, body)| {
+        let Ok(Some(dot)) = Entry::dot_of(body) else { return false };
+        leader::is_of(dot.actor, group.id.datacenter) && !waiting.pull.covered.covers(dot)
+    })
+}
+
+/// The answer to a pull, if there is one, made in a buffer: with `at_once`, even with nothing.
+fn answer<'b>(
     group: &Group,
     waiting: &mut Waiting,
     at_once: bool,
     limits: &Limits,
-) -> Option<Message<'static>> {
+    buffer: &'b mut Vec<u8>,
+) -> Option<Message<'b>> {
     let pull = &waiting.pull;
     let from = match pull.wants {
         Wants::Slots(first_slot) => return page(group, pull, first_slot, limits),
         Wants::After(_) => waiting.passed.min(group.commit()),
     };
     let (commit, bytes_max) = (group.commit(), limits.append_bytes_max);
-    let mut batch = Batch::new(from, &pull.covered, bytes_max);
+    let mut batch = Batch::new(from, &pull.covered, bytes_max, core::mem::take(buffer));
     let entries = match group.committed_after(from) {
         Some(entries) => entries,
         None if pull.covered.covers_all(&group.covered) => {
-            return Some(updates(group, pull, commit, Vec::new()));
+            return Some(updates(group, pull, commit, &[]));
         }
         None if log_suffices(group, pull) => group.committed_after(group.log_start())?,
         None => return page(group, pull, group.state.store.first_slot(), limits),
     };
     for (index, body) in entries {
-        let update = Entry::decode(body).ok().and_then(|entry| update_of(index, entry));
+        let dot = Entry::dot_of(body).ok().flatten();
+        let update = match dot.is_some_and(|dot| !pull.covered.covers(dot)) {
+            true => Entry::decode(body).ok().and_then(|entry| update_of(index, entry)),
+            false => None,
+        };
         if !batch.offer(index, body.len(), update.as_ref()) {
             break;
         }
     }
-    let (to, bytes) = (batch.to, batch.updates);
+    let to = batch.to;
+    *buffer = batch.updates;
     waiting.passed = to;
-    let wait = bytes.is_empty() && to == commit && !at_once && !waiting.is_far();
-    (!wait).then(|| updates(group, &waiting.pull, to, bytes))
+    let wait = buffer.is_empty() && to == commit && !at_once && !waiting.is_far();
+    (!wait).then(|| updates(group, &waiting.pull, to, buffer))
 }
 
-fn updates(group: &Group, pull: &Pull, to: u64, bytes: Vec<u8>) -> Message<'static> {
+fn updates<'b>(group: &Group, pull: &Pull, to: u64, bytes: &'b [u8]) -> Message<'b> {
     Message::Updates(Updates {
         source: pull.source,
         target: pull.target,
@@ -243,12 +275,16 @@ fn updates(group: &Group, pull: &Pull, to: u64, bytes: Vec<u8>) -> Message<'stat
         to,
         last: to == group.commit(),
         covered: group.covered.clone(),
-        updates: Cow::Owned(bytes),
+        updates: Cow::Borrowed(bytes),
     })
 }
 
+/// `None` while some slots contain more than the vector says.
 fn page(group: &Group, pull: &Pull, first_slot: u16, limits: &Limits) -> Option<Message<'static>> {
-    let image = group.state.image(first_slot, limits.image_bytes_max, group.commit())?;
+    if group.state.ahead_of(group.commit()).is_some() {
+        return None;
+    }
+    let image = group.state.image(first_slot, limits.image_bytes_max, group.commit());
     Some(Message::Page(Page {
         source: pull.source,
         target: pull.target,
@@ -330,8 +366,11 @@ fn holds(group: &Group, key: &[u8]) -> bool {
 /// An update is an entry of this group's log under the name that its maker gave it.
 fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
     let stamp = update.newest_stamp();
-    let changes = update.changes.into_iter();
-    let changes = changes.map(|(key, record)| Change { key, record: Some(record) }).collect();
+    let change = |(key, record)| Change { key, record: Some(record) };
+    let changes = match update.changes {
+        Few::One(one) => change(one).into(),
+        Few::Many(many) => many.into_iter().map(change).collect(),
+    };
     let origin = Origin { dot: update.dot, dependencies: update.dependencies };
     group.append_entry(turn, stamp, Some(origin), false, None, Payload::Changes(changes));
 }

@@ -9,7 +9,7 @@ use crate::command::{Arguments, KeyCommand, Reply};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::need::Need;
-use crate::leader_follower::entry::{Change, Origin, Payload};
+use crate::leader_follower::entry::{Change, Changes, Origin, Payload};
 use crate::leader_follower::execute::NO_ROOM;
 use crate::leader_follower::lost_writes::replay::FLUSH_IS_NOT_REPLAYED;
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
@@ -21,7 +21,6 @@ use crate::version::{EntryId, Stamp};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Carries out a command on one key. This node leads its datacenter's group.
@@ -51,7 +50,7 @@ pub(in crate::node) fn execute(
     let proposal = propose(group, turn, leader::newest_seen(seen));
     let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);
     let change = Change { key: Cow::Borrowed(command.key), record: Some(record) };
-    let id = append(group, turn, proposal, vec![change]);
+    let id = append(group, turn, proposal, change.into());
     let saw = if command.verb.tells_nothing() { 0 } else { index };
     group.hold_write_that_saw(turn, requester, id, (reply, saw), need);
 }
@@ -209,9 +208,9 @@ fn append(
     group: &mut Group,
     turn: &mut Turn<'_>,
     proposal: Proposal,
-    changes: Vec<Change<'_>>,
+    changes: Changes<'_>,
 ) -> EntryId {
     let Proposal { name: Name { stamp, dot }, dependencies } = proposal;
     let origin = Origin { dot, dependencies };
-    group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes.into()))
+    group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes))
 }

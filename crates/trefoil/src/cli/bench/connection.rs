@@ -19,57 +19,80 @@ pub struct Connection {
     pub server: usize,
     /// Nothing is sent or read any more.
     pub broken: bool,
+    /// It has been given a batch, and not yet been seen to be done with it.
+    pub busy: bool,
     scanner: Scanner,
     out: Vec<u8>,
     written: usize,
-    /// The requests of the batch, and how many are answered.
+    /// The requests of the batch with the commands behind them, and how many are answered.
     waiting: Vec<Waiting>,
     answered: usize,
-    /// What the command behind the batch must be answered with, while it is not.
-    then: Option<Expected>,
 }
 
 /// A request that is or was under way.
 struct Waiting {
     expected: Expected,
     began_ns: u64,
-    /// It has had the wrong answer, and the command behind it does not mend that.
-    failed: bool,
+    then: Then,
+}
+
+/// How a request and the command behind it belong together.
+enum Then {
+    /// No command is behind it: its answer is all.
+    Nothing,
+    /// A request that has another behind it, or behind the batch; it may have failed, and the
+    /// other does not mend that.
+    Awaited { failed: bool },
+    /// The command behind so many requests, which are as good as its answer.
+    Settles(usize),
 }
 
 impl Connection {
-    /// Connects to one of the servers.
+    /// Connects to one of the servers, by the first of its addresses at which it answers.
     ///
     /// # Errors
     /// Where nobody listens or answers in time, and where the system gives no more connections.
-    pub fn open(server: usize, address: SocketAddr) -> io::Result<Connection> {
-        let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+    pub fn open(server: usize, addresses: &[SocketAddr]) -> io::Result<Connection> {
+        let stream = connect(addresses)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Connection {
             stream: TcpStream::from_std(stream),
             server,
             broken: false,
+            busy: false,
             scanner: Scanner::default(),
             out: Vec::new(),
             written: 0,
             waiting: Vec::new(),
             answered: 0,
-            then: None,
         })
     }
 
     /// Makes the next batch, a request for each moment from which one counts.
     pub fn begin(&mut self, requests: &mut Requests, began_ns: impl Iterator<Item = u64>) {
+        self.busy = true;
         self.out.clear();
         self.written = 0;
         self.waiting.clear();
         self.answered = 0;
-        for began_ns in began_ns {
+        let mut began_ns = began_ns.peekable();
+        let mut unsettled = 0;
+        while let Some(began) = began_ns.next() {
             let expected = requests.append(&mut self.out);
-            self.waiting.push(Waiting { expected, began_ns, failed: false });
+            let then = match requests.has_then() {
+                true => Then::Awaited { failed: false },
+                false => Then::Nothing,
+            };
+            self.waiting.push(Waiting { expected, began_ns: began, then });
+            unsettled += 1;
+            let is_last = began_ns.peek().is_none();
+            if let Some(expected) = requests.append_then(is_last, &mut self.out) {
+                let then = Then::Settles(unsettled);
+                self.waiting.push(Waiting { expected, began_ns: began, then });
+                unsettled = 0;
+            }
         }
-        self.then = requests.append_then(&mut self.out);
     }
 
     /// Writes as much of the batch as the socket takes.
@@ -111,50 +134,77 @@ impl Connection {
     /// What is no reply, or a reply to nothing.
     pub fn take(&mut self, mut bytes: &[u8], now_ns: u64, tally: &mut Tally) -> io::Result<()> {
         while let Some(answer) = self.scanner.next(&mut bytes).map_err(nonsense)? {
-            match self.waiting.get_mut(self.answered) {
-                Some(waiting) => {
-                    self.answered += 1;
-                    let good = waiting.expected.is(answer, &self.scanner);
-                    waiting.failed = !good;
+            let Some(waiting) = self.waiting.get_mut(self.answered) else {
+                return Err(nonsense("a reply to nothing"));
+            };
+            let expected = waiting.expected;
+            let good = expected.is(answer, &self.scanner);
+            let settled = match &mut waiting.then {
+                Then::Settles(requests) => *requests,
+                then => {
                     if !good {
-                        tally.failed(1, answer, &self.scanner);
-                    } else if self.then.is_none() {
+                        tally.failed(expected, answer, &self.scanner);
+                    } else if matches!(then, Then::Nothing) {
                         tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
                     }
-                    if good && answer == Answer::Nil {
-                        tally.misses += 1;
+                    if let Then::Awaited { failed } = then {
+                        *failed = !good;
                     }
+                    0
                 }
-                None => match self.then.take() {
-                    Some(then) => self.take_then(then, answer, now_ns, tally),
-                    None => return Err(nonsense("a reply to nothing")),
-                },
+            };
+            if good && answer == Answer::Nil && expected == Expected::Value {
+                tally.misses += 1;
             }
+            self.settle(settled, expected, answer, now_ns, tally);
+            self.answered += 1;
         }
         Ok(())
     }
 
     /// Whether the batch is wholly answered.
     pub fn is_idle(&self) -> bool {
-        self.answered == self.waiting.len() && self.then.is_none()
+        self.answered == self.waiting.len()
     }
 
-    /// Requests without an answer, the one behind the batch included.
+    /// Requests without an answer, those behind others included.
     pub fn unanswered(&self) -> usize {
-        self.waiting.len() - self.answered + usize::from(self.then.is_some())
+        self.waiting.len() - self.answered
     }
 
-    /// The requests before it are as good as the answer to the command behind them.
-    fn take_then(&mut self, then: Expected, answer: Answer, now_ns: u64, tally: &mut Tally) {
-        let good = then.is(answer, &self.scanner);
-        for waiting in self.waiting.iter().filter(|waiting| !waiting.failed) {
+    /// So many requests before the answered one are as good as its answer.
+    fn settle(
+        &self,
+        requests: usize,
+        expected: Expected,
+        answer: Answer,
+        now_ns: u64,
+        tally: &mut Tally,
+    ) {
+        let good = expected.is(answer, &self.scanner);
+        let first = self.answered.saturating_sub(requests);
+        for waiting in self.waiting.get(first..self.answered).unwrap_or(&[]) {
+            if matches!(waiting.then, Then::Awaited { failed: true }) {
+                continue;
+            }
             if good {
                 tally.succeeded(now_ns.saturating_sub(waiting.began_ns));
             } else {
-                tally.failed(1, answer, &self.scanner);
+                tally.failed(expected, answer, &self.scanner);
             }
         }
     }
+}
+
+fn connect(addresses: &[SocketAddr]) -> io::Result<std::net::TcpStream> {
+    let mut failed = io::Error::other("the name has no address");
+    for address in addresses {
+        match std::net::TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 fn nonsense(what: impl std::fmt::Display) -> io::Error {

@@ -1,7 +1,7 @@
 //! The loop: one read and one write per ready connection, and nothing else that costs.
 
 use super::connection::Connection;
-use super::options::Limit;
+use super::options::{Limit, Server};
 use super::progress::Progress;
 use super::requests::Requests;
 use super::schedule::{Schedule, share};
@@ -11,7 +11,6 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 use mio::{Events, Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Events taken at once.
@@ -104,26 +103,25 @@ impl Generator {
     ///
     /// # Errors
     /// A server that cannot be reached, by name.
-    pub fn connect(servers: &[(String, SocketAddr)], clients: usize) -> miette::Result<Generator> {
+    pub fn connect(servers: &[Server], clients: usize) -> miette::Result<Generator> {
         let poll = Poll::new().into_diagnostic()?;
         let timer = Timer::new(&poll).into_diagnostic()?;
         let mut connections = Vec::with_capacity(clients);
         for number in 0..clients {
             let server = number % servers.len().max(1);
-            let Some((name, address)) = servers.get(server) else {
+            let Some(Server { name, addresses }) = servers.get(server) else {
                 return Err(miette!("--addr: no server was named"));
             };
-            let mut connection =
-                Connection::open(server, *address).into_diagnostic().wrap_err_with(|| {
-                    format!("connection {number} to {name} cannot be opened: is a server there?")
-                })?;
+            let mut connection = Connection::open(server, addresses)
+                .into_diagnostic()
+                .wrap_err_with(|| format!("connection {number} to {name} cannot be opened"))?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry()
                 .register(&mut connection.stream, Token(number), interest)
                 .into_diagnostic()?;
             connections.push(connection);
         }
-        let servers = servers.iter().map(|(name, _)| name.clone()).collect();
+        let servers = servers.iter().map(|server| server.name.clone()).collect();
         let broken = Broken { of: clients, ..Broken::default() };
         Ok(Generator { poll, timer, connections, servers, buffer: vec![0; READ_BYTES], broken })
     }
@@ -140,6 +138,7 @@ impl Generator {
     ) -> miette::Result<Outcome> {
         let mut run = Run::new(requests, *load, Tally::new()?);
         let mut events = Events::with_capacity(EVENTS_MAX);
+        self.timer.forget();
         for number in 0..self.connections.len() {
             if !self.connections.get(number).is_none_or(|connection| connection.broken) {
                 self.free(number, &mut run);
@@ -156,8 +155,8 @@ impl Generator {
                 self.give_up(&mut run);
                 break;
             }
-            let wait = Duration::from_nanos(run.due_ns().min(next_ns).saturating_sub(now_ns));
-            match self.timer.poll(&mut self.poll, &mut events, wait) {
+            let wake_ns = (run.due_ns(), next_ns);
+            match self.timer.poll(&mut self.poll, &mut events, now_ns, wake_ns) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).into_diagnostic();
                 }
@@ -181,7 +180,6 @@ impl Generator {
         }
         loop {
             let Some(connection) = self.connections.get_mut(number) else { return };
-            let was_idle = connection.is_idle();
             let read = match connection.read(&mut self.buffer) {
                 Ok(None) => return,
                 Ok(Some(read)) => read,
@@ -192,7 +190,8 @@ impl Generator {
             if let Err(error) = connection.take(bytes, run.moved_ns, &mut run.tally) {
                 return self.broke(number, &error, run);
             }
-            if connection.is_idle() && !was_idle {
+            if connection.busy && connection.is_idle() {
+                connection.busy = false;
                 run.busy -= 1;
                 self.free(number, run);
             }
@@ -255,10 +254,11 @@ impl Generator {
         connection.broken = true;
         // Closing it does as well, if this should fail.
         let _ = self.poll.registry().deregister(&mut connection.stream);
-        if connection.is_idle() {
-            run.idle.retain(|idle| *idle != number);
-        } else {
+        if connection.busy {
+            connection.busy = false;
             run.busy -= 1;
+        } else {
+            run.idle.retain(|idle| *idle != number);
         }
         self.broken.count += 1;
         if self.broken.first.len() < BROKEN_TOLD_MAX {
@@ -274,7 +274,7 @@ impl Generator {
     fn give_up(&mut self, run: &mut Run<'_>) {
         let why = format!("no reply for {} s", SILENCE_MAX.as_secs());
         for number in 0..self.connections.len() {
-            if self.connections.get(number).is_some_and(|c| !c.broken && !c.is_idle()) {
+            if self.connections.get(number).is_some_and(|c| c.busy) {
                 self.broke(number, &why, run);
             }
         }

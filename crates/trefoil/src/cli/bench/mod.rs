@@ -52,7 +52,7 @@ const FILL_PIPELINE_MAX: usize = 64;
 pub fn run(options: &Options) -> miette::Result<ExitCode> {
     let plan = Plan::new(options)?;
     let servers = Servers::new(&plan.pids)?;
-    let mut generator = Generator::connect(&plan.addresses, plan.clients)?;
+    let mut generator = Generator::connect(&plan.servers, plan.clients)?;
     let rss_before = servers.rss_bytes()?;
     let filled = if plan.fill { Some(fill(&plan, &servers, &mut generator)?) } else { None };
     let (outcome, used) = match filled {
@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
         _ => measure(&plan, &servers, &mut generator)?,
     };
     let rss_after = servers.rss_bytes()?;
-    let report = Report::new(&plan, &outcome, &used, rss_before, rss_after);
+    let report = Report::new(&plan, &outcome, &used, [rss_before, rss_after], &generator.broken);
     say(&if plan.json { report.json().into_diagnostic()? } else { report.text() });
     match generator.broken.failure() {
         None => Ok(ExitCode::SUCCESS),

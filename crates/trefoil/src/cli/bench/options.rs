@@ -43,9 +43,9 @@ pub struct Options {
         value_parser = clap::value_parser!(u64).range(0..=VALUE_BYTES_MAX)
     )]
     value_bytes: u64,
-    /// Stands before each key: a keyspace's prefix.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    prefix: String,
+    /// Stands before each key: a keyspace's prefix. Of several, each key has one.
+    #[arg(long, value_delimiter = ',', default_value = "", value_name = "TEXT,..")]
+    prefix: Vec<String>,
     /// uniform, zipfian, zipfian:THETA (default 0.99; key 0 is the most popular) or sequential.
     #[arg(long, default_value = "uniform")]
     distribution: Distribution,
@@ -58,14 +58,17 @@ pub struct Options {
     /// The same load before, which counts for nothing.
     #[arg(long, default_value = "1", value_parser = seconds)]
     warm_up_seconds: Duration,
-    /// Open loop: so many requests a second in all, on a fixed schedule; the latency counts from the
-    /// moment at which a request was due.
+    /// Open loop: so many requests a second in all, on a fixed schedule; the latency counts from
+    /// the moment at which a request was due.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     rate: Option<u64>,
     /// Another command behind each batch of requests, whose reply is part of the operation, such as
     /// "WAIT 1 1000"; a WAIT that counts fewer than it asked for is an error.
     #[arg(long, value_name = "COMMAND")]
     then: Option<String>,
+    /// The other command stands behind each request, not only behind each batch.
+    #[arg(long, requires = "then")]
+    then_each: bool,
     /// First write every key once; not part of the figures (the memory before is that before it).
     #[arg(long)]
     fill: bool,
@@ -110,11 +113,20 @@ pub enum Limit {
     Duration(Duration),
 }
 
+/// A server as it was named.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// HOST:PORT
+    pub name: String,
+    /// Where that is: a name may have several addresses.
+    pub addresses: Vec<SocketAddr>,
+}
+
 /// What is to be done, resolved and checked.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Each server as it was named, and where it is.
-    pub addresses: Vec<(String, SocketAddr)>,
+    /// Where connections go, round robin.
+    pub servers: Vec<Server>,
     /// What each request does.
     pub command: Command,
     /// Connections.
@@ -127,8 +139,8 @@ pub struct Plan {
     pub key_bytes: usize,
     /// Bytes of a value.
     pub value_bytes: usize,
-    /// Before each key.
-    pub prefix: String,
+    /// Before the keys, dealt to them by their numbers; at least one.
+    pub prefixes: Vec<String>,
     /// How keys are drawn.
     pub distribution: Distribution,
     /// When the measurement ends.
@@ -139,6 +151,8 @@ pub struct Plan {
     pub rate: Option<u64>,
     /// Words of the command behind each batch; none if empty.
     pub then: Vec<String>,
+    /// Whether it is behind each request.
+    pub then_each: bool,
     /// Whether every key is first written.
     pub fill: bool,
     /// Whether that is all.
@@ -164,19 +178,20 @@ impl Plan {
         };
         let then = options.then.as_deref().unwrap_or("");
         let plan = Plan {
-            addresses: resolve(&options.addr)?,
+            servers: resolve(&options.addr)?,
             command: options.command,
             clients: options.clients as usize,
             pipeline: options.pipeline as usize,
             keys: options.keys,
             key_bytes: usize::from(options.key_bytes),
             value_bytes: options.value_bytes as usize,
-            prefix: options.prefix.clone(),
+            prefixes: options.prefix.clone(),
             distribution: options.distribution,
             limit: options.requests.map_or(Limit::Duration(duration), Limit::Requests),
             warm_up: options.warm_up_seconds,
             rate: options.rate,
             then: then.split_whitespace().map(String::from).collect(),
+            then_each: options.then_each,
             fill: options.fill || options.fill_only,
             fill_only: options.fill_only,
             pids: options.pid.clone(),
@@ -189,7 +204,8 @@ impl Plan {
 
     /// Bytes of the longest request.
     pub fn request_bytes_max(&self) -> usize {
-        FRAMING_BYTES + self.prefix.len() + self.key_bytes + self.value_bytes
+        let prefix_bytes = self.prefixes.iter().map(String::len).max().unwrap_or(0);
+        FRAMING_BYTES + prefix_bytes + self.key_bytes + self.value_bytes
     }
 
     fn check(&self) -> miette::Result<()> {
@@ -286,13 +302,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-fn resolve(texts: &[String]) -> miette::Result<Vec<(String, SocketAddr)>> {
+fn resolve(texts: &[String]) -> miette::Result<Vec<Server>> {
     let one = |text: &String| {
-        let mut found = text
+        let found = text
             .to_socket_addrs()
             .map_err(|error| miette!("--addr: `{text}` is no address: {error}"))?;
-        let address = found.next().ok_or_else(|| miette!("--addr: `{text}` has no address"))?;
-        Ok((text.clone(), address))
+        Ok(Server { name: text.clone(), addresses: found.collect() })
     };
     texts.iter().map(one).collect()
 }

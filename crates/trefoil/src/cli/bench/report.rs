@@ -1,6 +1,6 @@
 //! What came out, for people and for programs.
 
-use super::generator::Outcome;
+use super::generator::{Broken, Outcome};
 use super::options::{Limit, Plan};
 use super::processes::Used;
 use crate::cli::status::table;
@@ -27,6 +27,8 @@ pub struct Report {
     mean_us: f64,
     errors: u64,
     first_error: Option<String>,
+    /// They were not opened again; the program fails.
+    broken_connections: usize,
     /// Reads that found nothing; they count as operations.
     misses: u64,
     /// None without `--pid`, as the memory.
@@ -44,9 +46,17 @@ pub struct Report {
     requests_not_sent: u64,
     /// Why the rate was not held.
     rate_limit: Option<&'static str>,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+/// What the figures were taken with.
+#[derive(Serialize, Debug)]
+struct Settings {
     addr: String,
     command: String,
     then: String,
+    then_each: bool,
     clients: usize,
     pipeline: usize,
     keys: u64,
@@ -72,8 +82,8 @@ impl Report {
         plan: &Plan,
         outcome: &Outcome,
         used: &Used,
-        rss_bytes_before: Option<u64>,
-        rss_bytes_after: Option<u64>,
+        [rss_bytes_before, rss_bytes_after]: [Option<u64>; 2],
+        broken: &Broken,
     ) -> Report {
         let tally = &outcome.tally;
         let (operations, errors) = (tally.operations(), tally.errors);
@@ -81,7 +91,6 @@ impl Report {
         let quantile = |quantile| us(tally.latencies.value_at_quantile(quantile) as f64);
         let per_operation =
             |time: Duration| time.as_secs_f64() * 1e6 / (operations + errors).max(1) as f64;
-        let names: Vec<&str> = plan.addresses.iter().map(|(name, _)| name.as_str()).collect();
         let kept = outcome.kept;
         let held = kept
             .map(|kept| kept.not_sent == 0 && kept.late * 100 <= kept.scheduled * LATE_PERCENT_MAX);
@@ -104,6 +113,7 @@ impl Report {
             mean_us: us(tally.latencies.mean()),
             errors,
             first_error: tally.first_error.clone(),
+            broken_connections: broken.count,
             misses: tally.misses,
             server_cpu_us_per_op: used.servers.map(per_operation),
             client_cpu_us_per_op: per_operation(used.own),
@@ -114,31 +124,7 @@ impl Report {
             requests_late: kept.map_or(0, |kept| kept.late),
             requests_not_sent: kept.map_or(0, |kept| kept.not_sent),
             rate_limit,
-            addr: names.join(","),
-            command: plan.command.to_string(),
-            then: plan.then.join(" "),
-            clients: plan.clients,
-            pipeline: plan.pipeline,
-            keys: plan.keys,
-            key_bytes: plan.key_bytes,
-            value_bytes: plan.value_bytes,
-            prefix: plan.prefix.clone(),
-            distribution: plan.distribution.to_string(),
-            kind: if plan.rate.is_some() { "open" } else { "closed" },
-            rate: plan.rate,
-            requests: match plan.limit {
-                Limit::Requests(requests) => Some(requests),
-                Limit::Duration(_) => None,
-            },
-            limit_seconds: match plan.limit {
-                Limit::Requests(_) => None,
-                Limit::Duration(duration) => Some(duration.as_secs_f64()),
-            },
-            warm_up_seconds: plan.warm_up.as_secs_f64(),
-            fill: plan.fill,
-            fill_only: plan.fill_only,
-            seed: plan.seed,
-            trefoil_version: env!("CARGO_PKG_VERSION"),
+            settings: Settings::new(plan),
         }
     }
 
@@ -185,19 +171,24 @@ impl Report {
     }
 
     fn notes(&self) -> Vec<String> {
-        let then = if self.then.is_empty() { "" } else { ", then " };
+        let settings = &self.settings;
+        let then = match (settings.then.is_empty(), settings.then_each) {
+            (true, _) => "",
+            (false, false) => ", then ",
+            (false, true) => ", behind each ",
+        };
         let mut notes = vec![format!(
             "{}{then}{}: {} connections to {}, pipeline {}, {} {} keys, values of {} bytes",
-            self.command,
-            self.then,
-            self.clients,
-            self.addr,
-            self.pipeline,
-            self.keys,
-            self.distribution,
-            self.value_bytes
+            settings.command,
+            settings.then,
+            settings.clients,
+            settings.addr,
+            settings.pipeline,
+            settings.keys,
+            settings.distribution,
+            settings.value_bytes
         )];
-        notes.push(match self.rate {
+        notes.push(match settings.rate {
             None => String::from(
                 "closed loop: latencies are the service's, from sending to the reply; what would \
                  have waited behind a slow one is not in them (--rate counts that)",
@@ -207,7 +198,7 @@ impl Report {
                  request was due"
             ),
         });
-        if let (Some(rate), Some(why)) = (self.rate, self.rate_limit) {
+        if let (Some(rate), Some(why)) = (settings.rate, self.rate_limit) {
             notes.push(format!(
                 "THE RATE WAS NOT HELD: {:.0} of {rate} operations a second; {} requests were late \
                  at the end, {} never sent: {why}",
@@ -222,6 +213,40 @@ impl Report {
             notes.push(format!("the first of {} errors: {error}", self.errors));
         }
         notes
+    }
+}
+
+impl Settings {
+    fn new(plan: &Plan) -> Settings {
+        let names: Vec<&str> = plan.servers.iter().map(|server| server.name.as_str()).collect();
+        Settings {
+            addr: names.join(","),
+            command: plan.command.to_string(),
+            then: plan.then.join(" "),
+            then_each: plan.then_each,
+            clients: plan.clients,
+            pipeline: plan.pipeline,
+            keys: plan.keys,
+            key_bytes: plan.key_bytes,
+            value_bytes: plan.value_bytes,
+            prefix: plan.prefixes.join(","),
+            distribution: plan.distribution.to_string(),
+            kind: if plan.rate.is_some() { "open" } else { "closed" },
+            rate: plan.rate,
+            requests: match plan.limit {
+                Limit::Requests(requests) => Some(requests),
+                Limit::Duration(_) => None,
+            },
+            limit_seconds: match plan.limit {
+                Limit::Requests(_) => None,
+                Limit::Duration(duration) => Some(duration.as_secs_f64()),
+            },
+            warm_up_seconds: plan.warm_up.as_secs_f64(),
+            fill: plan.fill,
+            fill_only: plan.fill_only,
+            seed: plan.seed,
+            trefoil_version: env!("CARGO_PKG_VERSION"),
+        }
     }
 }
 

@@ -18,11 +18,14 @@ pub struct Requests {
     /// The command behind a batch, and what it must answer; empty if there is none.
     then: Vec<u8>,
     then_expected: Expected,
+    /// It is behind each request.
+    then_each: bool,
 }
 
-/// A request with a key: what is before its digits, zeros in their place, and what is behind.
+/// A request with a key: what is before its digits, for each prefix, with zeros in their place; and
+/// what is behind.
 struct Framed {
-    head: Vec<u8>,
+    heads: Vec<Vec<u8>>,
     key_bytes: usize,
     tail: Vec<u8>,
 }
@@ -53,6 +56,7 @@ impl Requests {
             incr: Framed::new(plan, "INCR", None),
             then,
             then_expected,
+            then_each: plan.then_each,
         }
     }
 
@@ -97,9 +101,15 @@ impl Requests {
         }
     }
 
-    /// Adds the command behind a batch, and tells what it must be answered with.
-    pub fn append_then(&self, out: &mut Vec<u8>) -> Option<Expected> {
-        if self.then.is_empty() {
+    /// Whether a command is behind the requests.
+    pub fn has_then(&self) -> bool {
+        !self.then.is_empty()
+    }
+
+    /// Adds the command behind a request, or behind the last of a batch, and tells what it must be
+    /// answered with.
+    pub fn append_then(&self, is_last: bool, out: &mut Vec<u8>) -> Option<Expected> {
+        if self.then.is_empty() || !(self.then_each || is_last) {
             return None;
         }
         out.extend_from_slice(&self.then);
@@ -109,20 +119,23 @@ impl Requests {
 
 impl Framed {
     fn new(plan: &Plan, name: &str, value_bytes: Option<usize>) -> Framed {
-        let key_bytes = plan.prefix.len() + plan.key_bytes;
         let (words, tail) = match value_bytes {
             Some(bytes) => (3, format!("\r\n${bytes}\r\n")),
             None => (2, String::from("\r\n")),
         };
-        let mut head =
-            format!("*{words}\r\n${}\r\n{name}\r\n${key_bytes}\r\n{}", name.len(), plan.prefix);
-        head.extend(std::iter::repeat_n('0', plan.key_bytes));
-        let (head, tail) = (head.into_bytes(), tail.into_bytes());
-        Framed { head, key_bytes: plan.key_bytes, tail }
+        let head = |prefix: &String| {
+            let (name_bytes, key_bytes) = (name.len(), prefix.len() + plan.key_bytes);
+            let zeros = "0".repeat(plan.key_bytes);
+            format!("*{words}\r\n${name_bytes}\r\n{name}\r\n${key_bytes}\r\n{prefix}{zeros}")
+        };
+        let heads = plan.prefixes.iter().map(|prefix| head(prefix).into_bytes()).collect();
+        Framed { heads, key_bytes: plan.key_bytes, tail: tail.into_bytes() }
     }
 
     fn append(&self, key: u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
+        let prefix = key.checked_rem(self.heads.len() as u64).unwrap_or(0);
+        let Some(head) = self.heads.get(prefix as usize) else { return };
+        out.extend_from_slice(head);
         let digits = out.len().saturating_sub(self.key_bytes);
         let mut rest = key;
         for digit in out.iter_mut().skip(digits).rev() {

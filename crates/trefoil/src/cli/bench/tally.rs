@@ -68,11 +68,11 @@ impl Tally {
         self.latencies.saturating_record(due_for_ns);
     }
 
-    /// So many operations failed, with this answer.
-    pub fn failed(&mut self, operations: u64, answer: Answer, scanner: &Scanner) {
-        self.errors += operations;
+    /// An operation failed, with this answer.
+    pub fn failed(&mut self, expected: Expected, answer: Answer, scanner: &Scanner) {
+        self.errors += 1;
         if self.first_error.is_none() {
-            self.first_error = Some(shown(answer, scanner));
+            self.first_error = Some(shown(expected, answer, scanner));
         }
     }
 }
@@ -92,12 +92,15 @@ impl Expected {
 }
 
 /// An error as it stands; of other answers, that they were not expected.
-fn shown(answer: Answer, scanner: &Scanner) -> String {
+fn shown(expected: Expected, answer: Answer, scanner: &Scanner) -> String {
     let text = String::from_utf8_lossy(scanner.text());
     let text: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
     match answer {
         Answer::Error => text,
-        Answer::Integer(number) => format!("unexpected answer: the number {number}"),
+        Answer::Integer(number) => match expected {
+            Expected::Integer { least } => format!("the answer was {number}, not {least} or more"),
+            _ => format!("unexpected answer: the number {number}"),
+        },
         Answer::Simple => format!("unexpected answer: `{text}`"),
         Answer::Bulk => String::from("unexpected answer: a value"),
         Answer::Nil => String::from("unexpected answer: no value"),
