@@ -226,8 +226,9 @@ proptest! {
             }
             prop_assert!(state.is_settled() || !tail.is_empty());
             if matches!(step, Step::Commit(_)) {
+                let image = state.image(0, usize::MAX, index);
                 let mut installed = empty();
-                installed.install(&state.image(0, usize::MAX, index)).unwrap();
+                installed.install(&image).unwrap();
                 prop_assert_eq!(digests(&installed), digests(&committed));
             }
         }
