@@ -23,9 +23,10 @@
 //!   `replication_log/`, `sending.rs` sends it, `follower.rs` takes it, `progress.rs` hears of it,
 //!   `acks/` counts the copies and lets the reply go. A turn's entries travel together.
 //! - Who leads: `election.rs` is failover, `leader.rs` a leadership, `transfer.rs` a planned
-//!   change, `stall.rs` what a leader does that cannot go on, `tenure.rs` why it changed, `lease.rs`
-//!   how it answers reads alone.
-//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs`.
+//!   change, `stall.rs` what a leader does that cannot go on, `tenure.rs` why it changed,
+//!   `lease.rs` how it answers reads alone.
+//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs` with
+//!   `electable.rs`; `leap.rs` refuses epochs that cannot be.
 //! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`).
 //! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
 //!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
@@ -55,6 +56,7 @@ mod receive;
 pub mod recovery;
 pub mod replication_log;
 pub mod retention;
+mod say;
 mod sending;
 pub mod snapshot;
 pub mod stall;
@@ -77,7 +79,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
-use message::{Body, Message};
 use replication_log::ReplicationLog;
 use state::State;
 use voters::Voters;
@@ -347,31 +348,6 @@ impl Group {
     /// The group's time in milliseconds since 1970: never before the newest entry's.
     pub fn time_ms(&self, turn: &Turn<'_>) -> u64 {
         turn.now.wall_ms.max(self.newest_stamp.wall_ms())
-    }
-
-    fn message<'a>(&self, body: Body<'a>) -> crate::Message<'a> {
-        let message = Message { group: self.id, epoch: self.epoch, body };
-        crate::Message::LeaderFollower(message)
-    }
-
-    /// Says something that depends on no epoch.
-    fn say(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
-        turn.send(to, self.message(body));
-    }
-
-    /// Says something in this epoch: not before the epoch is on disk.
-    fn say_epoch(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
-        turn.send_when_durable(self.epoch_position, Durability::Fsync, to, self.message(body));
-    }
-
-    fn broadcast(&self, turn: &mut Turn<'_>, body: &Body<'static>) {
-        for to in self.others(turn.local.me) {
-            self.say(turn, to, body.clone());
-        }
-    }
-
-    fn others(&self, me: NodeId) -> Vec<NodeId> {
-        self.members.iter().copied().filter(|node| *node != me).collect()
     }
 
     /// Appends a record of this group to the node's log.
