@@ -24,8 +24,9 @@ fn cluster() -> Cluster {
         partitions: 1,
         group: group(3, Acks::Async, Failover::Available),
     });
-    // One entry a message: followers lag behind what heartbeats say of the leader's log.
-    let limits = Limits { append_bytes_max: 1, ..Limits::default() };
+    // One entry a message, and one message on its way: followers lag behind what heartbeats say of
+    // the leader's log.
+    let limits = Limits { append_bytes_max: 1, window_bytes_max: 1, ..Limits::default() };
     let timing = Timing {
         heartbeat_interval_us: HEARTBEAT_US,
         election_timeout_us: 150 * MS,

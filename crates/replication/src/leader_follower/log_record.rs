@@ -182,8 +182,8 @@ impl<'a> LogRecord<'a> {
         }
     }
 
-    /// Writes what comes before the entries in a record of `run_bytes` of them, in place of what the
-    /// buffer held: the record of [`Body::Entries`] is that and the run.
+    /// Writes what comes before the entries in a record of `run_bytes` of them, in place of what
+    /// the buffer held: the record of [`Body::Entries`] is that and the run.
     pub(super) fn encode_head(group: GroupId, run_bytes: usize, bytes: &mut Vec<u8>) {
         bytes.clear();
         let mut w = Writer(bytes);

@@ -22,9 +22,9 @@
 //! - The life of a write: `execute.rs` evaluates it, `append.rs` puts an entry into the
 //!   `replication_log/`, `sending.rs` sends it, `follower.rs` takes it, `progress.rs` hears of it,
 //!   `acks/` counts the copies and lets the reply go. A turn's entries travel together.
-//! - Who leads: `election.rs` is failover, `leader.rs` a leadership, `transfer.rs` a planned change,
-//!   `stall.rs` what a leader does that cannot go on, `tenure.rs` why it changed, `lease.rs` how it
-//!   answers reads alone.
+//! - Who leads: `election.rs` is failover, `leader.rs` a leadership, `transfer.rs` a planned
+//!   change, `stall.rs` what a leader does that cannot go on, `tenure.rs` why it changed,
+//!   `lease.rs` how it answers reads alone.
 //! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs` with
 //!   `electable.rs`; `leap.rs` refuses epochs that cannot be.
 //! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`).

@@ -1,6 +1,6 @@
-//! The reads of one turn: evaluated, and held until its end says what they wait for. Mostly a lease
-//! lets them go right then, so what they answer is kept in one buffer that the next turn uses again:
-//! a read under a lease asks for no memory.
+//! The reads of one turn: evaluated, and held until its end says what they wait for. Mostly a
+//! lease lets them go right then, so what they answer is kept in one buffer that the next turn uses
+//! again: a read under a lease asks for no memory.
 
 use super::super::Group;
 use super::held::{Answer, Read};

@@ -1,3 +1,4 @@
+//! Entries of every kind: written, read, looked over, and damaged.
 //! Entries to bytes and back.
 #![allow(clippy::unwrap_used)]
 use super::*;

@@ -1,3 +1,4 @@
+//! The log against a list of entries, and the rules about records and durability.
 #![allow(clippy::unwrap_used)]
 use super::chunks::CHUNK_BYTES;
 use super::run::{Bodies, LENGTH_BYTES};
