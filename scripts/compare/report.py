@@ -155,10 +155,9 @@ def growth_parts(growth, render, heading):
     for table in growth:
         parts += [heading.format(table.title), ""]
         if table.failure is not None:
-            parts.append(f"Failed: {one_line(table.failure)}")
+            parts += [f"Failed: {one_line(table.failure)}", ""]
         if not table.lines:
             continue
-        parts.append("")
         parts.append(render(*table.cells()))
         parts += ["", *(f"- {remark}" for remark in table.remarks)]
     return parts
