@@ -186,8 +186,8 @@ fn a_snapshot_is_sent_where_the_log_does_not_reach_back() {
     }
 }
 
-/// The follower whose copy is needed to commit a FLUSHALL lies beyond the log: it gets a snapshot of
-/// what was before.
+/// The follower whose copy is needed to commit a FLUSHALL lies beyond the log: it gets a snapshot
+/// of what was before.
 #[test]
 fn a_snapshot_is_sent_while_all_keys_are_about_to_be_removed() {
     let limits = Limits { log_bytes_max: 2_000, ..Limits::default() };
@@ -216,8 +216,8 @@ fn a_snapshot_is_sent_while_all_keys_are_about_to_be_removed() {
     assert_eq!(keys.state.store.live(), 1);
 }
 
-/// A clock was an hour ahead, and only a key that is gone has seen it. The group's time goes on from
-/// there on every node, whether it has entries, a snapshot or a checkpoint from then: else a key
+/// A clock was an hour ahead, and only a key that is gone has seen it. The group's time goes on
+/// from there on every node, whether it has entries, a snapshot or a checkpoint from then: else a key
 /// that has expired would live again where its end is not in the log yet.
 #[test]
 fn a_groups_time_does_not_go_back_with_a_snapshot_or_a_checkpoint() {

@@ -82,6 +82,10 @@ impl Group {
 
     /// Whether this log has an entry, as far as can be told.
     fn has_entry(&self, id: EntryId) -> bool {
+        if id == EntryId::default() {
+            // What is before the first entry is before that of every log.
+            return true;
+        }
         if id.index > self.log.last_index() {
             return false;
         }
@@ -159,8 +163,8 @@ impl Group {
         }
     }
 
-    /// A snapshot that ends with `floor` replaces a state that is not the leader's: keeps aside what
-    /// the leader's log does not have up to there, and what comes after it, which may or may not be
+    /// A snapshot that ends with `floor` replaces a state that is not the leader's: keeps aside
+    /// what the leader's log does not have up to there, and what comes after it, which may or may not be
     /// in the rest of that log: it is decided when that is committed.
     pub(super) fn part_from_history(
         &mut self,

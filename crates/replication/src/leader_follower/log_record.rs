@@ -172,10 +172,7 @@ impl<'a> LogRecord<'a> {
                 w.u64(newest.0);
             }
             Body::SnapshotEnd => w.u8(8),
-            Body::Suspect(suspect) => {
-                w.u8(9);
-                w.bool(*suspect);
-            }
+            Body::Suspect(suspect) => encode_flag(9, *suspect, &mut w),
             Body::Forget => w.u8(10),
             Body::CutFate { id, fate } => {
                 w.u8(11);
@@ -236,6 +233,11 @@ impl<'a> LogRecord<'a> {
         r.finish()?;
         Ok(LogRecord { group, body })
     }
+}
+
+fn encode_flag(kind: u8, flag: bool, w: &mut Writer<'_>) {
+    w.u8(kind);
+    w.bool(flag);
 }
 
 fn encode_bytes(kind: u8, bytes: &[u8], w: &mut Writer<'_>) {

@@ -19,11 +19,14 @@
 //!
 //! The files, by what a reader may look for:
 //!
-//! - The life of a write: `execute.rs` evaluates it and appends an entry, `leader.rs` sends it,
-//!   `follower.rs` takes it, `acks/` counts the copies and lets the reply go.
-//! - Who leads: `election.rs` is failover, `transfer.rs` a planned change, `stall.rs` what a leader
-//!   does that cannot go on, `tenure.rs` why it changed, `lease.rs` how it answers reads alone.
-//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs`.
+//! - The life of a write: `execute.rs` evaluates it, `append.rs` puts an entry into the
+//!   `replication_log/`, `sending.rs` sends it, `follower.rs` takes it, `progress.rs` hears of it,
+//!   `acks/` counts the copies and lets the reply go. A turn's entries travel together.
+//! - Who leads: `election.rs` is failover, `leader.rs` a leadership, `transfer.rs` a planned change,
+//!   `stall.rs` what a leader does that cannot go on, `tenure.rs` why it changed, `lease.rs` how it
+//!   answers reads alone.
+//! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs` with
+//!   `electable.rs`; `leap.rs` refuses epochs that cannot be.
 //! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`).
 //! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
 //!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
@@ -49,9 +52,11 @@ pub mod message;
 pub mod once;
 pub mod operator;
 mod progress;
+mod receive;
 pub mod recovery;
 pub mod replication_log;
 pub mod retention;
+mod say;
 mod sending;
 pub mod snapshot;
 pub mod stall;
@@ -64,7 +69,6 @@ pub mod transfer;
 pub mod voters;
 
 use crate::keyspace::{Durability, GroupOptions};
-use crate::mutant::Mutant;
 use crate::node::{Limits, Timing};
 use crate::quorum::Quorum;
 use crate::turn::Turn;
@@ -75,7 +79,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
-use message::{Body, Message};
 use replication_log::ReplicationLog;
 use state::State;
 use voters::Voters;
@@ -200,107 +203,6 @@ impl Group {
             promise: lease::Promise::default(),
             handover: None,
             tenure: tenure::Tenure::default(),
-        }
-    }
-
-    /// A message from another member. What is old is refused and told; what is new is believed.
-    pub fn on_message(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: NodeId,
-        incarnation: Incarnation,
-        message: Message<'_>,
-    ) {
-        if !self.members.contains(&from) || from == turn.local.me {
-            return;
-        }
-        let epoch = message.epoch;
-        if self.refuses_leap(turn, from, epoch.max(message.body.other_epoch())) {
-            return;
-        }
-        match message.body {
-            Body::AskVoters => return self.on_ask_voters(turn, from, incarnation),
-            Body::Unborn { to } => return self.on_unborn(turn, from, incarnation, to),
-            Body::Voters { to, voters, born } => {
-                return self.on_voters(turn, from, to, &voters, born);
-            }
-            Body::PreVote { last } => {
-                return self.on_pre_vote(turn, from, epoch, last);
-            }
-            Body::PreVoteAnswer { granted, current, suspect } => {
-                let answer = (granted, current, suspect);
-                return self.on_pre_vote_answer(turn, from, incarnation, epoch, answer);
-            }
-            Body::AskNewest { question } => return self.on_ask_newest(turn, from, question),
-            Body::Newest { .. } => return self.on_newest(from, incarnation, &message.body),
-            _ => {}
-        }
-        if epoch < self.epoch && !turn.local.mutants.is(Mutant::OldEpochBelieved) {
-            turn.event(Event::EpochRefused { group: self.id, from, epoch });
-            if message.body != Body::EpochOver {
-                self.say_epoch(turn, from, Body::EpochOver);
-            }
-            return;
-        }
-        if epoch > self.epoch {
-            let refused = match message.body {
-                Body::Vote { handed_over, .. } => self.refuses_to_vote(turn, handed_over),
-                Body::Recover { .. } => self.refuses_to_vote(turn, None),
-                _ => false,
-            };
-            if refused {
-                return;
-            }
-            self.adopt_epoch(turn, epoch, "a peer is in a newer epoch");
-        }
-        self.on_message_of_this_epoch(turn, from, incarnation, message.body);
-    }
-
-    fn on_message_of_this_epoch(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: NodeId,
-        incarnation: Incarnation,
-        body: Body<'_>,
-    ) {
-        match body {
-            Body::Vote { last, handed_over } => {
-                self.on_vote(turn, (from, incarnation), last, handed_over);
-            }
-            Body::VoteAnswer { to, .. } if to != turn.local.incarnation => {}
-            Body::VoteAnswer { granted, suspect, .. } => {
-                self.on_vote_answer(turn, from, incarnation, granted, suspect);
-            }
-            Body::Append { previous, commit, wants, entries, history } => {
-                self.on_append(turn, from, previous, (commit, history), wants, &entries);
-            }
-            Body::Matched(matched) => self.on_matched(turn, from, incarnation, matched),
-            Body::Mismatch { previous, hint } => {
-                self.on_mismatch(turn, from, incarnation, previous, hint);
-            }
-            Body::SnapshotOffer { floor } => self.on_snapshot_offer(turn, from, floor),
-            Body::TakeOver => self.on_take_over(turn),
-            Body::Snapshot(piece) => self.on_snapshot(turn, from, piece),
-            Body::SnapshotWanted { floor, history, next_slot } => {
-                self.on_snapshot_wanted(turn, from, (floor, history), next_slot);
-            }
-            Body::AskLast { boot } => self.on_ask_last(turn, from, incarnation, boot),
-            Body::Last { boot, last } => self.on_last(turn, from, boot, last),
-            Body::AskAgrees { committed } => {
-                self.on_ask_agrees(turn, from, incarnation, committed);
-            }
-            Body::Agrees { committed, agrees } => self.on_agrees(turn, from, committed, agrees),
-            Body::Recover { last, voters } => {
-                self.on_recover(turn, (from, incarnation), last, &voters);
-            }
-            Body::AskVoters
-            | Body::AskNewest { .. }
-            | Body::Newest { .. }
-            | Body::Unborn { .. }
-            | Body::Voters { .. }
-            | Body::PreVote { .. }
-            | Body::PreVoteAnswer { .. }
-            | Body::EpochOver => {}
         }
     }
 
@@ -446,31 +348,6 @@ impl Group {
     /// The group's time in milliseconds since 1970: never before the newest entry's.
     pub fn time_ms(&self, turn: &Turn<'_>) -> u64 {
         turn.now.wall_ms.max(self.newest_stamp.wall_ms())
-    }
-
-    fn message<'a>(&self, body: Body<'a>) -> crate::Message<'a> {
-        let message = Message { group: self.id, epoch: self.epoch, body };
-        crate::Message::LeaderFollower(message)
-    }
-
-    /// Says something that depends on no epoch.
-    fn say(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
-        turn.send(to, self.message(body));
-    }
-
-    /// Says something in this epoch: not before the epoch is on disk.
-    fn say_epoch(&self, turn: &mut Turn<'_>, to: NodeId, body: Body<'static>) {
-        turn.send_when_durable(self.epoch_position, Durability::Fsync, to, self.message(body));
-    }
-
-    fn broadcast(&self, turn: &mut Turn<'_>, body: &Body<'static>) {
-        for to in self.others(turn.local.me) {
-            self.say(turn, to, body.clone());
-        }
-    }
-
-    fn others(&self, me: NodeId) -> Vec<NodeId> {
-        self.members.iter().copied().filter(|node| *node != me).collect()
     }
 
     /// Appends a record of this group to the node's log.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::image::{Begin, Image, SnapshotPiece};
-use super::message::{Body, Matched};
+use super::message::{Body, Matched, Message};
 use super::transfer::Order;
 use super::*;
 use crate::keyspace::Acks;

@@ -44,11 +44,12 @@
 //!
 //! Left out, and what follows: *sloppy quorums and hints*: with fewer than W replicas up, writes
 //! are PARTIAL. *Anti-entropy*: what a replica missed comes back by read repair, for keys that are
-//! read, when a read asks it. *Collection of tombstones*: they stay for ever. *Strict mode*: two reads during one write
-//! may see it and then not see it, as repair does not precede the reply; and of two concurrent
-//! writes that were both acknowledged one is lost (last write wins). *FLUSHALL* deletes what its
-//! replicas hold when they hear of it, unless stamped later than the flush by a clock ahead.
-//! *Expiry* is judged by the coordinator's wall clock at the moment of evaluation.
+//! read, when a read asks it. *Collection of tombstones*: they stay for ever. *Strict mode*: two
+//! reads during one write may see it and then not see it, as repair does not precede the reply;
+//! and of two concurrent writes that were both acknowledged one is lost (last write wins).
+//! *FLUSHALL* deletes what its replicas hold when they hear of it, unless stamped later than the
+//! flush by a clock ahead. *Expiry* is judged by the coordinator's wall clock at the moment of
+//! evaluation.
 
 mod ceiling;
 mod flush;

@@ -159,12 +159,7 @@ impl Log {
     }
 
     /// Adds a record to the open batch: it begins with `head` and goes on with `rest`.
-    pub fn append_parts(
-        &mut self,
-        head: &[u8],
-        rest: &[u8],
-        durability: Durability,
-    ) -> Position {
+    pub fn append_parts(&mut self, head: &[u8], rest: &[u8], durability: Durability) -> Position {
         match durability {
             Durability::Fsync => self.sync_asked = true,
             Durability::Interval => self.counts_when_written = true,

@@ -65,7 +65,7 @@ fn numbers(path: &Path) -> Vec<u64> {
 
 fn append(log: &mut Log, durability: Durability) -> Position {
     let next = log.last().0 + 1;
-    assert_eq!(log.append(&next.to_le_bytes(), durability), Position(next));
+    assert_eq!(log.append_parts(&next.to_le_bytes(), &[], durability), Position(next));
     Position(next)
 }
 
@@ -165,7 +165,7 @@ fn a_block_that_tears_keeps_what_was_synced_in_it() {
     let (first, synced) = (records.first().unwrap().0, log.last().0);
     let file = segment_path(directory.path(), 5);
     let before = fs::read(&file).unwrap();
-    log.append(&[7; 3 * SECTOR_BYTES], Durability::Fsync);
+    log.append_parts(&[7; 3 * SECTOR_BYTES], &[], Durability::Fsync);
     settle(&mut log);
     log.close().unwrap();
     drop(log);
@@ -302,7 +302,7 @@ fn a_batch_larger_than_a_segment_is_written_whole() {
     let (_, mut log) = open(directory.path(), SMALL).unwrap();
     fill(&mut log, 1);
     let large = vec![9; 5 << 20];
-    log.append(&large, Durability::Fsync);
+    log.append_parts(&large, &[], Durability::Fsync);
     settle(&mut log);
     fill(&mut log, 1);
     let (records, mut log) = reopen(log, directory.path(), SMALL);

@@ -39,7 +39,7 @@ fn start(path: &Path, nodes: u8) -> Result<Started, DiskError> {
 }
 
 fn append(log: &mut Log, record: &[u8]) {
-    log.append(record, Durability::Fsync);
+    log.append_parts(record, &[], Durability::Fsync);
     let deadline = Instant::now() + Duration::from_secs(20);
     while log.kept().1 < log.last() {
         assert!(Instant::now() < deadline, "the log thread does not report");

@@ -5,7 +5,8 @@
 //! has enough of them. `held.rs` keeps the replies that wait, `evaluated.rs` those of
 //! this turn's reads. `outcome.rs` is where a held write is
 //! answered, whatever the answer is (acknowledged, or open), and where an open one is told later.
-//! `older.rs` is for readers where a write does not become visible. `degrade.rs` lowers the acks where they are missing and the keyspace wants that.
+//! `older.rs` is for readers where a write does not become visible. `degrade.rs` lowers the acks
+//! where they are missing and the keyspace wants that.
 
 pub mod copies;
 pub mod degrade;

@@ -6,16 +6,20 @@
 //! confirmed this leader. That is linearizable: at the moment of evaluation this node led, nobody
 //! had been shown or told of the newer write, so that it takes effect later, or never; and nobody
 //! is shown an older state afterwards, for what is visible only grows, and a newer leader's reads
-//! come after this node's last lease or round. `docs/decisions/009` has the argument.
+//! come after this node's last lease or round. `docs/decisions/011` has the argument.
 //!
 //! Where a writer was told OK for less than what makes a write visible (level `received`, or a
 //! weaker ack that the keyspace allows), the older state would contradict him: there the reader is
-//! told to try again. So he is where all keys are about to be removed, where writes merge, and
-//! where the read came right after the standstill began: the older state is looked for only then.
+//! told to try again. So he is where a write waits beyond its deadline (`when-acks-are-missing` is
+//! `block` or `degrade`): one that the reader has sent before, on the same connection, may still be
+//! acknowledged, and he must not miss his own. And where all keys are about to be removed, where
+//! writes merge, and where the read came right after the standstill began: the older state is
+//! looked for only then.
 
 use super::super::{Group, Role};
 use crate::command::{KeyCommand, Reply};
 use crate::data::{self, Write};
+use crate::keyspace::MissingAcks;
 use crate::turn::Turn;
 
 /// How long nothing has become visible before readers are given a second answer for the case that
@@ -58,7 +62,10 @@ impl Group {
         if index <= leader.visible || still_us < STILL_US || !self.is_serving() {
             return None;
         }
-        if leader.sight.told > leader.visible {
+        // A write that outlives the read's deadline may yet be acknowledged, and it may have come
+        // before the read on the same connection.
+        let outlives = self.options.missing_acks != MissingAcks::Error;
+        if outlives || leader.sight.told > leader.visible {
             return None;
         }
         let record = self.state.record_at(command.key, leader.visible)?;

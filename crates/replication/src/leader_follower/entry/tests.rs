@@ -49,8 +49,7 @@ fn entries() -> Vec<Entry<'static>> {
     let origin = Origin { dot: other, dependencies: vector_of(9, 1) };
     let mut entries = Vec::new();
     for payload in payloads {
-        let plain =
-            Entry { id: ID, stamp: STAMP, origin: None, asker: None, once: None, payload };
+        let plain = Entry { id: ID, stamp: STAMP, origin: None, asker: None, once: None, payload };
         entries.push(Entry { asker: Some(asker), ..plain.clone() });
         entries.push(Entry { once: Some(once.clone()), ..plain.clone() });
         entries.push(Entry { origin: Some(origin.clone()), ..plain.clone() });

@@ -225,10 +225,12 @@ proptest! {
                 _ => {}
             }
             prop_assert!(state.is_settled() || !tail.is_empty());
-            let image = state.image(0, usize::MAX, index);
-            let mut installed = empty();
-            installed.install(&image).unwrap();
-            prop_assert_eq!(digests(&installed), digests(&committed));
+            if matches!(step, Step::Commit(_)) {
+                let image = state.image(0, usize::MAX, index);
+                let mut installed = empty();
+                installed.install(&image).unwrap();
+                prop_assert_eq!(digests(&installed), digests(&committed));
+            }
         }
         state.undo();
         prop_assert_eq!(digests(&state), digests(&committed));
