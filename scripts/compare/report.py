@@ -19,7 +19,16 @@ FIELDS = (
 )
 # Of a failure, in the remarks; the JSON has all of it.
 FAILURE_CHARACTERS_MAX = 300
-VERDICT_HEAD = ["row", "path", "P", "against", "CPU per op", "ops/s", "system calls per op", "verdict"]
+VERDICT_HEAD = [
+    "row",
+    "path",
+    "P",
+    "against",
+    "CPU per op",
+    "ops/s",
+    "system calls per op",
+    "verdict",
+]
 FIGURES_HEAD = [
     "row",
     "system",
