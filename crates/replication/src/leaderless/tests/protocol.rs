@@ -310,3 +310,39 @@ fn an_increment_that_met_a_newer_text_after_it_was_written_is_no_definite_error(
     let seen = world.nodes[1].model.store(GROUP).unwrap().get(b"k").unwrap();
     assert_eq!(seen.value().unwrap().as_ref(), b"5");
 }
+
+#[test]
+fn a_read_asks_one_other_replica_and_in_the_next_turn_another() {
+    let mut world = World::new();
+    world.answer(0, "k", set(b"v"));
+    // The first turn with reads asks all.
+    assert_eq!(world.answer(0, "k", Verb::Get), bulk("v"));
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        world.ask(0, "k", Verb::Get);
+        asked.extend(world.wire.iter().map(|(_, to, _)| *to));
+        world.settle();
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, [1, 2]);
+}
+
+#[test]
+fn a_read_whose_replica_is_silent_goes_to_another_one() {
+    let mut world = World::new();
+    world.answer(0, "k", set(b"v"));
+    assert_eq!(world.answer(0, "k", Verb::Get), bulk("v"));
+    let request = world.ask(0, "k", Verb::Get);
+    let (_, silent, _) = world.wire.pop().unwrap();
+    world.settle();
+    assert_eq!(world.reply(request), None);
+    world.cut = BTreeSet::from([(silent, 0)]);
+    world.pass(10);
+    world.settle();
+    assert_eq!(world.reply(request), Some(bulk("v")));
+    for _ in 0..3 {
+        world.ask(0, "k", Verb::Get);
+        assert!(world.wire.iter().all(|(_, to, _)| *to != silent), "it is slow");
+        world.settle();
+    }
+}
