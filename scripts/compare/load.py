@@ -19,6 +19,9 @@ from compare.processes import Failed, run
 
 # Clients that fill a system.
 FILL_CLIENTS = 50
+# A filled system is settled when each process uses less than this share of a core over so many
+# seconds; it is not waited for longer than the last.
+SETTLED_SHARE, SETTLE_ASK_SECONDS, SETTLE_SECONDS_MAX = 0.03, 0.3, 10
 # Seconds of the separate run in which system calls are counted.
 SYSCALLS_SECONDS = 1
 # What pgbench may take of its time to connect 50 clients, on a busy machine.
@@ -73,7 +76,20 @@ def fill(system, work):
     filled = _json(run(command, _log(system)), "trefoil bench --fill-only")
     if filled.get("errors"):
         raise Failed(f"filling {system.name}: {filled['errors']} errors: {filled['first_error']}")
-    return (processes.resident_bytes(system.pids()) - before) / work.keys
+    grown = processes.resident_bytes(system.pids()) - before
+    settle(system)
+    return grown / work.keys
+
+
+def settle(system):
+    """Waits until a system is done with what the filling left behind: it is not part of the rows.
+    What its own writes leave behind comes up within each run, or in the next."""
+    for _ in range(round(SETTLE_SECONDS_MAX / SETTLE_ASK_SECONDS)):
+        before = processes.cpu_seconds(system.pids())
+        time.sleep(SETTLE_ASK_SECONDS)
+        used = processes.cpu_seconds(system.pids()) - before
+        if used < SETTLED_SHARE * SETTLE_ASK_SECONDS * len(system.pids()):
+            return
 
 
 def syscalls_per_op(system, work):

@@ -17,7 +17,18 @@ FIELDS = (
     "server_cpu_us_per_op",
     "client_cpu_us_per_op",
 )
-VERDICT_HEAD = ["row", "path", "P", "against", "CPU per op", "ops/s", "system calls per op", "verdict"]
+# Of a failure, in the remarks; the JSON has all of it.
+FAILURE_CHARACTERS_MAX = 300
+VERDICT_HEAD = [
+    "row",
+    "path",
+    "P",
+    "against",
+    "CPU per op",
+    "ops/s",
+    "system calls per op",
+    "verdict",
+]
 FIGURES_HEAD = [
     "row",
     "system",
@@ -118,7 +129,7 @@ def result_remarks(result):
     """What a reader must know of a row."""
     name = result.path.name
     if result.failure is not None:
-        return [f"{name} failed: {result.failure.splitlines()[0]}"]
+        return [f"{name} failed: {one_line(result.failure)}"]
     remarks = []
     for system, side in ((result.path.ours, result.ours), (result.path.peer, result.peer)):
         errors = figures.first_error(side.runs)
@@ -127,6 +138,12 @@ def result_remarks(result):
         if figures.misses(side.runs):
             remarks.append(f"{name}, {system}: {figures.misses(side.runs)} reads found nothing")
     return remarks
+
+
+def one_line(failure):
+    """A failure with the end of a log in it, as a sentence."""
+    text = " ".join(failure.split())
+    return text if len(text) <= FAILURE_CHARACTERS_MAX else f"{text[:FAILURE_CHARACTERS_MAX]}…"
 
 
 def row_verdicts(result):
@@ -147,7 +164,8 @@ def growth_parts(growth, render, heading):
     for table in growth:
         parts += [heading.format(table.title), ""]
         if table.failure is not None:
-            parts.append(f"Failed: {table.failure.splitlines()[0]}")
+            parts += [f"Failed: {one_line(table.failure)}", ""]
+        if not table.lines:
             continue
         parts.append(render(*table.cells()))
         parts += ["", *(f"- {remark}" for remark in table.remarks)]
@@ -198,4 +216,6 @@ def _verdict_cell(verdict, figure, sign):
     if verdict is None:
         return number(figure)
     mark = {True: "", False: " ✗", None: ""}[verdict.reached]
-    return f"{number(figure)} ({sign} {number(verdict.limit)}){mark}"
+    # Three digits: what misses its limit by little must not look like it.
+    shown = "–" if figure is None else f"{figure:.3g}"
+    return f"{shown} ({sign} {number(verdict.limit)}){mark}"

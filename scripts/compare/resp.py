@@ -12,14 +12,24 @@ def ask(port, *words, timeout=5.0):
 
     Raises Refused on an error reply, OSError where nobody answers in time.
     """
+    return ask_all(port, [words], timeout)[0]
+
+
+def ask_all(port, commands, timeout=5.0):
+    """Sends several commands at once; all answers, or what `ask` raises."""
+    requests = b"".join(_request(words) for words in commands)
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(requests)
+        with connection.makefile("rb") as replies:
+            return [_reply(replies) for _ in commands]
+
+
+def _request(words):
     request = b"*%d\r\n" % len(words)
     for word in words:
         data = word.encode()
         request += b"$%d\r\n%s\r\n" % (len(data), data)
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as replies:
-            return _reply(replies)
+    return request
 
 
 def _reply(replies):

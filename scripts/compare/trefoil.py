@@ -4,7 +4,11 @@ import json
 import os
 
 from compare.processes import Failed, free_ports, wait_until
-from compare.resp import Refused, ask
+from compare.resp import Refused, ask, ask_all
+
+# Keys that are read to see that all partitions of a leaderless keyspace answer: so many for each of
+# its 64 that hardly one is missed.
+PROBES = 1024
 
 DESCRIPTION = """\
 [cluster]
@@ -121,10 +125,22 @@ class Trefoil:
         """Whether all nodes are up and all groups complete."""
         try:
             statuses = [self.status(n) for n in range(len(self.ports))]
+            everybody = all(member["up"] for status in statuses for member in status["members"])
+            groups = all(group_is_ready(*g) for status in statuses for g in all_of(status))
+            return everybody and groups and self.replicas_are_ready(statuses[0])
         except (OSError, Refused):
             return False
-        everybody = all(member["up"] for status in statuses for member in status["members"])
-        return everybody and all(group_is_ready(*g) for status in statuses for g in all_of(status))
+
+    def replicas_are_ready(self, status):
+        """Whether all replicas of leaderless keyspaces answer: those with a new disk do not until
+        they have heard from the others. Refused is raised while they do not."""
+        for entry in status["keyspaces"]:
+            if entry["model"] == "leaderless":
+                replicas = max(len(group["members"]) for group in entry["groups"])
+                with_all = ("TF.WITH", "R", str(replicas), "--", "GET")
+                keys = [f"{entry['prefix']}ready:{n}" for n in range(PROBES)]
+                ask_all(self.ports[0], [(*with_all, key) for key in keys])
+        return True
 
     def lead_from_first_node(self):
         """Hands every leader-follower group to the first node of its datacenter."""
