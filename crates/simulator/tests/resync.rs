@@ -217,8 +217,8 @@ fn a_snapshot_is_sent_while_all_keys_are_about_to_be_removed() {
 }
 
 /// A clock was an hour ahead, and only a key that is gone has seen it. The group's time goes on
-/// from there on every node, whether it has entries, a snapshot or a checkpoint from then: else a key
-/// that has expired would live again where its end is not in the log yet.
+/// from there on every node, whether it has entries, a snapshot or a checkpoint from then: else a
+/// key that has expired would live again where its end is not in the log yet.
 #[test]
 fn a_groups_time_does_not_go_back_with_a_snapshot_or_a_checkpoint() {
     for checkpoint_bytes in [1, 1 << 20] {

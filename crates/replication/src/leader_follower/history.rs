@@ -164,8 +164,8 @@ impl Group {
     }
 
     /// A snapshot that ends with `floor` replaces a state that is not the leader's: keeps aside
-    /// what the leader's log does not have up to there, and what comes after it, which may or may not be
-    /// in the rest of that log: it is decided when that is committed.
+    /// what the leader's log does not have up to there, and what comes after it, which may or may
+    /// not be in the rest of that log: it is decided when that is committed.
     pub(super) fn part_from_history(
         &mut self,
         turn: &mut Turn<'_>,

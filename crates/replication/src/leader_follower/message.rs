@@ -24,6 +24,8 @@ pub type VoterSet = Vec<(NodeId, Incarnation)>;
 
 /// What a message says.
 #[derive(Clone, PartialEq, Debug)]
+// A message lives for one step and is stored nowhere: a box would cost an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Body<'a> {
     /// From a node that does not know the group's voters: who are they?
     AskVoters,

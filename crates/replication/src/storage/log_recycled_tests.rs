@@ -1,5 +1,6 @@
 //! The log in segments that are used again and again, through crashes: what was synced is always
 //! there, nothing of a former life comes back, and no torn end is taken for corruption.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::random::Random;
