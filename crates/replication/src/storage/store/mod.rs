@@ -9,9 +9,11 @@
 //! What is not here: an order of access, so nothing is ever evicted.
 
 mod deadlines;
+mod look_ahead;
 mod packed;
 mod tables;
 
+pub use look_ahead::look_ahead;
 pub use packed::unpack;
 
 use super::record::Record;
