@@ -12,10 +12,10 @@ use hashbrown::HashTable;
 
 /// So many keys are looked up in step: more than memory answers at once, few enough that what is
 /// brought is still there when it is used.
-const IN_STEP: usize = 16;
+pub const IN_STEP: usize = 16;
 
 /// A store that is smaller, in bytes, is in the caches anyway.
-const WORTH_IT_BYTES: usize = 4 << 20;
+const WORTH_IT_BYTES: usize = 1 << 20;
 
 /// Brings what lookups of these keys will read into the processor's caches. Changes nothing.
 pub fn look_ahead<'s, 'k>(keys: impl Iterator<Item = (&'s Store, &'k [u8])>) {
@@ -28,10 +28,16 @@ pub fn look_ahead<'s, 'k>(keys: impl Iterator<Item = (&'s Store, &'k [u8])>) {
         }
         // The first that may be the one: which it is, only its key would tell.
         let found = places.map(|place| place.and_then(|(keys, hash)| keys.find(hash, |_| true)));
-        let read = found.iter().flatten().fold(0, |read, packed| {
-            let bytes = packed.bytes();
-            read ^ bytes.first().unwrap_or(&0) ^ bytes.last().unwrap_or(&0)
-        });
-        black_box(read);
+        read(found.into_iter().flatten());
     }
+}
+
+/// Brings keys and their records into the caches.
+#[inline]
+pub(super) fn read<'a>(all: impl Iterator<Item = &'a Packed>) {
+    let ends = all.fold(0, |ends, packed| {
+        let bytes = packed.bytes();
+        ends ^ bytes.first().unwrap_or(&0) ^ bytes.last().unwrap_or(&0)
+    });
+    black_box(ends);
 }
