@@ -215,7 +215,7 @@ impl Group {
     pub(in super::super) fn answer_read(&mut self, turn: &mut Turn<'_>, read: Read) {
         let reply = match read.answer {
             Answer::Ready(reply) => reply,
-            Answer::Either(replies) => replies.0,
+            Answer::Either(either) => either.newest,
             Answer::Outcome(id) => self.outcome_of(turn, id),
             Answer::Degraded(prefix) => self.degraded_reply(&prefix),
         };
