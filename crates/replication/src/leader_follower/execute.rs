@@ -2,6 +2,7 @@
 
 use super::acks::held::Answer;
 use super::acks::need::Need;
+use super::acks::older::Either;
 use super::entry::{Change, Payload};
 use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply};
@@ -47,8 +48,9 @@ impl Group {
             if self.may_read_at_once(index) {
                 return turn.answer(requester, reply, None);
             }
-            if let Some(older) = self.older_reply(turn, command, index, now_ms) {
-                let answer = Answer::Either(Box::new((reply.into_owned(), older)));
+            if let Some((older, hidden)) = self.older_reply(turn, command, index, now_ms) {
+                let either = Either { newest: reply.into_owned(), older, hidden };
+                let answer = Answer::Either(Box::new(either));
                 return self.hold_answer(turn, requester, index, answer);
             }
             if let Reply::Bulk(Cow::Borrowed(value)) = reply

@@ -265,3 +265,25 @@ fn a_vote_for_another_disk_of_this_node_is_none_for_this_one() {
     me.step(|group, turn| group.on_message(turn, PEER, DISK, vote(epoch + 1)));
     assert!(me.group.leads());
 }
+
+#[test]
+fn what_was_visible_stays_so_when_a_follower_loses_its_disk() {
+    let mut member = Member::new();
+    member.group.quorum.commit = 3;
+    let epoch = member.lead(false);
+    member.matched_by(PEER);
+    member.matched_by(OTHER);
+    assert!(member.group.is_serving());
+    member.step(|group, turn| _ = group.append(turn, None, entry::Payload::Clear));
+    member.matched_by(PEER);
+    let visible = |member: &Member| match &member.group.role {
+        Role::Leader(leader) => leader.visible,
+        _ => 0,
+    };
+    let last = member.group.last().index;
+    assert_eq!((visible(&member), member.group.commit), (last, last - 1));
+    let body = Body::Matched(Matched { received: 1, durable: 1, applied: 0, synced: 1 });
+    let message = Message { group: GROUP, epoch, body };
+    member.step(|group, turn| group.on_message(turn, PEER, Incarnation(9), message));
+    assert_eq!(visible(&member), last, "somebody may have read it");
+}

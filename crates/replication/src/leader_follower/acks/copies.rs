@@ -131,7 +131,7 @@ impl Group {
         // What can be lost (A < C) is acknowledged only with this node's own durable copy: when it
         // is lost, the one who knows what was acknowledged also has what it was.
         let own = copies.first().copied().unwrap_or(0).max(self.commit);
-        let visible = self.commit.max(reached_by(&mut copies, self.quorum.visible()));
+        let visible = self.visible_on(&mut copies);
         let acknowledged = match need.level {
             AckLevel::Durable => reached_by(&mut copies, need.copies).min(own),
             level => reached_by(&mut self.copies_of(turn, Have::of(level)), need.copies),
@@ -146,6 +146,16 @@ impl Group {
         self.keep_scratch(copies);
         self.release_reads(turn, visible);
         self.release_waits(turn);
+    }
+
+    /// Up to where writes are visible. What was shown once stays so, also when a replica that had
+    /// it comes back with an empty disk.
+    fn visible_on(&self, copies: &mut [u64]) -> u64 {
+        let shown = match &self.role {
+            Role::Leader(leader) => leader.visible,
+            _ => 0,
+        };
+        shown.max(self.commit).max(reached_by(copies, self.quorum.visible()))
     }
 
     /// Those who wait for what their keyspace declares: in the order of the log.
@@ -215,7 +225,7 @@ impl Group {
     pub(in super::super) fn answer_read(&mut self, turn: &mut Turn<'_>, read: Read) {
         let reply = match read.answer {
             Answer::Ready(reply) => reply,
-            Answer::Either(replies) => replies.0,
+            Answer::Either(either) => either.newest,
             Answer::Outcome(id) => self.outcome_of(turn, id),
             Answer::Degraded(prefix) => self.degraded_reply(&prefix),
         };

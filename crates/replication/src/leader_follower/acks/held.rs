@@ -4,6 +4,7 @@
 use super::super::{Group, Role};
 use super::evaluated::Evaluated;
 use super::need::{Need, SPECIAL_WRITES_MAX};
+use super::older::Either;
 use crate::command::Reply;
 use crate::keyspace::MissingAcks;
 use crate::mutant::Mutant;
@@ -62,7 +63,7 @@ pub(in super::super) enum Answer {
     /// What it saw when it was evaluated.
     Ready(Reply<'static>),
     /// The same, and behind it what was visible then, if what it saw does not become so in time.
-    Either(Box<(Reply<'static>, Reply<'static>)>),
+    Either(Box<Either>),
     /// What has become of an entry: only a confirmed leader knows.
     Outcome(EntryId),
     /// The degrade ledger; the bytes are the keyspace's prefix.
@@ -275,10 +276,11 @@ impl Group {
         let round = self.confirmed_round(turn);
         let Role::Leader(leader) = &mut self.role else { return };
         while let Some(read) = leader.held.reads.pop_front_if(|r| r.deadline_us <= now_us) {
-            if let Answer::Either(answers) = read.answer
+            if let Answer::Either(either) = read.answer
                 && read.round <= round
+                && leader.hides(either.hidden)
             {
-                turn.answer(read.requester, answers.1, None);
+                turn.answer(read.requester, either.older, None);
                 continue;
             }
             let text = match serving {

@@ -8,6 +8,10 @@
 //! is shown an older state afterwards, for what is visible only grows, and a newer leader's reads
 //! come after this node's last lease or round. `docs/decisions/011` has the argument.
 //!
+//! Where one of the hidden writes became visible meanwhile, or its writer was told that it is done,
+//! and only a later one of them did not, the reader is told to try again: the first may be one that
+//! he has sent before, on the same connection.
+//!
 //! Where a writer was told OK for less than what makes a write visible (level `received`, or a
 //! weaker ack that the keyspace allows), the older state would contradict him: there the reader is
 //! told to try again. So he is where a write waits beyond its deadline (`when-acks-are-missing` is
@@ -16,6 +20,7 @@
 //! writes merge, and where the read came right after the standstill began: the older state is
 //! looked for only then.
 
+use super::super::leader::Leader;
 use super::super::{Group, Role};
 use crate::command::{KeyCommand, Reply};
 use crate::data::{self, Write};
@@ -35,6 +40,16 @@ pub(in super::super) struct Sight {
     told: u64,
 }
 
+/// What a read answers that saw a write which is not visible.
+pub(in super::super) struct Either {
+    /// What it saw.
+    pub(in super::super) newest: Reply<'static>,
+    /// What was visible.
+    pub(in super::super) older: Reply<'static>,
+    /// The first write of the key that was not.
+    pub(in super::super) hidden: u64,
+}
+
 impl Sight {
     /// What is visible has grown.
     pub(in super::super) fn grew(&mut self, now_us: u64) {
@@ -47,16 +62,24 @@ impl Sight {
     }
 }
 
+impl Leader {
+    /// Whether nobody was shown an entry, or told that it is done.
+    pub(in super::super) fn hides(&self, index: u64) -> bool {
+        self.visible.max(self.sight.told) < index
+    }
+}
+
 impl Group {
     /// The answer to a read that saw a write which is not visible and may not become so in time:
-    /// what is visible now; `None` where that must not be told, or nothing stands still.
+    /// what is visible now, and the first write that is hidden by that; `None` where it must not be
+    /// told, or nothing stands still.
     pub(in super::super) fn older_reply(
         &self,
         turn: &Turn<'_>,
         command: &KeyCommand<'_>,
         index: u64,
         now_ms: u64,
-    ) -> Option<Reply<'static>> {
+    ) -> Option<(Reply<'static>, u64)> {
         let Role::Leader(leader) = &self.role else { return None };
         let still_us = turn.now.monotonic_us.saturating_sub(leader.sight.since_us);
         if index <= leader.visible || still_us < STILL_US || !self.is_serving() {
@@ -68,9 +91,9 @@ impl Group {
         if outlives || leader.sight.told > leader.visible {
             return None;
         }
-        let record = self.state.record_at(command.key, leader.visible)?;
+        let (record, hidden) = self.state.record_at(command.key, leader.visible)?;
         let evaluation = data::evaluate(command, record.as_ref(), now_ms);
         let says = evaluation.write == Write::Nothing;
-        says.then(|| evaluation.reply.into_owned())
+        says.then(|| (evaluation.reply.into_owned(), hidden))
     }
 }

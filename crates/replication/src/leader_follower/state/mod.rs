@@ -249,16 +249,14 @@ impl State {
         of_record.max(self.uncommitted_clear).max(in_flight)
     }
 
-    /// A key's record when all entries up to `visible`, and none after it, were applied; `None` if
-    /// that cannot be told: where all keys were removed after it, or writes merge.
-    pub fn record_at(&self, key: &[u8], visible: u64) -> Option<Option<Record<'_>>> {
+    /// A key's record when all entries up to `visible`, and none after it, were applied, and the
+    /// first entry after it that changed the key; `None` if there is none, or if that cannot be
+    /// told: where all keys were removed after it, or writes merge.
+    pub fn record_at(&self, key: &[u8], visible: u64) -> Option<(Option<Record<'_>>, u64)> {
         if self.merges || self.uncommitted_clear > visible {
             return None;
         }
-        Some(match self.undo.before_changes_after(visible, key) {
-            Some(old) => old,
-            None => self.store.get(key),
-        })
+        self.undo.before_changes_after(visible, key)
     }
 
     /// Whether nothing is uncommitted.

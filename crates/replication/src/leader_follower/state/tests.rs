@@ -97,17 +97,18 @@ fn what_a_key_was_at_an_earlier_entry_is_told_until_all_keys_go() {
     state.apply(&changes(4, "k1", None), true);
     state.apply(&changes(5, "new", Some("x")), true);
     let dot = |state: &State, key: &str, visible| {
-        let record = state.record_at(key.as_bytes(), visible)?;
-        Some(record.filter(|record| record.is_live(0)).map(|record| record.dot.counter))
+        let (record, hidden) = state.record_at(key.as_bytes(), visible)?;
+        let live = record.filter(|record| record.is_live(0));
+        Some((live.map(|record| record.dot.counter), hidden))
     };
     assert_eq!(
         [2, 3, 4].map(|at| dot(&state, "k1", at)),
-        [Some(Some(1)), Some(Some(3)), Some(None)]
+        [Some((Some(1), 3)), Some((Some(3), 4)), None]
     );
-    assert_eq!([2, 5].map(|at| dot(&state, "new", at)), [Some(None), Some(Some(5))]);
-    assert_eq!(dot(&state, "k2", 2), Some(Some(2)));
+    assert_eq!([2, 5].map(|at| dot(&state, "new", at)), [Some((None, 5)), None]);
+    assert_eq!(dot(&state, "k2", 2), None, "nothing of it is hidden");
     state.apply(&clear(6), true);
-    assert_eq!([5, 6].map(|at| dot(&state, "k2", at)), [None, Some(None)]);
+    assert_eq!([5, 6].map(|at| dot(&state, "k2", at)), [None, None]);
 }
 
 #[test]

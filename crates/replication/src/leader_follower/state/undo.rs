@@ -141,12 +141,13 @@ impl Undo {
         })
     }
 
-    /// What a key was before the first change of it after an index; `None` if there was no change.
+    /// What a key was before the first change of it after an index, and which entry made that
+    /// change; `None` if there was no change.
     pub(super) fn before_changes_after(
         &self,
         index: u64,
         key: &[u8],
-    ) -> Option<Option<Record<'_>>> {
+    ) -> Option<(Option<Record<'_>>, u64)> {
         let mut place = self.start;
         while let Some(pre_image) = first(&self.bytes, place) {
             place += HEAD_BYTES + pre_image.body.len();
@@ -154,8 +155,10 @@ impl Undo {
                 continue;
             }
             match pre_image.of_key() {
-                Ok(Old::Absent(changed)) if changed == key => return Some(None),
-                Ok(Old::Record(changed, record)) if changed == key => return Some(Some(record)),
+                Ok(Old::Absent(changed)) if changed == key => return Some((None, pre_image.index)),
+                Ok(Old::Record(changed, record)) if changed == key => {
+                    return Some((Some(record), pre_image.index));
+                }
                 _ => {}
             }
         }
