@@ -4,11 +4,12 @@ use super::entry::{Entry, Head, Payload};
 use super::log_record;
 use super::message::{Body, Matched, Wants};
 use super::replication_log::run::Bodies;
-use super::state::State;
 use super::{Group, Role};
 use crate::mutant::Mutant;
+use crate::storage::store::{IN_STEP, look_ahead};
 use crate::turn::Turn;
 use crate::version::EntryId;
+use crate::wire::Read;
 use crate::{Event, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -259,20 +260,30 @@ impl Group {
     /// records that it changes.
     fn apply_run(&mut self, turn: &Turn<'_>, target: u64) {
         let Some((run, _)) = self.log.run_after(self.commit, usize::MAX) else { return };
-        for body in Bodies::of(run).flatten() {
-            if self.commit == target || !Head::of(body).is_ok_and(|head| head.is_plain()) {
-                return;
+        let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
+        let is_plain = |body: &&[u8]| Head::of(body).is_ok_and(|head| head.is_plain());
+        let mut bodies = Bodies::of(run).flatten().take(most).take_while(is_plain).peekable();
+        while bodies.peek().is_some() {
+            let entries: [_; IN_STEP] =
+                core::array::from_fn(|_| bodies.next().map(|body| committed(turn, body)));
+            let changes = entries.iter().flatten().flatten().filter_map(Entry::changes).flatten();
+            look_ahead(changes.map(|change| (&self.state.store, &*change.key)));
+            for entry in entries.into_iter().flatten() {
+                if let Ok(entry) = entry {
+                    // The leader has told about conflicts when it appended the entry.
+                    self.state.apply(&entry, false);
+                }
+                self.commit += 1;
             }
-            // The leader has told about conflicts when it appended the entry.
-            apply_committed(&mut self.state, turn, body);
-            self.commit += 1;
         }
     }
 
     /// Applies the next entry, whose commit means more than its records. Whether there is one.
     fn commit_special(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { return false };
-        apply_committed(&mut self.state, turn, &body);
+        if let Ok(entry) = committed(turn, &body) {
+            self.state.apply(&entry, false);
+        }
         if let Ok(entry) = Entry::decode(&body) {
             self.on_entry_committed(turn, &entry);
         }
@@ -361,11 +372,11 @@ impl Group {
     }
 }
 
-/// Applies an entry that is committed.
-fn apply_committed(state: &mut State, turn: &Turn<'_>, body: &[u8]) {
-    let Ok(mut entry) = Entry::decode(body) else { return };
+/// A committed entry, as it is to be applied.
+fn committed<'a>(turn: &Turn<'_>, body: &'a [u8]) -> Read<Entry<'a>> {
+    let mut entry = Entry::decode(body)?;
     if turn.local.mutants.is(Mutant::OwnDeadlines) {
         entry.move_deadlines(turn.now.wall_ms);
     }
-    state.apply(&entry, false);
+    Ok(entry)
 }

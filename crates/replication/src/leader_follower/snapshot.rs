@@ -344,7 +344,9 @@ impl Group {
         let bytes_max = self.limits.image_bytes_max;
         let image = self.image(turn, first_slot, bytes_max);
         let next = u32::from(image.last_slot) + 1;
-        self.log_record(turn, log_record::Body::Image(image), Durability::Fsync);
+        // The checkpoint is complete when its last piece is on disk, whenever that is: where writes
+        // do not wait for the disk, they do not wait for pieces either.
+        self.log_record(turn, log_record::Body::Image(image), self.options.durability);
         next
     }
 }

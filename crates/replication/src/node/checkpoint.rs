@@ -45,9 +45,9 @@ impl Roles {
         }
         if self.checkpoint.left.is_empty() {
             let grown = turn.local.appended_bytes.saturating_sub(self.checkpoint.began_at_bytes);
-            // At least as much as the last one wrote: a large state costs no more than twice the
-            // log's own bytes.
-            let enough = self.limits.checkpoint_bytes.max(self.checkpoint.bytes);
+            // Twice as much as the last one wrote, at the least: of three bytes that a large state's
+            // log grows by, one at most is a checkpoint's.
+            let enough = self.limits.checkpoint_bytes.max(2 * self.checkpoint.bytes);
             if grown < enough || !self.begin_checkpoint(turn) {
                 return;
             }

@@ -27,6 +27,11 @@ impl Groups {
         self.0.get_mut(place)
     }
 
+    /// The same, to look at.
+    pub fn seen_at(&self, place: usize) -> Option<&Group> {
+        self.0.get(place)
+    }
+
     /// A group by its name.
     pub fn get(&self, id: &GroupId) -> Option<&Group> {
         self.0.get(self.place_of(id)?)

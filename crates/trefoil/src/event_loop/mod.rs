@@ -15,7 +15,6 @@ pub use sink::{Counts, Sink};
 
 use crate::disk::{Directory, DiskError};
 use crate::operator_log;
-use crate::resp::parse::Batch;
 use crate::session::ServerState;
 use mio::net::{TcpListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -40,6 +39,8 @@ pub const FIRST_FREE_TOKEN: usize = 4;
 const EVENTS_MAX: usize = 1_024;
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
+/// Bytes of several clients' reads, whose commands are looked ahead at together.
+const BUFFER_BYTES: usize = 4 * READ_BYTES;
 /// How long a client that has closed its sending half gets its outstanding replies.
 const LINGER: Duration = Duration::from_secs(5);
 /// A connection that is lost again and again is told of so often.
@@ -67,9 +68,10 @@ pub struct EventLoop {
     sink: Sink,
     state: ServerState,
     confirm: Confirm,
-    /// What one read takes.
+    /// What reads take.
     buffer: Vec<u8>,
-    batch: Batch,
+    /// What clients' reads have given.
+    reads: Vec<read_clients::ClientRead>,
     /// The session commands' replies are made here.
     scratch: Vec<u8>,
     ready_clients: VecDeque<usize>,
@@ -146,8 +148,8 @@ impl EventLoop {
             sink,
             state,
             confirm,
-            buffer: vec![0; READ_BYTES],
-            batch: Batch::default(),
+            buffer: vec![0; BUFFER_BYTES],
+            reads: Vec::new(),
             scratch: Vec::new(),
             ready_clients: VecDeque::new(),
             loss_told: BTreeMap::new(),

@@ -1,15 +1,48 @@
 //! From a client's socket to the core: read once, parse, and step in maximal runs of commands on
 //! data; what the server answers itself is answered in between, in the order of the requests.
 
-use super::{EventLoop, LINGER};
+use super::{EventLoop, LINGER, READ_BYTES};
 use crate::clients::ReplyMode;
 use crate::operator_log;
 use crate::resp::encode;
 use crate::resp::parse::{Batch, Parsed};
 use crate::session::{self, After, Session, SessionCommand};
-use replication::{Arguments, Input, RequestId, Requests};
+use replication::{Arguments, ClientId, Input, RequestId, Requests};
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
+
+/// What one read of a client's socket has given.
+#[derive(Default)]
+pub(super) struct ClientRead {
+    /// Who, by place and number.
+    client: Option<(usize, ClientId)>,
+    /// Where its requests start in the shared buffer, and how long they are.
+    start: usize,
+    length: usize,
+    /// The requests themselves, where they had begun to arrive before.
+    joined: Vec<u8>,
+    batch: Batch,
+    parsed: Parsed,
+}
+
+impl ClientRead {
+    fn bytes<'a>(&'a self, buffer: &'a [u8]) -> &'a [u8] {
+        match self.joined.is_empty() {
+            true => buffer.get(self.start..self.start + self.length).unwrap_or(&[]),
+            false => &self.joined,
+        }
+    }
+
+    /// The second word of each command, which in most is a key.
+    fn keys<'a>(&'a self, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let (bytes, mut start) = (self.bytes(buffer), 0);
+        self.batch.ends.iter().filter_map(move |end| {
+            let spans = self.batch.spans.get(start..*end as usize)?;
+            start = *end as usize;
+            Arguments::new(bytes, spans).get(1)
+        })
+    }
+}
 
 impl EventLoop {
     /// Something happened on a client's socket.
@@ -30,69 +63,114 @@ impl EventLoop {
         }
     }
 
-    /// Reads every ready client once.
+    /// Reads every ready client once: some of them at a time, so that the keys which all of them
+    /// name are looked up together.
     pub(super) fn read_clients(&mut self) {
-        for _ in 0..self.ready_clients.len() {
-            if let Some(place) = self.ready_clients.pop_front() {
-                self.read_client(place);
+        let (mut left, mut reads) = (self.ready_clients.len(), std::mem::take(&mut self.reads));
+        while left > 0 {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let (mut used, mut count) = (0, 0);
+            while left > 0
+                && let Some(free) = buffer.get_mut(used..used + READ_BYTES)
+                && let Some(place) = self.ready_clients.pop_front()
+            {
+                left -= 1;
+                if reads.len() == count {
+                    reads.push(ClientRead::default());
+                }
+                if let Some(read) = reads.get_mut(count) {
+                    read.start = used;
+                    used += self.read_client(place, free, read).unwrap_or(0);
+                    count += usize::from(read.client.is_some());
+                }
             }
+            let done = reads.get(..count).unwrap_or(&[]);
+            let shown = done.iter().flat_map(|read| read.keys(&buffer));
+            self.node.look_ahead(shown);
+            for read in reads.iter_mut().take(count) {
+                self.take_read(&buffer, read);
+            }
+            self.buffer = buffer;
         }
+        self.reads = reads;
     }
 
-    fn read_client(&mut self, place: usize) {
-        let Some(client) = self.sink.clients.at(place) else { return };
+    /// Reads a client once and takes its commands apart. Returns how many bytes of the buffer they
+    /// lie in; `None` where there is nothing to carry out.
+    fn read_client(
+        &mut self,
+        place: usize,
+        buffer: &mut [u8],
+        read: &mut ClientRead,
+    ) -> Option<usize> {
+        read.client = None;
+        let client = self.sink.clients.at(place)?;
         client.ready = false;
         if client.last_sequence.is_some() {
-            return;
+            return None;
         }
         if client.is_over_soft_limits() {
             client.paused = true;
-            return;
+            return None;
         }
         self.state.counters.reads += 1;
-        let length = match client.stream.read(&mut self.buffer) {
-            Ok(0) => return self.client_ended(place),
+        let length = match client.stream.read(buffer) {
+            Ok(0) => {
+                self.client_ended(place);
+                return None;
+            }
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.state.counters.reads_empty += 1;
-                return;
+                return None;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => 0,
-            Err(_) => return self.close_client(place),
+            Err(_) => {
+                self.close_client(place);
+                return None;
+            }
         };
         client.last_active = self.now;
         // Full: there may be more. Ending: the end is still to be read, and no event will tell.
-        if length == 0 || length == self.buffer.len() || client.ending {
+        if length == 0 || length == buffer.len() || client.ending {
             client.ready = true;
             self.ready_clients.push_back(place);
         }
         self.state.counters.bytes_in += length as u64;
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
+        read.client = Some((place, client.id));
+        read.batch.clear();
         let bulk_max = self.state.bulk_bytes_max;
-        let parsed;
+        let new = buffer.get_mut(..length).unwrap_or(&mut []);
         if client.carry.is_empty() {
             // The usual case: whole requests, straight from the shared buffer.
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let bytes = buffer.get_mut(..length).unwrap_or(&mut []);
-            parsed = client.parser.parse(bytes, bulk_max, &mut batch);
-            let rest = bytes.get(parsed.consumed..).unwrap_or(&[]);
-            client.carry.extend_from_slice(rest);
-            self.carry_out(place, bytes, &batch);
-            self.buffer = buffer;
-        } else {
-            let mut bytes = std::mem::take(&mut client.carry);
-            bytes.extend_from_slice(self.buffer.get(..length).unwrap_or(&[]));
-            parsed = client.parser.parse(&mut bytes, bulk_max, &mut batch);
-            self.carry_out(place, &bytes, &batch);
-            if let Some(client) = self.sink.clients.at(place) {
-                bytes.drain(..parsed.consumed);
-                // Idle clients own no buffer.
-                client.carry = if bytes.is_empty() { Vec::new() } else { bytes };
-            }
+            read.parsed = client.parser.parse(new, bulk_max, &mut read.batch);
+            read.length = read.parsed.consumed;
+            client.carry.extend_from_slice(new.get(read.length..).unwrap_or(&[]));
+            return Some(read.length);
         }
-        self.batch = batch;
-        self.refuse_protocol_error(place, parsed);
+        let mut bytes = std::mem::take(&mut client.carry);
+        bytes.extend_from_slice(new);
+        read.parsed = client.parser.parse(&mut bytes, bulk_max, &mut read.batch);
+        if read.parsed.consumed == 0 {
+            // A large request that is still arriving is not copied at each read.
+            client.carry = bytes;
+            read.length = 0;
+            return Some(0);
+        }
+        client.carry.extend_from_slice(bytes.get(read.parsed.consumed..).unwrap_or(&[]));
+        read.joined = bytes;
+        Some(0)
+    }
+
+    /// Carries out what a client was read to say, unless another one's commands have ended it.
+    fn take_read(&mut self, buffer: &[u8], read: &mut ClientRead) {
+        let Some((place, id)) = read.client else { return };
+        if self.sink.clients.at(place).is_some_and(|client| client.id == id) {
+            self.carry_out(place, read.bytes(buffer), &read.batch);
+            self.refuse_protocol_error(place, read.parsed);
+        }
+        // Idle clients own no buffer.
+        read.joined = Vec::new();
     }
 
     /// The commands of one read: runs for the core, with the server's own commands in between.

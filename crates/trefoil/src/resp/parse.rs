@@ -87,7 +87,7 @@ impl fmt::Display for ProtocolError {
 }
 
 /// How far a call of [`Parser::parse`] came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Parsed {
     /// Bytes of complete requests. The rest belongs at the front of the next call's bytes.
     pub consumed: usize,

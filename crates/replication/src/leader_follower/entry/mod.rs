@@ -168,6 +168,14 @@ impl Payload<'_> {
 }
 
 impl<'a> Entry<'a> {
+    /// The keys that it changes, if that is what it does.
+    pub(super) fn changes(&self) -> Option<&Changes<'a>> {
+        match &self.payload {
+            Payload::Changes(changes) => Some(changes),
+            _ => None,
+        }
+    }
+
     /// For a planted bug: deadlines are as far off as a node's clock is from when they were set.
     pub(super) fn move_deadlines(&mut self, now_ms: u64) {
         let off_ms = now_ms as i64 - self.stamp.wall_ms() as i64;

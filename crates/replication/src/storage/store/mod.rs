@@ -9,9 +9,11 @@
 //! What is not here: an order of access, so nothing is ever evicted.
 
 mod deadlines;
+mod look_ahead;
 mod packed;
 mod tables;
 
+pub use look_ahead::{IN_STEP, look_ahead};
 pub use packed::unpack;
 
 use super::record::Record;
@@ -297,9 +299,11 @@ impl Store {
     /// The keys of a table with where they are shown, in no order.
     fn places<'a>(&self, table: &'a Table) -> impl Iterator<Item = Place<'a>> + use<'a> {
         let seed = self.tables.seed;
+        let alone = (table.first_slot == table.last_slot).then_some(table.first_slot);
+        look_ahead::read(table.keys.iter());
         table.keys.iter().map(move |packed| {
             let key = packed.key();
-            (slot_of(key), hash_of(key, seed), packed)
+            (alone.unwrap_or_else(|| slot_of(key)), hash_of(key, seed), packed)
         })
     }
 
