@@ -73,6 +73,12 @@ impl Candidate {
         sound >= quorum.election || votes >= quorum.replicas || (any && votes >= quorum.election)
     }
 
+    /// Whether the votes that it would have are enough now that nobody else has answered in time.
+    fn must_do(&self, quorum: &Quorum, failover: Failover) -> bool {
+        let late = self.asking && !self.has_waited && failover == Failover::Available;
+        late && self.votes.len() >= quorum.election
+    }
+
     /// Why it may lack committed entries, if it has won.
     pub(super) fn loss(&self, quorum: &Quorum, failover: Failover) -> Option<Loss> {
         let sound = self.votes.len() - self.suspects.len();
@@ -103,18 +109,13 @@ impl Group {
         {
             return;
         }
-        if let Role::Candidate(candidate) = &mut self.role
-            && candidate.asking
-            && !candidate.has_waited
-        {
-            // Whoever could have said that he has lost nothing has not: these votes must do.
-            candidate.has_waited = true;
-            self.count_votes(turn);
-            if !matches!(&self.role, Role::Candidate(candidate) if candidate.asking) {
-                return;
-            }
-        }
-        let mut candidate = Candidate::new(true);
+        // Whoever could have said that he has lost nothing has had his time, so that these votes
+        // must do. They are asked for once more, as they may be as old as the wait: a voter that
+        // has begun an epoch of its own meanwhile says so, where two candidates would else begin
+        // the same one, each unheard for as long as its own vote takes to the disk.
+        let has_waited = matches!(&self.role, Role::Candidate(asked)
+            if asked.must_do(&self.quorum, self.options.failover));
+        let mut candidate = Candidate { has_waited, ..Candidate::new(true) };
         candidate.vote(turn.local.me, self.says_suspect(turn));
         self.leader = None;
         self.role = Role::Candidate(candidate);

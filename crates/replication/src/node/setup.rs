@@ -50,8 +50,9 @@ pub struct Timing {
 
 impl Timing {
     /// The longest time that a follower waits for a leader, given an election timeout, in
-    /// microseconds. The draw only has to keep two candidates apart for as long as a vote takes, a
-    /// few milliseconds: a wider one makes failovers slower and nothing safer.
+    /// microseconds. The draw only has to keep two candidates apart for as long as a question takes
+    /// to arrive, a few milliseconds, however slow their disks are: whoever asks one that has begun
+    /// an epoch is told. A wider one makes failovers slower and nothing safer.
     pub fn longest_wait_us(election_timeout_us: u64) -> u64 {
         election_timeout_us.saturating_add(election_timeout_us / 2)
     }

@@ -196,16 +196,19 @@ fn all_hold_all(cluster: &Cluster) -> bool {
 }
 
 /// Whether every member of every group with a leader counts, with the disk that it has, in the eyes
-/// of all members. While a group is being created that is not so, and a lost disk then means that
-/// an operator must begin anew.
+/// of all members, and trusts its own log. While a group is being created that is not so, and a
+/// lost disk then means that an operator must begin anew; and beside a lost disk, one that may have
+/// lost its last second (a lie has come out) leaves too few for an election.
 fn all_count(cluster: &Cluster) -> bool {
     let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
     nodes.iter().flat_map(|node| node.groups()).all(|group| {
         let voters = group.voters();
-        group.members.iter().all(|member| {
-            let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
-            disk.is_some_and(|disk| voters.contains(&(*member, disk)))
-        })
+        let trusts_its_log = !group.is_suspect();
+        trusts_its_log
+            && group.members.iter().all(|member| {
+                let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
+                disk.is_some_and(|disk| voters.contains(&(*member, disk)))
+            })
     })
 }
 

@@ -2,6 +2,7 @@
 //! moments, which is played here by hand. Where chance decides about a moment, it is tried at
 //! many; with the bug the checkers must see it at one of them, and without it at none.
 
+mod damage;
 mod leases;
 mod lost_writes;
 
@@ -229,6 +230,52 @@ fn two_candidates(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     }
     world.run(1_000 * MS);
     leadership::one_leader_per_epoch(&world.cluster.observations.leaderships)
+}
+
+/// A candidate is voted for, does not hear it, and stands again in the next epoch, cut off; only
+/// then comes the old vote, while the others elect somebody. Whether two have begun to lead;
+/// `None` where another one was the first to stand in the second epoch, or they elected nobody in
+/// it.
+fn a_late_vote(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>> {
+    let mut world = World::with_lease(mutant, seed, 3 * MS, MS);
+    let nodes = world.cluster.nodes();
+    let first = |world: &World| nodes.iter().copied().find(|node| world.epoch(*node) == 1);
+    assert!(world.run_until(|world| first(world).is_some()));
+    let candidate = first(&world)?;
+    let others = world.others(candidate);
+    let are_in_the_first = |world: &World| others.iter().all(|node| world.epoch(*node) == 1);
+    // The answers are lost, but for a copy that is on its way.
+    world.cut(candidate, false, true);
+    world.cluster.network.weather.keep_back_percent = 100;
+    assert!(world.run_until(are_in_the_first));
+    world.run(20 * MS);
+    world.cluster.network.weather.keep_back_percent = 0;
+    world.cut(candidate, false, false);
+    let is_in_the_second = |world: &World| world.epoch(candidate) == 2;
+    let stands_again = |world: &World| is_in_the_second(world) || !are_in_the_first(world);
+    assert!(world.run_until(stands_again));
+    if !is_in_the_second(&world) || !are_in_the_first(&world) {
+        return None;
+    }
+    world.cut(candidate, true, true);
+    world.cluster.release_kept_back();
+    world.run(1_000 * MS);
+    let leaderships = &world.cluster.observations.leaderships;
+    let elected = leaderships.iter().any(|start| start.epoch == 2 && start.node != candidate);
+    elected.then(|| leadership::one_leader_per_epoch(leaderships))
+}
+
+#[test]
+fn a_vote_of_an_older_epoch_is_not_counted() {
+    let mut staged = 0;
+    for seed in 1..=60 {
+        let Some(sound) = a_late_vote(None, seed) else { continue };
+        assert_eq!(sound, Ok(()), "seed {seed}");
+        let Some(found) = a_late_vote(Some(Mutant::OldEpochBelieved), seed) else { continue };
+        assert!(found.is_err_and(|text| text.contains("began to be led twice")), "seed {seed}");
+        staged += 1;
+    }
+    assert!(staged >= 10, "{staged}");
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Two candidates miss each other, however slow the disks are that their votes wait for: the draws
+//! of their waits need not be further apart than a question takes to arrive.
+#![allow(clippy::panic)]
+
+use replication::NodeId;
+use replication::keyspace::{Acks, Durability, Failover, LeaderFollower, Model};
+use replication::leader_follower::Group;
+use replication::mutant::Mutants;
+use replication::node::{Limits, Timing};
+use simulator::cluster::{Cluster, Plan, Server};
+use simulator::disk::Pace;
+use simulator::network::Weather;
+use simulator::options::{cluster_of, group};
+use simulator::trace::Trace;
+
+const MS: u64 = 1_000;
+const SEEDS: u64 = 100;
+/// So many of them elect somebody in the first epoch that they try.
+const AT_ONCE: usize = 95;
+/// A disk on which two waits of two candidates are rarely further apart than a vote takes.
+const SYNC_US: (u64, u64) = (40 * MS, 80 * MS);
+/// After which everybody has all that there is, on his disk.
+const QUIET_US: u64 = 2_000 * MS;
+const PATIENCE_US: u64 = 30_000 * MS;
+
+/// Three nodes, two of which may go on, timed like a server.
+fn cluster(seed: u64, durability: Durability) -> Cluster {
+    let mut group = group(3, Acks::Majority, Failover::Available);
+    group.durability = durability;
+    let home = replication::DatacenterId(0);
+    let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
+    let plan = Plan {
+        cluster: cluster_of(&["eu"], 3, model, seed),
+        timing: Timing::default(),
+        limits: Limits::default(),
+        mutants: Mutants::default(),
+        weather: Weather::calm(),
+        pace: Pace { sync_us: SYNC_US, ..Pace::quick() },
+    };
+    Cluster::new(plan, seed, Trace::new(false))
+}
+
+fn pass(cluster: &mut Cluster, for_us: u64) {
+    let until_us = cluster.now_us + for_us;
+    while cluster.next(until_us).is_some() {}
+}
+
+/// Who leads in a later epoch than this one, as soon as somebody does, and in which.
+fn elected(cluster: &mut Cluster, epoch: u64) -> (NodeId, u64) {
+    let limit_us = cluster.now_us + PATIENCE_US;
+    while cluster.now_us < limit_us {
+        for node in cluster.nodes() {
+            let group: Option<&Group> =
+                cluster.server(node).and_then(Server::node).and_then(|node| node.groups().next());
+            if let Some(group) = group.filter(|group| group.is_serving() && group.epoch() > epoch) {
+                return (node, group.epoch());
+            }
+        }
+        pass(cluster, MS);
+    }
+    panic!("nobody leads after {PATIENCE_US} us");
+}
+
+/// In how many seeds what happens to a group's leader is made good in the very next epoch.
+fn at_once(durability: Durability, happens: impl Fn(&mut Cluster, NodeId)) -> usize {
+    let is_next = |seed: &u64| {
+        let mut cluster = cluster(*seed, durability);
+        let (leader, epoch) = elected(&mut cluster, 0);
+        pass(&mut cluster, QUIET_US);
+        happens(&mut cluster, leader);
+        elected(&mut cluster, epoch).1 == epoch + 1
+    };
+    (1..=SEEDS).filter(is_next).count()
+}
+
+/// All lose power, and all but the leader are back at once.
+fn only_followers_come_back(cluster: &mut Cluster, leader: NodeId) {
+    for node in cluster.nodes() {
+        cluster.crash(node, true);
+    }
+    for node in cluster.nodes().into_iter().filter(|node| *node != leader) {
+        cluster.start(node);
+    }
+}
+
+#[test]
+fn a_failover_is_one_election() {
+    for durability in [Durability::Fsync, Durability::Interval] {
+        let count = at_once(durability, |cluster, leader| cluster.crash(leader, false));
+        assert!(count >= AT_ONCE, "{durability:?}: {count} of {SEEDS}");
+    }
+}
+
+#[test]
+fn a_power_cut_that_the_leader_does_not_survive_is_made_good_by_one_election() {
+    let count = at_once(Durability::Fsync, only_followers_come_back);
+    assert!(count >= AT_ONCE, "{count} of {SEEDS}");
+}
+
+/// Both wait for somebody who has lost nothing, with each other's word in their hands.
+#[test]
+fn two_who_may_have_lost_something_do_not_stand_against_each_other() {
+    let count = at_once(Durability::Interval, only_followers_come_back);
+    assert!(count >= AT_ONCE, "{count} of {SEEDS}");
+}
