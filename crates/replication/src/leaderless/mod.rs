@@ -33,7 +33,8 @@
 //! that was made durable beforehand (`ceiling.rs`), and the clock starts above it.
 //!
 //! **One message to each peer and turn.** All questions and answers of a turn gather in the peer's
-//! buffer (`outbox.rs`, `parts.rs`). What is under way is kept in places that are used again
+//! buffer (`outbox.rs`, `parts.rs`, `receive.rs`).
+//! What is under way is kept in places that are used again
 //! (`operations.rs`): a command allocates nothing here once the buffers have grown.
 //!
 //! **What claims or compares** (SETNX, GETSET, conditions, APPEND, KEEPTTL, ...) is refused:
@@ -65,6 +66,7 @@ mod quorum_read;
 mod quorum_write;
 mod read_repair;
 mod read_then_write;
+mod receive;
 mod recovery;
 mod timers;
 
@@ -78,23 +80,21 @@ pub use recovery::{RECORD_KIND, keyspace_of_record};
 use crate::command::verb::{Condition, Needs, With};
 use crate::command::{KeyCommand, Verb};
 use crate::keyspace::slot::slot_of;
-use crate::storage::store::{IN_STEP, Store, look_ahead};
+use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
 use crate::version::HybridClock;
-use crate::{Event, GroupId, Incarnation, KeyspaceId, NodeId, Position, keyspace};
-use alloc::borrow::Cow;
+use crate::{GroupId, Incarnation, KeyspaceId, NodeId, Position, keyspace};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ceiling::Ceiling;
 use flush::{Flush, FlushFor};
-use message::{Message, Parts};
+use message::Message;
 use operation::{About, Customer, Purpose, purpose};
 use operations::Operations;
 use outbox::Outbox;
 use partition::Partitions;
-use parts::Part;
 use recovery::Fetches;
 use timers::{Due, Timers};
 
@@ -275,63 +275,6 @@ impl Leaderless {
             }
         }
         self.start_released(turn);
-    }
-
-    /// What one turn of another node has to say. Each part counts only if its sender is a replica
-    /// of the partition that it is about.
-    fn on_batch(&mut self, turn: &mut Turn<'_>, from: NodeId, parts: &Parts<'_>) {
-        self.has_spoken(from);
-        let mut parts = parts.iter().peekable();
-        while parts.peek().is_some() {
-            let some: [_; IN_STEP] = core::array::from_fn(|_| parts.next());
-            look_ahead(some.iter().flatten().flatten().filter_map(|part| match part {
-                Part::Write { partition, body, .. } => {
-                    Some((&self.partitions.at(*partition)?.store, body.key))
-                }
-                Part::Read { partition, key, .. } => {
-                    Some((&self.partitions.at(*partition)?.store, *key))
-                }
-                _ => None,
-            }));
-            for part in some.into_iter().flatten() {
-                let Ok(part) = part else {
-                    let text = format!("malformed parts of a batch from {from}");
-                    return turn.event(Event::Alarm(Cow::Owned(text)));
-                };
-                self.on_part(turn, from, part);
-            }
-        }
-    }
-
-    fn on_part(&mut self, turn: &mut Turn<'_>, from: NodeId, part: Part<'_>) {
-        match part {
-            // A coordinator wants a record kept.
-            Part::Write { operation, partition, body } => {
-                self.on_write(turn, from, operation, partition, &body);
-            }
-            // A replica has kept ours.
-            Part::Kept { operation } => self.on_write_answer(turn, from, operation, None),
-            // A replica holds a newer one.
-            Part::Newer { operation, record } => {
-                self.on_write_answer(turn, from, operation, Some(&record));
-            }
-            // A coordinator wants to know what we hold.
-            Part::Read { operation, partition, digest, key } => {
-                self.on_read(turn, from, (operation, digest), partition, key);
-            }
-            // A replica says what it holds.
-            Part::Same { operation } => self.on_read_answer(turn, from, operation, None),
-            Part::Missing { operation } => {
-                self.on_read_answer(turn, from, operation, Some(None));
-            }
-            Part::Holds { operation, record } => {
-                self.on_read_answer(turn, from, operation, Some(Some(record)));
-            }
-            // A replica does not know.
-            Part::NotReady { operation } => self.on_not_ready(turn, from, operation),
-            // A coordinator has seen that we are stale.
-            Part::Repair { partition, body } => self.on_repair(turn, from, partition, &body),
-        }
     }
 
     fn on_rare_message(&mut self, turn: &mut Turn<'_>, from: NodeId, message: Message<'_>) {

@@ -45,8 +45,8 @@ impl Roles {
         }
         if self.checkpoint.left.is_empty() {
             let grown = turn.local.appended_bytes.saturating_sub(self.checkpoint.began_at_bytes);
-            // Twice as much as the last one wrote, at the least: of three bytes that a large state's
-            // log grows by, one at most is a checkpoint's.
+            // Twice as much as the last one wrote, at the least: of three bytes that a large
+            // state's log grows by, one at most is a checkpoint's.
             let enough = self.limits.checkpoint_bytes.max(2 * self.checkpoint.bytes);
             if grown < enough || !self.begin_checkpoint(turn) {
                 return;

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::command::verb::{Deadline, ExpireCondition};
+use crate::leaderless::message::Parts;
+use crate::leaderless::parts::Part;
+use alloc::borrow::Cow;
 
 #[test]
 fn a_write_is_answered_when_w_replicas_have_it_on_disk() {
