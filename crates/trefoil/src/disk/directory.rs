@@ -181,12 +181,16 @@ impl Directory {
         Ok(Resumed { live, at: offset as u64, blocks, spares })
     }
 
-    /// Takes away the headers of batches whose positions are given again.
+    /// Takes away the headers of batches whose positions are given again. One sync a file: a
+    /// second of small batches may be left over.
     fn blank(&self, segments: &Segments, leftovers: &[End]) -> Result<(), DiskError> {
-        for End { segment, offset } in leftovers {
-            let Some(file) = segments.files.get(*segment) else { continue };
+        for of_segment in leftovers.chunk_by(|one, next| one.segment == next.segment) {
+            let file = of_segment.first().and_then(|first| segments.files.get(first.segment));
+            let Some(file) = file else { continue };
             let written = OpenOptions::new().write(true).open(&file.path).and_then(|open| {
-                open.write_all_at(&[0; SECTOR_BYTES], *offset as u64)?;
+                for End { offset, .. } in of_segment {
+                    open.write_all_at(&[0; SECTOR_BYTES], *offset as u64)?;
+                }
                 open.sync_all()
             });
             written.map_err(DiskError::io("blank the torn end of", &file.path))?;

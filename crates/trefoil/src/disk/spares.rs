@@ -72,11 +72,11 @@ impl SpareThread {
     fn serve(&self) -> Result<(), DiskError> {
         let (mut next, mut spares) = (self.numbers.start, 0);
         while next < self.numbers.end {
-            self.make(next)?;
+            self.make(next, true)?;
             (next, spares) = (next + 1, spares + 1);
         }
         loop {
-            let missing = spares == 0 && !self.make(next)?;
+            let missing = spares == 0 && !self.make(next, false)?;
             if spares == 0 && !missing {
                 (next, spares) = (next + 1, 1);
             }
@@ -98,9 +98,9 @@ impl SpareThread {
         }
     }
 
-    /// A spare with this number, be it there already or not. False if there is no space for it.
-    fn make(&self, number: u64) -> Result<bool, DiskError> {
-        let is_there = number < self.numbers.end;
+    /// A spare with this number. False if there is no space for a new one; what is there already is
+    /// good for use as it is, and must stay: numbers have no gap.
+    fn make(&self, number: u64, is_there: bool) -> Result<bool, DiskError> {
         let bytes = nominal_bytes(number, self.segment_bytes_max);
         let segment = self.directory.open_segment(number, self.direct)?;
         let (segment, prepared) = segment.prepare(bytes, &self.stop);
@@ -120,11 +120,44 @@ impl SpareThread {
         let path = self.directory.segment_path(number);
         std::fs::rename(segment.path(), &path).map_err(DiskError::io("rename", segment.path()))?;
         sync_directory(self.directory.log_path())?;
-        self.make(number).map(|_| ())
+        self.make(number, true).map(|_| ())
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         std::fs::remove_file(path).map_err(DiskError::io("remove", path))?;
         sync_directory(self.directory.log_path())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_segment_that_cannot_grow_on_a_full_disk_is_used_again_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        // A file that can be opened and renamed, and takes no byte.
+        std::os::unix::fs::symlink("/dev/full", directory.segment_path(1)).unwrap();
+        let old = Arc::new(directory.open_segment(1, false).unwrap());
+        let (orders, order_receiver) = mpsc::channel();
+        let (ready, spares) = mpsc::channel();
+        let thread = SpareThread {
+            directory: directory.share(),
+            direct: false,
+            segment_bytes_max: BLOCK_BYTES as u64,
+            numbers: 2..2,
+            stop: Arc::new(AtomicBool::new(false)),
+            orders: order_receiver,
+            ready,
+        };
+        orders.send(SpareOrder::Recycle(old)).unwrap();
+        drop(orders);
+        thread.serve().unwrap();
+        let names: Vec<_> = spares.try_iter().map(|spare| spare.path().to_path_buf()).collect();
+        assert_eq!(names, [2, 3].map(|number| directory.segment_path(number)));
+        assert!(names.iter().all(|name| name.exists()), "no number is left out");
     }
 }

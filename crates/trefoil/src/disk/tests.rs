@@ -310,3 +310,34 @@ fn a_batch_larger_than_a_segment_is_written_whole() {
     assert_eq!(records[1], (2, large));
     log.close().unwrap();
 }
+
+#[test]
+fn all_that_a_crash_leaves_behind_a_hole_is_blanked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), SMALL).unwrap();
+    let start = Instant::now();
+    while log.counts.segments < 2 {
+        assert!(start.elapsed() < DEADLINE, "no spare segment comes");
+        // Never overdue: nothing proves that any of it was on disk.
+        append(&mut log, Durability::Interval);
+        log.hand_over(start).unwrap();
+        std::thread::yield_now();
+    }
+    log.close().unwrap();
+    drop(log);
+    let first = segment_path(directory.path(), 1);
+    let mut bytes = fs::read(&first).unwrap();
+    bytes.get_mut(SECTOR_BYTES..2 * SECTOR_BYTES).unwrap().fill(0);
+    fs::write(&first, bytes).unwrap();
+    let leftovers = || {
+        let segments = Directory::open(directory.path()).unwrap().read().unwrap();
+        let slices = segments.slices();
+        segments.recover(&slices).unwrap().leftovers.len()
+    };
+    assert!(leftovers() > 8, "in more than one segment");
+    let (records, mut log) = open(directory.path(), SMALL).unwrap();
+    assert_eq!(records, expected(1..=1));
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(leftovers(), 0);
+}
