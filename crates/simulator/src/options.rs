@@ -218,7 +218,7 @@ fn set_available(cluster: &mut Cluster) {
 }
 
 /// Whether failover goes before safety everywhere.
-fn is_available(cluster: &Cluster) -> bool {
+pub fn is_available(cluster: &Cluster) -> bool {
     let groups = cluster.keyspaces.iter().map(|keyspace| keyspace.model.group());
     groups.flatten().all(|group| group.failover == Failover::Available)
 }

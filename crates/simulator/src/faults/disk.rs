@@ -12,6 +12,7 @@
 
 use super::{Faults, Later};
 use crate::cluster::{Cluster, Server};
+use crate::options::is_available;
 use replication::{GroupId, Node, NodeId};
 
 /// How long a disk stays slow.
@@ -198,13 +199,14 @@ fn all_hold_all(cluster: &Cluster) -> bool {
 /// Whether every member of every group with a leader counts, with the disk that it has, in the eyes
 /// of all members, and trusts its own log. While a group is being created that is not so, and a
 /// lost disk then means that an operator must begin anew; and beside a lost disk, one that may have
-/// lost its last second (a lie has come out) leaves too few for an election.
+/// lost its last second (a lie has come out) leaves too few for an election, unless failover goes
+/// before safety.
 fn all_count(cluster: &Cluster) -> bool {
+    let available = is_available(&cluster.plan().cluster);
     let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
     nodes.iter().flat_map(|node| node.groups()).all(|group| {
         let voters = group.voters();
-        let trusts_its_log = !group.is_suspect();
-        trusts_its_log
+        (available || !group.is_suspect())
             && group.members.iter().all(|member| {
                 let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
                 disk.is_some_and(|disk| voters.contains(&(*member, disk)))
