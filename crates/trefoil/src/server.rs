@@ -274,7 +274,7 @@ fn open(
         new_incarnation: Incarnation(random()?),
         seed: random()?,
         timing: options.timing,
-        limits: options.limits,
+        limits: Limits { value_bytes_max: bulk_bytes_max(options), ..options.limits },
         mutants: Mutants::default(),
         may_have_lost_unsynced: trust.lost_unsynced,
         damaged: trust.damaged,

@@ -57,6 +57,17 @@ pub enum Write<'a> {
     },
 }
 
+impl Write<'_> {
+    /// How long the value becomes, in bytes, as far as the command says.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Write::Set { value, .. } => value.len(),
+            Write::Increment { sum, .. } => sum.len(),
+            Write::Nothing | Write::Delete | Write::Expire(_) => 0,
+        }
+    }
+}
+
 /// The deadline that goes with a new base.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExpiresAt {

@@ -5,7 +5,7 @@ use super::acks::need::Need;
 use super::acks::older::Either;
 use super::entry::{Change, Payload};
 use super::{Group, Role};
-use crate::command::{Arguments, KeyCommand, Reply};
+use crate::command::{Arguments, KeyCommand, Reply, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
 use crate::storage::record::Record;
@@ -66,12 +66,21 @@ impl Group {
         if !room {
             return turn.refuse(requester, NO_ROOM);
         }
+        if self.is_too_long(&write) {
+            return turn.refuse(requester, error::TOO_LONG);
+        }
         let reply = (reply.into_owned(), if command.verb.tells_nothing() { 0 } else { index });
         let name = self.next_name(turn);
         let record = data::overwrite(write, record.as_ref(), name);
         let change = Change { key: Cow::Borrowed(command.key), record };
         let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(change.into()));
         self.hold_write_that_saw(turn, requester, id, reply, need);
+    }
+
+    /// Whether a value becomes longer than a follower could be told: its entry would be in the log
+    /// of its leader for ever, and nothing behind it could be committed.
+    pub fn is_too_long(&self, write: &Write<'_>) -> bool {
+        write.value_bytes() > self.limits.value_bytes_max
     }
 
     /// The name that the next entry gives to what it writes.

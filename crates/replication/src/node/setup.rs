@@ -96,6 +96,8 @@ impl Timing {
 /// Bounds of queues and windows. What is over them gets a clear error.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Bytes of a value, however it has grown: an entry has to fit into a message to a follower.
+    pub value_bytes_max: usize,
     /// Bytes of a group's log that are kept in memory for followers that lag behind; beyond it
     /// they get a snapshot.
     pub log_bytes_max: usize,
@@ -123,6 +125,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            value_bytes_max: 16 << 20,
             log_bytes_max: 64 << 20,
             uncommitted_entries_max: 65_536,
             uncommitted_bytes_max: 256 << 20,

@@ -33,7 +33,7 @@ use super::Group;
 use super::acks::need::Need;
 use super::entry::{Change, Once, Payload};
 use super::execute::{NO_ROOM, is_past};
-use crate::command::{Arguments, KeyCommand, OnceId, Reply};
+use crate::command::{Arguments, KeyCommand, OnceId, Reply, error};
 use crate::data::{self, Evaluation, Write};
 use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
@@ -78,6 +78,9 @@ impl Group {
                  nothing was done"
             );
             return self.hold_read(turn, requester, index, Reply::error(text));
+        }
+        if self.is_too_long(&write) {
+            return turn.refuse(requester, error::TOO_LONG);
         }
         let write_name = self.next_name(turn);
         let changes = match write {

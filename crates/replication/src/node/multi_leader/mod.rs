@@ -5,7 +5,7 @@
 
 mod exchange;
 
-use crate::command::{Arguments, KeyCommand, Reply};
+use crate::command::{Arguments, KeyCommand, Reply, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::need::Need;
@@ -46,6 +46,9 @@ pub(in crate::node) fn execute(
     }
     if let Some(error) = write_error(group, turn) {
         return turn.refuse(requester, error);
+    }
+    if group.is_too_long(&write) {
+        return turn.refuse(requester, error::TOO_LONG);
     }
     let proposal = propose(group, turn, leader::newest_seen(seen));
     let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);

@@ -27,7 +27,7 @@ use tables::{Table, Tables};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// What a record costs in memory beyond the bytes of its key and its value: stamp, dot and lengths,
-/// and [`PLACE_BYTES`]. An estimate, in bytes.
+/// and its place in a table. An estimate, in bytes.
 pub const RECORD_OVERHEAD_BYTES: usize = 20 + PLACE_BYTES;
 
 /// What a record costs beyond its own bytes: its place in a table at the usual load, and what the
