@@ -17,7 +17,27 @@ from compare.processes import Failed, as_user, children, free_ports, run, wait_u
 from compare.resp import Refused, ask
 
 
-class Redis:
+class Nodes:
+    """Processes of one system beside each other, in `processes`: each with a port in `ports`, and
+    its output in `directory`. `place` starts and stops them."""
+
+    def stop(self):
+        for process in self.processes:
+            self.place.stop(process)
+        self.processes = []
+
+    def log(self, n):
+        """Where a process' output goes."""
+        return self.directory / f"{n}.log"
+
+    def pids(self):
+        return [process.pid for process in self.processes]
+
+    def all_nodes(self):
+        return self.ports
+
+
+class Redis(Nodes):
     """redis-server with an append-only file, and so many replicas that have one, too."""
 
     name = "redis"
@@ -59,32 +79,17 @@ class Redis:
             return False
         return all("master_link_status:up" in role for role in roles)
 
-    def stop(self):
-        for process in self.processes:
-            self.place.stop(process)
-        self.processes = []
-
     def kill(self):
         """Ends it as a crash would."""
         for process in self.processes:
             self.place.stop(process, signal.SIGKILL)
         self.processes = []
 
-    def log(self, n):
-        """Where a server's output goes."""
-        return self.directory / f"{n}.log"
-
-    def pids(self):
-        return [process.pid for process in self.processes]
-
     def leader(self):
         return self.ports[:1]
 
-    def all_nodes(self):
-        return self.ports
 
-
-class Etcd:
+class Etcd(Nodes):
     """Three etcd members; clients connect to the one that leads."""
 
     name = "etcd"
@@ -130,26 +135,11 @@ class Etcd:
                 found = port
         return found
 
-    def stop(self):
-        for process in self.processes:
-            self.place.stop(process)
-        self.processes = []
-
-    def log(self, n):
-        """Where a member's output goes."""
-        return self.directory / f"{n}.log"
-
-    def pids(self):
-        return [process.pid for process in self.processes]
-
     def leader(self):
         port = self.leading()
         if port is None:
             raise Failed("etcd has lost its leader")
         return [port]
-
-    def all_nodes(self):
-        return self.ports
 
 
 class Postgres:
