@@ -283,8 +283,6 @@ impl Group {
         let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { return false };
         if let Ok(entry) = committed(turn, &body) {
             self.state.apply(&entry, false);
-        }
-        if let Ok(entry) = Entry::decode(&body) {
             self.on_entry_committed(turn, &entry);
         }
         self.commit += 1;
