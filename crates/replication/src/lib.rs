@@ -16,7 +16,6 @@ pub mod conflict;
 pub mod connection;
 pub mod connections;
 pub mod data;
-pub mod few;
 pub mod frame;
 pub mod keyspace;
 pub mod leader_follower;
