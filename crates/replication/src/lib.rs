@@ -310,6 +310,8 @@ pub enum Event {
         entry: version::EntryId,
         /// How many replicas durably had it.
         copies: u64,
+        /// The entry that opened the interval of the degrade ledger that it is in.
+        interval: version::EntryId,
     },
     /// From this entry on, writes may be acknowledged with fewer acks than declared.
     DegradeOpened {

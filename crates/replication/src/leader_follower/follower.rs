@@ -264,8 +264,11 @@ impl Group {
         let is_plain = |body: &&[u8]| Head::of(body).is_ok_and(|head| head.is_plain());
         let mut bodies = Bodies::of(run).flatten().take(most).take_while(is_plain).peekable();
         while bodies.peek().is_some() {
-            let entries: [_; IN_STEP] =
+            let mut entries: [_; IN_STEP] =
                 core::array::from_fn(|_| bodies.next().map(|body| committed(turn, body)));
+            if turn.local.mutants.is(Mutant::AppliedOutOfOrder) {
+                entries.reverse();
+            }
             let changes = entries.iter().flatten().flatten().filter_map(Entry::changes).flatten();
             look_ahead(changes.map(|change| (&self.state.store, &*change.key)));
             for entry in entries.into_iter().flatten() {

@@ -27,7 +27,7 @@ pub mod slots;
 pub mod status;
 mod switchover;
 
-pub use setup::{Limits, OpenError, Setup, Timing};
+pub use setup::{LeaseTerm, Limits, OpenError, Setup, Timing};
 
 use crate::keyspace::Cluster;
 use crate::leader_follower::Group;
@@ -72,6 +72,8 @@ pub struct Roles {
     lost_queries: lost_writes::LostQueries,
     checkpoint: checkpoint::Checkpoint,
     heartbeat_due_us: u64,
+    /// Until when what an earlier process has promised may hold.
+    promised_until_us: u64,
 }
 
 impl Node {
@@ -242,6 +244,7 @@ impl Roles {
         if turn.now.monotonic_us >= self.heartbeat_due_us {
             self.heartbeat_due_us = turn.now.monotonic_us + self.timing.heartbeat_interval_us;
             self.send_heartbeats(turn);
+            self.outlive_promises(turn);
             self.lose_silent(turn);
             self.tend_streams(turn);
             for group in self.groups.values_mut() {

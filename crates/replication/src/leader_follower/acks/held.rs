@@ -8,6 +8,7 @@ use super::older::Either;
 use crate::command::Reply;
 use crate::keyspace::MissingAcks;
 use crate::mutant::Mutant;
+use crate::node::LeaseTerm;
 use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
 use crate::{ClientId, Incarnation, NodeId};
@@ -104,8 +105,7 @@ impl Group {
         turn: &mut Turn<'_>,
         from: NodeId,
         incarnation: Incarnation,
-        round: u64,
-        epoch: u64,
+        (round, epoch, term): (u64, u64, LeaseTerm),
     ) {
         if self.refuses_leap(turn, from, epoch) {
             return;
@@ -116,8 +116,10 @@ impl Group {
         if epoch < self.epoch {
             return;
         }
+        let bound_until_us = self.bound_until_us(turn, round, term);
         if let Some(progress) = self.progress_of(turn, from, incarnation) {
             progress.confirmed_round = progress.confirmed_round.max(round);
+            progress.bound_until_us = progress.bound_until_us.max(bound_until_us);
             self.renew_lease(turn);
             self.release(turn);
         }
@@ -315,7 +317,7 @@ impl Group {
             leader.held.special.drain(..).partition(|s| s.write.deadline_us <= now_us);
         leader.held.special = special;
         for Special { write, need } in expired {
-            let may_be = need == usual && write.id.epoch == self.epoch;
+            let may_be = need == usual;
             let degraded = may_be.then(|| self.degrade_at_deadline(turn, write.id));
             if let (Some(deadline_us), Role::Leader(leader)) = (degraded.flatten(), &mut self.role)
             {
