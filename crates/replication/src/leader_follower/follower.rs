@@ -369,6 +369,11 @@ impl Group {
         self.log.position_after(self.commit)
     }
 
+    /// Up to where the log of the leader that this node follows goes at least.
+    pub fn known_of_leader(&self) -> u64 {
+        self.follower.matched
+    }
+
     /// Takes over a state that is the leader's up to an index, as matched in this epoch.
     pub(super) fn match_up_to(&mut self, index: u64) {
         self.follower.matched = self.follower.matched.max(index);

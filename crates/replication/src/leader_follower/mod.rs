@@ -44,7 +44,7 @@ pub mod follower;
 pub mod history;
 pub mod image;
 pub mod leader;
-mod leap;
+pub mod leap;
 pub mod lease;
 pub mod log_record;
 pub mod lost_writes;

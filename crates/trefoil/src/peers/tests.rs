@@ -5,6 +5,7 @@
 use super::*;
 use mio::{Events, Poll};
 use replication::frame;
+use replication::node::LeaseTerm;
 use replication::node::message::Message as NodeMessage;
 use std::io::{Read, Write};
 use std::net::TcpListener as StdListener;
@@ -28,7 +29,8 @@ fn identity(me: u16) -> Identity {
 }
 
 fn message(round: u64) -> Message<'static> {
-    Message::Node(NodeMessage::HeartbeatAnswer { round, confirmed: Vec::new() })
+    let term = LeaseTerm::default();
+    Message::Node(NodeMessage::HeartbeatAnswer { round, confirmed: Vec::new(), term })
 }
 
 /// A node's side of its connections.

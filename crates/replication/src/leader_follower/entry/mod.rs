@@ -272,6 +272,19 @@ impl<'a> Entry<'a> {
         Ok(Some(Shared { stamp: head.stamp, origin, changes: r.0 }))
     }
 
+    /// Only who asked for it, if a client did.
+    pub fn asker_of(bytes: &'a [u8]) -> Read<Option<Asker<&'a [u8]>>> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        if head.has & HAS_ASKER == 0 {
+            return Ok(None);
+        }
+        if head.has & HAS_ORIGIN != 0 {
+            let _ = (r.dot()?, r.vector()?);
+        }
+        Asker::read(&mut r).map(Some)
+    }
+
     /// Reads an entry; the bytes must hold nothing else.
     pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
         let mut r = Reader(bytes);

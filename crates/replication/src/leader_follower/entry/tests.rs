@@ -39,7 +39,7 @@ fn entries() -> Vec<Entry<'static>> {
         Payload::OpeningAfterLoss(opener, vec![(NodeId(1), Incarnation(7))]),
     ];
     let label = &b"127.0.0.1:5000"[..];
-    let asker = Asker { node: NodeId(4), client: ClientId(6), sequence: 8, label };
+    let asker = Asker { node: NodeId(4), process: 5, client: ClientId(6), sequence: 8, label };
     let once = Once {
         session: Cow::Borrowed(b"session"),
         sequence: 1,
