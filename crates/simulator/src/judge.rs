@@ -33,7 +33,8 @@ pub struct Promises {
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
     if seen.losses.is_empty() {
-        outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+        let entries = (&*seen.commits, &seen.asked);
+        outcomes::check(&history.questions, &history.operations, entries, end)?;
     }
     acks_mean_copies(options, history, seen)?;
     let all = history;

@@ -238,12 +238,12 @@ impl<'a> Play<'a> {
                 self.cluster.hang_up(connection);
                 if let Some(reply) = reply {
                     self.workload.answered(place, &reply, self.cluster);
-                    if outcomes::is_final(&outcomes::words_of(&reply)) {
+                    if outcomes::is_final(&outcomes::words_of(&reply), &token, self.cluster) {
                         break;
                     }
                 }
                 if self.cluster.now_us >= limit_us {
-                    return Err(format!("liveness: the outcome of {:?} stays open", token.id));
+                    return Err(format!("liveness: the outcome of {token:?} stays open"));
                 }
                 self.pass(self.cluster.now_us + LOOK_US)?;
             }

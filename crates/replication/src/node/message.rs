@@ -41,6 +41,9 @@ pub enum Message<'a> {
         round: u64,
         /// A digest of the sender's keyspaces; nodes whose digests differ refuse each other.
         keyspaces: u64,
+        /// Whatever the sender has forwarded in batches up to this one is answered or given up: it
+        /// is not to be carried out any more.
+        settled: u64,
         /// What the sender leads.
         led: Vec<Led>,
     },
@@ -79,10 +82,6 @@ pub enum Message<'a> {
         to: Session,
         /// The forward's.
         token: u64,
-        /// The group.
-        group: GroupId,
-        /// The forward's.
-        attempt: u64,
         /// Who leads, as far as the receiver knows, and since which epoch.
         leader: Option<(NodeId, u64)>,
     },
@@ -134,11 +133,12 @@ impl<'a> Message<'a> {
     /// Writes the message.
     pub fn encode(&self, w: &mut Writer<'_>) {
         match self {
-            Message::Heartbeat { session, round, keyspaces, led } => {
+            Message::Heartbeat { session, round, keyspaces, settled, led } => {
                 w.u8(0);
                 w.session(*session);
                 w.u64(*round);
                 w.u64(*keyspaces);
+                w.u64(*settled);
                 w.u32(led.len() as u32);
                 for led in led {
                     w.group(led.group);
@@ -170,12 +170,10 @@ impl<'a> Message<'a> {
                 w.session(*to);
                 w.bytes(answers);
             }
-            Message::NotHere { to, token, group, attempt, leader } => {
+            Message::NotHere { to, token, leader } => {
                 w.u8(4);
                 w.session(*to);
                 w.u64(*token);
-                w.group(*group);
-                w.u64(*attempt);
                 w.option_node(leader.map(|(node, _)| node));
                 w.u64(leader.map_or(0, |(_, epoch)| epoch));
             }
@@ -199,13 +197,14 @@ impl<'a> Message<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Message<'a>> {
         Ok(match r.u8()? {
             0 => {
-                let (session, round, keyspaces) = (r.session()?, r.u64()?, r.u64()?);
+                let (session, round) = (r.session()?, r.u64()?);
+                let (keyspaces, settled) = (r.u64()?, r.u64()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
                     let (group, epoch) = (r.group()?, r.u64()?);
                     led.push(Led { group, epoch, commit: r.u64()?, last: r.u64()? });
                 }
-                Message::Heartbeat { session, round, keyspaces, led }
+                Message::Heartbeat { session, round, keyspaces, settled, led }
             }
             1 => {
                 let round = r.u64()?;
@@ -224,9 +223,9 @@ impl<'a> Message<'a> {
             },
             3 => Message::Answer { to: r.session()?, answers: Cow::Borrowed(r.bytes()?) },
             4 => {
-                let (to, token, group) = (r.session()?, r.u64()?, r.group()?);
-                let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);
-                Message::NotHere { to, token, group, attempt, leader: node.map(|n| (n, epoch)) }
+                let (to, token) = (r.session()?, r.u64()?);
+                let (node, epoch) = (r.option_node()?, r.u64()?);
+                Message::NotHere { to, token, leader: node.map(|node| (node, epoch)) }
             }
             5 => Message::AskLost {
                 to: r.session()?,

@@ -66,7 +66,7 @@ pub struct Roles {
     placement: BTreeMap<GroupId, Vec<NodeId>>,
     peers: Vec<heartbeat::Peer>,
     /// Who leads what, as far as heartbeats have told, and since which epoch.
-    leaders: BTreeMap<GroupId, (NodeId, u64)>,
+    leaders: BTreeMap<GroupId, heartbeat::Led>,
     forwards: forward::Forwards,
     gathers: gather::Gathers,
     lost_queries: lost_writes::LostQueries,

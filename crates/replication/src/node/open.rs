@@ -62,6 +62,7 @@ impl Node {
         let identity = Identity { boot, incarnation, lease_us, ..identity_of(&setup) };
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
+        local.process = roles.session.number();
         local.appended_bytes = log_bytes.get();
         local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);

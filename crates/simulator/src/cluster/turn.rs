@@ -187,7 +187,8 @@ impl Cluster {
         let is_tick = clock_read_at.is_none()
             && stall_us == 0
             && arrivals.iter().any(|arrival| matches!(arrival, Arrival::Tick));
-        let heard = arrivals.iter().filter_map(Arrival::peer).filter(|from| !refused.contains(from));
+        let heard =
+            arrivals.iter().filter_map(Arrival::peer).filter(|from| !refused.contains(from));
         process.vigil.heard(heard, at_us);
         let more = !process.inbox.is_empty();
         if more {

@@ -85,7 +85,8 @@ impl Cluster {
             let node = server.node()?;
             let now_us = server.clock.time(at_us).monotonic_us;
             let mut groups = node.groups().filter(|known| known.id == group);
-            let held = groups.find(|known| known.epoch() < epoch && known.holds_lease_at(now_us))?;
+            let held =
+                groups.find(|known| known.epoch() < epoch && known.holds_lease_at(now_us))?;
             Some((server.id, held.epoch()))
         });
         let overlaps: Vec<String> = holders

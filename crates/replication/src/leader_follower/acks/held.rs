@@ -5,6 +5,7 @@ use super::super::{Group, Role};
 use super::evaluated::Evaluated;
 use super::need::{Need, SPECIAL_WRITES_MAX};
 use super::older::Either;
+use crate::asked_token::AskedToken;
 use crate::command::Reply;
 use crate::keyspace::MissingAcks;
 use crate::mutant::Mutant;
@@ -67,6 +68,8 @@ pub(in super::super) enum Answer {
     Either(Box<Either>),
     /// What has become of an entry: only a confirmed leader knows.
     Outcome(EntryId),
+    /// The same for a command that was forwarded, and whether it can no longer arrive.
+    OutcomeAsked(Box<(AskedToken, bool)>),
     /// The degrade ledger; the bytes are the keyspace's prefix.
     Degraded(Vec<u8>),
 }
