@@ -62,8 +62,12 @@ impl Group {
         self.promise.epoch = self.epoch;
     }
 
-    /// The process has just started: the one before may have promised anything up to now.
+    /// The process has just started: the one before may have promised anything up to now. Only a
+    /// group's only member had nobody to promise it to.
     pub fn promise_at_start(&mut self, turn: &Turn<'_>) {
+        if self.is_alone() {
+            return;
+        }
         self.promise.epoch = self.epoch;
         self.promise.until_us = turn.now.monotonic_us.saturating_add(self.timing.lease_us);
         self.maybe_forget_promise(turn);
