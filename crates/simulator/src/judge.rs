@@ -1,8 +1,8 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, acks, counters, fading, leadership, lost_writes, outcomes, possible_loss,
-    quorum_reads, superseded, surveys, wgl, zones,
+    Verdict, acks, counters, fading, leaders, leadership, lost_writes, outcomes, possible_loss,
+    quorum_reads, superseded, surveys, surviving_reads, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -32,11 +32,13 @@ pub struct Promises {
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
     if seen.losses.is_empty() {
-        outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+        let entries = (&*seen.commits, &seen.asked);
+        outcomes::check(&history.questions, &history.operations, entries, end)?;
     }
     acks_mean_copies(options, history, seen)?;
     let history = &*promises::without_weak_oks(history);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
+    leaders_know(options, history, seen)?;
     possible_loss::announced_with_cause(options, seen)?;
     let mut kept = seen.commits.clone();
     kept.retain(|commit| !possible_loss::has_lost(seen, commit.group.keyspace));
@@ -53,6 +55,10 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         match options.model {
             ModelName::LeaderFollower => {
                 leader_follower(promises_of(options, key), history, key, value)?;
+                let is_zoned = Kind::of(key).is_some_and(|kind| kind.is_zoned());
+                if is_zoned && groups(options) == 1 && !options.flushes {
+                    surviving_reads(history, seen, key)?;
+                }
             }
             ModelName::MultiLeader => multi_leader(options, history, seen, key, value)?,
             ModelName::Leaderless => leaderless(options, history, seen, key, value)?,
@@ -77,6 +83,22 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         loss(history, seen, end)?;
     }
     Ok(())
+}
+
+/// Who leads may, and who may no longer knows it.
+fn leaders_know(options: &Options, history: &History, seen: &Observations) -> Verdict {
+    leaders::unfit_ones_go(seen)?;
+    if !options.families.drift_beyond {
+        leaders::leases_are_disjoint(seen)?;
+        leaders::deposed_ones_answer_no_reads(history, &options.plan.cluster, seen)?;
+    }
+    Ok(())
+}
+
+/// Of a key whose writes a failover may lose: reads see those that it has not lost.
+fn surviving_reads(history: &History, seen: &Observations, key: &str) -> Verdict {
+    let committed = seen.commits.iter().map(|commit| commit.entry).collect();
+    surviving_reads::check(key, history.of(key), &seen.written, &committed)
 }
 
 /// Where an entry's name tells its group: with one.

@@ -44,7 +44,7 @@ pub mod follower;
 pub mod history;
 pub mod image;
 pub mod leader;
-mod leap;
+pub mod leap;
 pub mod lease;
 pub mod log_record;
 pub mod lost_writes;
@@ -80,6 +80,7 @@ use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
 use replication_log::ReplicationLog;
+use replication_log::run::Bodies;
 use state::State;
 use voters::Voters;
 
@@ -340,8 +341,17 @@ impl Group {
         if index < self.log.start().index {
             return None;
         }
-        let entries = index + 1..=self.commit;
-        Some(entries.filter_map(|i| Some((i, self.log.get(i)?))))
+        let (mut index, mut bodies) = (index, Bodies::of(&[]));
+        Some(core::iter::from_fn(move || {
+            if index >= self.commit {
+                return None;
+            }
+            if bodies.rest().is_empty() {
+                bodies = Bodies::of(self.log.run_after(index, usize::MAX)?.0);
+            }
+            index += 1;
+            Some((index, bodies.next()?.ok()?))
+        }))
     }
 
     /// The index before the first entry that the log holds in memory.

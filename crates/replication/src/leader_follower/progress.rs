@@ -69,6 +69,9 @@ pub struct Progress {
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
     pub(super) confirmed_round: u64,
+    /// Until when it votes for nobody, as it has promised: by the leader's clock, and counted so
+    /// that it cannot be too late; 0 before its first word.
+    pub(super) bound_until_us: u64,
     heard_us: u64,
     pub(super) snapshot: Option<Sending>,
     /// It has a snapshot and does not have yet what was committed meanwhile: the log stays, or it

@@ -88,6 +88,7 @@ impl Group {
     ) {
         self.tell_for_replaced(turn, node, incarnation);
         self.voters.admit(node, incarnation);
+        self.forget_bonds();
         // Remembered, as after a restart nobody may be left who could tell that it is committed.
         if self.voters.is_born() {
             let voters = self.voters.list();

@@ -27,7 +27,7 @@ pub mod slots;
 pub mod status;
 mod switchover;
 
-pub use setup::{Limits, OpenError, Setup, Timing};
+pub use setup::{LeaseTerm, Limits, OpenError, Setup, Timing};
 
 use crate::keyspace::Cluster;
 use crate::leader_follower::Group;
@@ -66,12 +66,14 @@ pub struct Roles {
     placement: BTreeMap<GroupId, Vec<NodeId>>,
     peers: Vec<heartbeat::Peer>,
     /// Who leads what, as far as heartbeats have told, and since which epoch.
-    leaders: BTreeMap<GroupId, (NodeId, u64)>,
+    leaders: BTreeMap<GroupId, heartbeat::Led>,
     forwards: forward::Forwards,
     gathers: gather::Gathers,
     lost_queries: lost_writes::LostQueries,
     checkpoint: checkpoint::Checkpoint,
     heartbeat_due_us: u64,
+    /// Until when what an earlier process has promised may hold.
+    promised_until_us: u64,
 }
 
 impl Node {
@@ -247,6 +249,7 @@ impl Roles {
             self.heartbeat_due_us = self.timing.next_beat_us(turn.now.monotonic_us);
             self.urge_checkpoint();
             self.send_heartbeats(turn);
+            self.outlive_promises(turn);
             self.lose_silent(turn);
             self.tend_streams(turn);
             for group in self.groups.values_mut() {

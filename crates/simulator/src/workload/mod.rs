@@ -13,7 +13,7 @@ use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
 use crate::outcomes::{self, Question};
 use crate::promises;
-use replication::token::Token;
+use replication::asked_token::AnyToken;
 use replication::{ClientId, DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ pub struct Workload {
     kinds: Vec<(Kind, u64)>,
     options: Options,
     /// Writes whose outcome was open: the word, what it stands for, and the operation.
-    pub held: Vec<(String, Token, usize)>,
+    pub held: Vec<(String, AnyToken, usize)>,
 }
 
 impl Workload {
