@@ -71,8 +71,11 @@ impl Group {
     }
 
     /// The process has just started: the one before may have promised anything up to now, for
-    /// `lease_us`.
+    /// `lease_us`. Only a group's only member had nobody to promise it to.
     pub fn promise_at_start(&mut self, turn: &Turn<'_>, lease_us: u64) {
+        if self.is_alone() {
+            return;
+        }
         self.promise.epoch = self.epoch;
         self.promise.until_us = turn.now.monotonic_us.saturating_add(lease_us);
         self.maybe_forget_promise(turn);

@@ -108,6 +108,9 @@ impl Progress {
     /// A heartbeat interval has passed.
     pub(super) fn on_tick(&mut self) {
         self.probe_due = true;
+        if let Some(sending) = &mut self.snapshot {
+            sending.on_tick();
+        }
         // What was asked may have been lost on its way: it is asked again.
         self.told = (0, Wants::default());
         let owes_word = !self.in_flight.appends.is_empty() || self.durable < self.received;

@@ -214,7 +214,7 @@ impl Group {
     }
 
     /// All others have written the same set down: the group can start.
-    fn finish_birth(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn finish_birth(&mut self, turn: &mut Turn<'_>) {
         let prepared = !self.voters.set.is_empty()
             && self.voters.prepared.len() == self.members.len() - 1
             && turn.local.synced >= self.voters.position;

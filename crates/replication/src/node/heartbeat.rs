@@ -59,6 +59,9 @@ impl Roles {
     }
 
     fn beat(&self, turn: &mut Turn<'_>, to: impl Fn(&Roles, NodeId) -> bool) {
+        if self.cluster.members.len() == 1 {
+            return;
+        }
         let led: Vec<LedGroup> = self
             .groups
             .values()

@@ -73,6 +73,14 @@ impl Timing {
         election_timeout_us.saturating_add(election_timeout_us / 2)
     }
 
+    /// When something is due that is done once a heartbeat interval, after this moment. All that a
+    /// node does so often it does at the same moments, whenever each of it began: a node with many
+    /// groups wakes up no more often than one with a single group.
+    pub fn next_beat_us(&self, now_us: u64) -> u64 {
+        let interval_us = self.heartbeat_interval_us.max(1);
+        now_us.saturating_add(interval_us - now_us % interval_us)
+    }
+
     /// The shortest time between two heartbeats that counts as a silence, in microseconds: one of
     /// them is missing.
     pub fn silence_us(&self) -> u64 {

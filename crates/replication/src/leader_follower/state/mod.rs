@@ -236,12 +236,6 @@ impl State {
         self.undo.undo(&mut self.store, &mut self.once, |record| merges || record.is_live(0));
     }
 
-    /// Whether a pre-image is a record of the committed state. A tombstone is none where nothing
-    /// is merged: either its delete is committed, or the delete's own pre-image comes next.
-    fn is_kept(&self, record: &Record<'_>) -> bool {
-        self.merges || record.is_live(0)
-    }
-
     /// The newest entry that touched the key, as far as it may be uncommitted.
     pub fn newest_index(&self, record: Option<&Record<'_>>) -> u64 {
         let of_record = record.map_or(0, |record| match self.merges {

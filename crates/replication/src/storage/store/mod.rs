@@ -15,7 +15,7 @@ mod packed;
 mod tables;
 
 pub use look_ahead::{IN_STEP, look_ahead};
-pub use packed::unpack;
+pub use packed::{is_live, key_of, unpack};
 
 use super::record::Record;
 use crate::keyspace::slot::slot_of;
@@ -193,15 +193,28 @@ impl Store {
         first: u16,
         last: u16,
     ) -> impl Iterator<Item = (u16, &[u8], Record<'_>)> + use<'_> {
+        self.ordered(first, last).map(|(slot, _, packed)| {
+            let (key, record) = packed.unpacked();
+            (slot, key, record)
+        })
+    }
+
+    /// The same as bytes for [`unpack`], with the slots.
+    pub fn walk_bytes(
+        &self,
+        first: u16,
+        last: u16,
+    ) -> impl Iterator<Item = (u16, &[u8])> + use<'_> {
+        self.ordered(first, last).map(|(slot, _, packed)| (slot, packed.bytes()))
+    }
+
+    fn ordered(&self, first: u16, last: u16) -> impl Iterator<Item = Place<'_>> + use<'_> {
         let tables = self.tables.from(first).take_while(move |table| table.first_slot <= last);
         tables.flat_map(move |table| {
             let mut places: Vec<Place<'_>> = Vec::with_capacity(table.keys.len());
             places.extend(self.places(table).filter(|(slot, ..)| (first..=last).contains(slot)));
             places.sort_unstable_by_key(order);
-            places.into_iter().map(|(slot, _, packed)| {
-                let (key, record) = packed.unpacked();
-                (slot, key, record)
-            })
+            places
         })
     }
 
