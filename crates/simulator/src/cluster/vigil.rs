@@ -22,6 +22,8 @@ pub(super) struct Vigil {
     heard_us: BTreeMap<NodeId, u64>,
     /// Records that are not synced: the newest of a turn, and when that was.
     unsynced: VecDeque<(Position, u64)>,
+    /// How far the log is synced.
+    synced: Position,
     /// Since when it leads.
     leads: BTreeMap<(GroupId, u64), u64>,
 }
@@ -34,11 +36,13 @@ impl Vigil {
 
     /// The log is synced up to a position.
     pub fn kept(&mut self, synced: Position) {
+        self.synced = self.synced.max(synced);
         while self.unsynced.pop_front_if(|(newest, _)| *newest <= synced).is_some() {}
     }
 
     fn appended(&mut self, last: Position, at_us: u64) {
-        if self.unsynced.back().is_none_or(|(newest, _)| *newest < last) {
+        let newest = self.unsynced.back().map_or(self.synced, |(newest, _)| *newest);
+        if newest < last {
             self.unsynced.push_back((last, at_us));
         }
     }
