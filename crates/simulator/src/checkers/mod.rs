@@ -7,6 +7,7 @@
 pub mod acks;
 pub mod counters;
 pub mod fading;
+pub mod follower_reads;
 pub mod leaders;
 pub mod leadership;
 pub mod lost_write_report;

@@ -28,8 +28,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a connection may take to come about: the system alone would try for two minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a greeting may stay unanswered. A node that is still reading its log does not answer.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a greeting may stay unanswered, or out. A node that is still reading its log does not
+/// answer.
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Greetings without an answer, one after the other, from which on the operator is told.
 const UNANSWERED_TOLD: u32 = 4;
 /// An out buffer larger than this is given back when it is empty.

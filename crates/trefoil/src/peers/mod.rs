@@ -12,7 +12,7 @@ mod tests;
 pub use connection::Connection;
 pub use link::Link;
 
-use link::Taken;
+use link::{GREETING_TIMEOUT, Taken};
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use replication::frame::FrameError;
@@ -64,13 +64,22 @@ pub enum Admission {
     Refused,
 }
 
+/// Who has dialled in and has not said who he is.
+struct Stranger {
+    connection: Connection,
+    /// Then he has said nothing for too long.
+    until: Instant,
+}
+
 /// All connections to and from other nodes.
 pub struct Peers {
     identity: Identity,
     /// In the members' order; their places are the first.
     links: Vec<Link>,
     /// Who has dialled in and has not said who he is; their places follow.
-    strangers: Vec<Option<Connection>>,
+    strangers: Vec<Option<Stranger>>,
+    /// When the first of them may have said nothing for too long.
+    strangers_due: Option<Instant>,
     /// The token of place 0.
     first_token: usize,
     told: BTreeSet<(IpAddr, FrameError)>,
@@ -96,6 +105,7 @@ impl Peers {
             identity,
             links: (0u16..).zip(addresses).map(link).collect(),
             strangers: (0..strangers).map(|_| None).collect(),
+            strangers_due: None,
             first_token,
             told: BTreeSet::new(),
             accept_again: None,
@@ -159,13 +169,23 @@ impl Peers {
 
     /// When something here must be done without an event, if ever.
     pub fn deadline(&self) -> Option<Instant> {
-        self.links.iter().filter_map(Link::deadline).chain(self.accept_again).min()
+        let links = self.links.iter().filter_map(Link::deadline);
+        links.chain(self.strangers_due).chain(self.accept_again).min()
     }
 
-    /// Dials whom it is time to dial.
+    /// Dials whom it is time to dial, and closes on strangers who say nothing.
     pub fn dial(&mut self, now: Instant, registry: &Registry) {
         for link in &mut self.links {
             link.dial(now, registry);
+        }
+        if self.strangers_due.is_some_and(|due| due <= now) {
+            for entry in &mut self.strangers {
+                if let Some(mut silent) = entry.take_if(|stranger| stranger.until <= now) {
+                    self.refused += 1;
+                    let _ = registry.deregister(&mut silent.connection.stream);
+                }
+            }
+            self.strangers_due = self.strangers.iter().flatten().map(|s| s.until).min();
         }
     }
 
@@ -202,7 +222,10 @@ impl Peers {
                     if registry.register(&mut stream, token, Interest::READABLE).is_ok()
                         && let Some(entry) = self.strangers.get_mut(free)
                     {
-                        *entry = Some(Connection::new(stream, address));
+                        let connection = Connection::new(stream, address);
+                        let until = now + GREETING_TIMEOUT;
+                        *entry = Some(Stranger { connection, until });
+                        self.strangers_due = self.strangers_due.or(Some(until));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -221,7 +244,9 @@ impl Peers {
     pub fn connection(&mut self, place: usize) -> Option<&mut Connection> {
         match place.checked_sub(self.links.len()) {
             None => self.links.get_mut(place)?.connection(),
-            Some(stranger) => self.strangers.get_mut(stranger)?.as_mut(),
+            Some(stranger) => {
+                self.strangers.get_mut(stranger)?.as_mut().map(|stranger| &mut stranger.connection)
+            }
         }
     }
 
@@ -244,11 +269,11 @@ impl Peers {
             link.answered(now);
             return Admission::Known;
         };
-        let connection = self.strangers.get_mut(stranger).and_then(Option::take);
-        let (Some(connection), Some(link)) = (connection, self.links.get_mut(home)) else {
+        let stranger = self.strangers.get_mut(stranger).and_then(Option::take);
+        let (Some(stranger), Some(link)) = (stranger, self.links.get_mut(home)) else {
             return Admission::Unwanted;
         };
-        match link.take(connection, registry, &self.identity) {
+        match link.take(stranger.connection, registry, &self.identity) {
             Some(taken) => {
                 Admission::Greeting { place: home, replaced: taken == Taken::InPlaceOfAnother }
             }
@@ -283,7 +308,7 @@ impl Peers {
             }
             Some(stranger) => {
                 let mut stranger = self.strangers.get_mut(stranger)?.take()?;
-                let _ = registry.deregister(&mut stranger.stream);
+                let _ = registry.deregister(&mut stranger.connection.stream);
                 None
             }
         }

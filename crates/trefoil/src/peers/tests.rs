@@ -371,7 +371,7 @@ fn a_peer_that_dials_again_has_lost_its_connection_and_gets_another() {
 
 #[test]
 fn a_connection_that_has_ended_replaces_none() {
-    let ((listener, own), _) = (listen(), ());
+    let (listener, own) = listen();
     let mut host = Host::new(0, listener, &[own, NOWHERE.parse().unwrap()]);
     let mut stands = StdStream::connect(own).unwrap();
     stands.write_all(&frame_of(1, None)).unwrap();
@@ -417,6 +417,19 @@ fn a_stranger_who_names_nobody_or_this_node_is_refused() {
         turn_until([&mut host], |[host]| host.peers.refused == 1);
         assert!(host.heard.is_empty());
     }
+}
+
+#[test]
+fn a_stranger_who_says_nothing_does_not_keep_his_place() {
+    let (listener, own) = listen();
+    let mut host = Host::new(0, listener, &[own, NOWHERE.parse().unwrap()]);
+    let mut stream = StdStream::connect(own).unwrap();
+    turn_until([&mut host], |[host]| host.peers.strangers.iter().any(Option::is_some));
+    let registry = host.poll.registry();
+    host.peers.dial(Instant::now() + GREETING_TIMEOUT, registry);
+    assert!(host.peers.strangers.iter().all(Option::is_none));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
