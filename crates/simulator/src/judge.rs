@@ -1,8 +1,8 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, acks, counters, fading, follower_reads, leaders, leadership, lost_writes, outcomes, possible_loss,
-    quorum_reads, superseded, surveys, surviving_reads, wgl, zones,
+    Verdict, acks, counters, fading, follower_reads, leaders, leadership, lost_writes, outcomes,
+    possible_loss, quorum_reads, superseded, surveys, surviving_reads, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};

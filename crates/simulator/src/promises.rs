@@ -5,7 +5,8 @@
 use crate::history::{Action, History, Operation, Outcome};
 use crate::options::Options;
 use replication::keyspace::{
-    AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, Keyspace, MissingAcks, Model, Reads,
+    AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, Keyspace, MissingAcks, Model,
+    Reads,
 };
 use replication::quorum::{Quorum, copies_of};
 use replication::random::Random;
