@@ -345,14 +345,17 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// A question that has just come.
-    pub fn new(node: NodeId, pull: Pull) -> Waiting {
+    /// A question that has just come; `before` is the one before, of the same node.
+    pub fn new(node: NodeId, pull: Pull, before: Option<&Waiting>) -> Waiting {
         let (told, sent_bytes) = (pull.cursor(), pull.taken_bytes);
         let next_slot = match pull.wants {
             Wants::After(_) => None,
             Wants::Slots(slot) => Some(slot),
         };
-        let (passed, looked_at, more, needs_log_after) = (told, told, next_slot.is_some(), None);
+        // A transfer that goes on after a rest goes on with the log from where it began.
+        let needs_log_after = before.and_then(|before| before.needs_log_after);
+        let needs_log_after = needs_log_after.map(|floor| next_slot.map_or(told, |_| floor));
+        let (passed, looked_at, more) = (told, told, next_slot.is_some());
         Waiting {
             node,
             pull,

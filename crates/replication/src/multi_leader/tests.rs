@@ -367,7 +367,7 @@ fn a_source_sends_no_more_than_its_window_until_it_hears_what_is_taken() {
         wants: Wants::After(5),
         covered: VersionVector::from_iter(covered.iter().copied()),
     };
-    let mut waiting = Waiting::new(ONE, pull(0, &[(1, 3)]));
+    let mut waiting = Waiting::new(ONE, pull(0, &[(1, 3)]), None);
     assert_eq!((waiting.told, waiting.passed, waiting.has_room()), (5, 5, true));
     waiting.sent(9, sync::WINDOW_BYTES as usize, true);
     assert_eq!((waiting.told, waiting.more, waiting.has_room()), (9, true, false));
@@ -389,12 +389,17 @@ fn who_was_sent_the_state_goes_on_where_the_log_was_when_it_began() {
         wants: Wants::Slots(0),
         covered: VersionVector::default(),
     };
-    let mut waiting = Waiting::new(ONE, pull);
+    let again = |wants| Pull { wants, ..pull.clone() };
+    let mut waiting = Waiting::new(ONE, pull.clone(), None);
     assert_eq!((waiting.next_slot, waiting.more), (Some(0), true));
     waiting.sent_page(40, Some(8), 100);
     assert_eq!((waiting.next_slot, waiting.needs_log_after), (Some(8), Some(40)));
     waiting.sent_page(50, None, 100);
     assert_eq!((waiting.next_slot, waiting.told, waiting.more), (None, 40, true));
+    let next = Waiting::new(ONE, again(Wants::Slots(8)), Some(&waiting));
+    assert_eq!(next.needs_log_after, Some(40));
+    let next = Waiting::new(ONE, again(Wants::After(42)), Some(&waiting));
+    assert_eq!(next.needs_log_after, Some(42));
     waiting.sent(45, 10, true);
     assert_eq!(waiting.needs_log_after, Some(45));
     waiting.sent(50, 10, false);

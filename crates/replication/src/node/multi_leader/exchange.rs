@@ -55,7 +55,8 @@ impl Roles {
             return known.on_progress(pull);
         }
         let at_once = pull.again;
-        let mut asked = Waiting::new(node, pull);
+        let before = waiting.get(&key).filter(|before| before.node == node);
+        let mut asked = Waiting::new(node, pull, before);
         let message = answer(group, &mut asked, at_once, &self.limits, buffer);
         waiting.insert(key, asked);
         if let Some(message) = message {
