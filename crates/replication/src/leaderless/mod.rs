@@ -205,6 +205,11 @@ impl Leaderless {
         self.partitions.get(group).map(|held| &held.store)
     }
 
+    /// No record takes more bytes; a bound.
+    pub fn longest_record(&self) -> usize {
+        self.partitions.iter().map(|held| held.store.longest()).max().unwrap_or(0)
+    }
+
     /// Whether this replica answers reads from its own store: see [`Leaderless::set_ready`].
     pub fn is_ready(&self) -> bool {
         self.ready

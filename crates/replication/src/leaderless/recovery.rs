@@ -41,6 +41,14 @@ const FETCH_KEYS: usize = 32;
 /// After so long another replica or partition is asked first, in microseconds.
 const FETCH_RETRY_US: u64 = 500_000;
 
+impl Leaderless {
+    /// While this replica is not ready: how many questions to other replicas are open, of one for
+    /// each partition and replica.
+    pub fn fetches_left(&self) -> usize {
+        self.fetches.tasks.len()
+    }
+}
+
 /// What is still to be fetched.
 #[derive(Default)]
 pub(super) struct Fetches {

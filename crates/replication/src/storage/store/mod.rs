@@ -55,6 +55,8 @@ pub struct Store {
     records: usize,
     live: usize,
     bytes: usize,
+    /// No record that there has been since the store was empty takes more.
+    longest: usize,
     deadlines: Deadlines,
 }
 
@@ -81,6 +83,7 @@ impl Store {
             records: 0,
             live: 0,
             bytes: 0,
+            longest: 0,
             deadlines: Deadlines::default(),
         }
     }
@@ -145,6 +148,11 @@ impl Store {
     /// Takes all records out.
     pub fn clear(&mut self) {
         *self = Store::new(self.first_slot, self.last_slot, self.tables.seed);
+    }
+
+    /// No key's record takes more bytes; a bound, kept since the store was empty.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// How many records there are, tombstones included.
@@ -337,6 +345,7 @@ impl Store {
         self.records = self.records + number(new) - number(old);
         self.live = self.live + live(new) - live(old);
         self.bytes = self.bytes + bytes(new) - bytes(old);
+        self.longest = self.longest.max(bytes(new));
         self.deadlines.replace(place, deadline_ms(old), deadline_ms(new));
     }
 }
