@@ -196,6 +196,8 @@ pub struct Local {
     pub appended_bytes: u64,
     /// The position of the newest record.
     pub last_position: Position,
+    /// No record that this node holds takes more bytes; a bound.
+    pub longest_record: usize,
     /// A buffer to encode records in, kept to spare allocations.
     pub scratch: Vec<u8>,
     /// The same for what an image holds.
@@ -228,6 +230,7 @@ impl Local {
             part_answers: VecDeque::new(),
             answers: Batches::default(),
             appended_bytes: 0,
+            longest_record: 0,
             last_position: Position(0),
             scratch: Vec::new(),
             records: Vec::new(),

@@ -212,6 +212,7 @@ impl Held {
                 self.store.put_by(body.key, hashes, &merged);
             }
         }
+        turn.local.longest_record = turn.local.longest_record.max(self.store.longest());
         Kept { gate: self.gate(slot), newer }
     }
 

@@ -116,6 +116,7 @@ impl Node {
             roles.send_batches(turn);
             turn.send_answers();
         }
+        roles.groups.count_reads(&mut turn.local.longest_record);
     }
 
     /// Tells which keys the next commands name, so that their records are at hand. A hint, for
@@ -128,14 +129,12 @@ impl Node {
     /// their leader to be confirmed, or until what they saw is visible. A driver that sees it rise
     /// gives no more commands until it falls.
     pub fn held_read_bytes(&self) -> u64 {
-        self.roles.groups.values().map(Group::held_read_bytes).sum()
+        self.roles.groups.held_read_bytes()
     }
 
     /// No read of one key answers more bytes from here; a bound.
     pub fn longest_record(&self) -> usize {
-        let groups = self.roles.groups.values().map(|group| group.state.store.longest());
-        let leaderless = self.roles.leaderless.values().map(Leaderless::longest_record);
-        groups.chain(leaderless).max().unwrap_or(0)
+        self.local.longest_record
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock, as of

@@ -79,6 +79,7 @@ impl Node {
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);
         roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
+            turn.local.longest_record = turn.local.longest_record.max(leaderless.longest_record());
             leaderless.set_actor(actor);
             if empty {
                 // Whether others knew an earlier disk of this node or not: it fetches what they
