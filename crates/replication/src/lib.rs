@@ -17,7 +17,6 @@ pub mod conflict;
 pub mod connection;
 pub mod connections;
 pub mod data;
-pub mod few;
 pub mod frame;
 pub mod keyspace;
 pub mod leader_follower;
@@ -322,6 +321,8 @@ pub enum Event {
         entry: version::EntryId,
         /// How many replicas durably had it.
         copies: u64,
+        /// The entry that opened the interval of the degrade ledger that it is in.
+        interval: version::EntryId,
     },
     /// From this entry on, writes may be acknowledged with fewer acks than declared.
     DegradeOpened {

@@ -179,6 +179,8 @@ pub struct Local {
     pub last_position: Position,
     /// A buffer to encode records in, kept to spare allocations.
     pub scratch: Vec<u8>,
+    /// The same for what an image holds.
+    pub records: Vec<u8>,
     owed_synced: VecDeque<Owed>,
     owed_written: VecDeque<Owed>,
     /// Records that count when they are on disk, and those that count when they are written.
@@ -209,6 +211,7 @@ impl Local {
             appended_bytes: 0,
             last_position: Position(0),
             scratch: Vec::new(),
+            records: Vec::new(),
             owed_synced: VecDeque::new(),
             owed_written: VecDeque::new(),
             unsynced: Unkept::default(),

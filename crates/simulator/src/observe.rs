@@ -90,6 +90,8 @@ pub struct Below {
     pub told: u64,
     /// The copies on disks.
     pub found: usize,
+    /// The entry that opened its interval of the degrade ledger.
+    pub interval: EntryId,
 }
 
 /// All that the harness has seen in a run.
@@ -120,10 +122,19 @@ pub struct Observations {
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied, or lost what they had said they hold.
     pub wipes: Vec<(NodeId, u64)>,
+    /// Nodes on whose disk a bit was flipped.
+    pub flipped: BTreeSet<NodeId>,
     /// Nodes whose log was damaged, so that they have come back with another disk.
     pub repaired: Vec<NodeId>,
     /// Which machines lost their power, and when.
     pub power_cuts: Vec<(u64, NodeId)>,
+    /// Leaders that held a lease when another one was elected, in words.
+    pub overlaps: Vec<String>,
+    /// Leaders that led on although they could not, in words.
+    pub unfit: Vec<String>,
+    /// For each command that a node answered, with no error, to a client of its own: which groups
+    /// that node led then, and in which epochs.
+    pub led_at_answer: BTreeMap<(u64, u64), (NodeId, Vec<(GroupId, u64)>)>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
@@ -166,10 +177,11 @@ impl Observations {
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
             Event::LostWrites { .. } => self.count("lost write reported"),
-            Event::AcknowledgedBelow { group, entry, copies } => {
+            Event::AcknowledgedBelow { group, entry, copies, interval } => {
                 self.count("degraded");
                 let found = self.copies.of(*group, *entry).durable;
-                self.below.push(Below { entry: *entry, told: *copies, found });
+                let (entry, interval) = (*entry, *interval);
+                self.below.push(Below { entry, told: *copies, found, interval });
             }
             Event::DegradeOpened { .. } => self.count("degrade opened"),
             Event::DegradeClosed { .. } => self.count("degrade closed"),

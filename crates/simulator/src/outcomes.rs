@@ -51,15 +51,19 @@ impl Question {
     }
 }
 
-/// The entry of a write that was acknowledged just now, and who has it.
+/// The entry of a write that was acknowledged just now, and who has it. One that was sent again may
+/// have been logged again, where its first entry was lost: then the one that more replicas have.
 pub fn copies_now(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
     let keyspace = cluster.plan().cluster.keyspace_of(operation.key.as_bytes())?;
     let Model::LeaderFollower(model) = &keyspace.model else { return None };
     let value = operation.action.value().filter(|_| operation.is_done())?;
-    let dot = cluster.observations.written.get(value)?.first()?.dot;
-    let id = EntryId { epoch: dot.actor, index: dot.counter };
     let partition = keyspace.partition_of(slot_of(operation.key.as_bytes()));
-    Some((id, cluster.observations.copies.of(keyspace.group(partition, model.home), id)))
+    let group = keyspace.group(partition, model.home);
+    let entries = cluster.observations.written.get(value)?.iter().map(|written| {
+        let id = EntryId { epoch: written.dot.actor, index: written.dot.counter };
+        (id, cluster.observations.copies.of(group, id))
+    });
+    entries.max_by_key(|(_, count)| count.durable)
 }
 
 /// The word that a client keeps of an error, and what it stands for.

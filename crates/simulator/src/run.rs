@@ -72,7 +72,8 @@ pub fn run(seed: u64, model: ModelName, mutants: Mutants, trace: bool) -> Outcom
 
 /// Plays a seed that is spelt out.
 pub fn play(options: Options, trace: bool) -> Outcomes {
-    let mut cluster = Cluster::new(options.plan.clone(), options.seed, Trace::new(trace));
+    let (plan, terms) = (options.plan.clone(), options.terms);
+    let mut cluster = Cluster::with_terms(plan, options.seed, Trace::new(trace), terms);
     let mut history = History::default();
     // A panic in the core is a finding like any other, and must not hide the seed.
     let played = catch_unwind(AssertUnwindSafe(|| {

@@ -5,6 +5,7 @@ use super::forward::batch;
 use super::heartbeat_gaps::HeartbeatGaps;
 use super::message::{Confirmed, Led as LedGroup, Message};
 use super::{Node, Roles};
+use crate::keyspace::Durability;
 use crate::leader_follower::leap::is_leap;
 use crate::turn::Turn;
 use crate::version::EntryId;
@@ -60,6 +61,9 @@ impl Roles {
     }
 
     fn beat(&self, turn: &mut Turn<'_>, to: impl Fn(&Roles, NodeId) -> bool) {
+        if self.cluster.members.len() == 1 {
+            return;
+        }
         let led: Vec<LedGroup> = self
             .groups
             .values()
@@ -101,10 +105,11 @@ impl Roles {
                     self.on_heartbeat(turn, from, round, &led);
                 }
             }
-            Message::HeartbeatAnswer { round, confirmed } => {
+            Message::HeartbeatAnswer { round, confirmed, term } => {
                 for Confirmed { group, epoch } in confirmed {
                     if let Some(group) = self.groups.get_mut(&group) {
-                        group.on_heartbeat_answer(turn, from, incarnation, round, epoch);
+                        let answer = (round, epoch, term);
+                        group.on_heartbeat_answer(turn, from, incarnation, answer);
                     }
                 }
             }
@@ -142,6 +147,19 @@ impl Roles {
     /// their names. Its heartbeats tell when that is over.
     pub(super) fn is_foreign(&self, node: NodeId) -> bool {
         self.peers.get(usize::from(node.0)).is_some_and(|peer| peer.foreign)
+    }
+
+    /// What an earlier process has promised for longer than this one does is over: the next process
+    /// need not keep it.
+    pub(super) fn outlive_promises(&mut self, turn: &mut Turn<'_>) {
+        let lease_us = self.timing.lease_us;
+        if turn.now.monotonic_us >= self.promised_until_us
+            && let Some(identity) = &mut self.checkpoint.identity
+            && identity.lease_us > lease_us
+        {
+            identity.lease_us = lease_us;
+            turn.append(&identity.encode(), Durability::Fsync);
+        }
     }
 
     /// Notes how long a peer was silent. What every heartbeat is late by is no silence.
@@ -194,7 +212,8 @@ impl Roles {
             }
         }
         if !confirmed.is_empty() {
-            let answer = Message::HeartbeatAnswer { round, confirmed };
+            let term = self.timing.lease_term();
+            let answer = Message::HeartbeatAnswer { round, confirmed, term };
             turn.send(from, AnyMessage::Node(answer));
         }
     }

@@ -1,5 +1,6 @@
 //! Messages between nodes that belong to no model: liveness, leadership, proxied commands.
 
+use crate::node::LeaseTerm;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId, Session};
 use alloc::borrow::Cow;
@@ -52,6 +53,8 @@ pub enum Message<'a> {
         round: u64,
         /// For each group of the heartbeat that the answerer is a member of.
         confirmed: Vec<Confirmed>,
+        /// What the answerer promises by that.
+        term: LeaseTerm,
     },
     /// Clients' commands, sent once. Executed only if the sequence is larger than every one that
     /// came from this sender before: what is repeated or overtaken is dropped, never executed late.
@@ -144,9 +147,11 @@ impl<'a> Message<'a> {
                     w.u64(led.last);
                 }
             }
-            Message::HeartbeatAnswer { round, confirmed } => {
+            Message::HeartbeatAnswer { round, confirmed, term } => {
                 w.u8(1);
                 w.u64(*round);
+                w.u64(term.lease_us);
+                w.u64(term.clock_drift_ppm);
                 w.u32(confirmed.len() as u32);
                 for confirmed in confirmed {
                     w.group(confirmed.group);
@@ -203,11 +208,12 @@ impl<'a> Message<'a> {
             }
             1 => {
                 let round = r.u64()?;
+                let term = LeaseTerm { lease_us: r.u64()?, clock_drift_ppm: r.u64()? };
                 let mut confirmed = Vec::new();
                 for _ in 0..r.u32()? {
                     confirmed.push(Confirmed { group: r.group()?, epoch: r.u64()? });
                 }
-                Message::HeartbeatAnswer { round, confirmed }
+                Message::HeartbeatAnswer { round, confirmed, term }
             }
             2 => Message::Forward {
                 to: r.session()?,

@@ -56,8 +56,10 @@ impl Node {
         };
         let empty = identity.is_none() || setup.damaged;
         let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
+        let promised_us = identity.as_ref().map_or(0, |identity| identity.lease_us);
         let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
-        let identity = Identity { boot, incarnation, ..identity_of(&setup) };
+        let lease_us = setup.timing.lease_us.max(promised_us);
+        let identity = Identity { boot, incarnation, lease_us, ..identity_of(&setup) };
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
         local.process = roles.session.number();
@@ -86,8 +88,9 @@ impl Node {
         }
         turn.local.last_input_us = now.monotonic_us;
         for group in roles.groups.values_mut() {
-            group.promise_at_start(&turn);
+            group.promise_at_start(&turn, lease_us);
         }
+        roles.promised_until_us = now.monotonic_us.saturating_add(lease_us);
         roles.heartbeat_due_us = now.monotonic_us;
         Ok(Node { local, roles })
     }
@@ -99,6 +102,7 @@ fn identity_of(setup: &Setup) -> Identity {
         node: setup.cluster.member(setup.me).map_or(String::new(), |member| member.name.clone()),
         incarnation: setup.new_incarnation,
         boot: 0,
+        lease_us: setup.timing.lease_us,
         keyspaces: setup.cluster.describe(),
     }
 }
@@ -127,6 +131,7 @@ impl Roles {
             lost_queries: LostQueries::default(),
             checkpoint: Checkpoint::default(),
             heartbeat_due_us: 0,
+            promised_until_us: 0,
             cluster,
         };
         roles.join_groups(setup);

@@ -29,6 +29,8 @@ enum Later {
     Restart(NodeId),
     /// A node crashes: a new leader, or one that is caught in a storm of so many more crashes.
     Fall(NodeId, u32),
+    /// A node is cut off from all others.
+    Isolate(NodeId),
     /// All links are whole again.
     Mend,
     /// A node's links come or go, so many times more.
@@ -53,6 +55,7 @@ enum Fault {
     CrashPointOfAll,
     Storm,
     Pause,
+    Doze,
     StallTurn,
     Isolate,
     Split,
@@ -105,6 +108,7 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.storms, Fault::Storm),
         (families.pauses, Fault::Pause),
         (families.pauses, Fault::Pause),
+        (families.pauses && families.partitions, Fault::Doze),
         (families.stalled_turns, Fault::StallTurn),
         (families.partitions, Fault::Isolate),
         (families.partitions, Fault::Split),
@@ -124,6 +128,7 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.stalled_disks, Fault::StallDisk),
         (families.disk_errors, Fault::DiskError),
         (families.full_disks, Fault::FullDisk),
+        (families.wipes, Fault::Wipe),
         (families.wipes, Fault::Wipe),
         (families.lying_disks, Fault::Lie),
         (families.lying_disks, Fault::Lie),
@@ -163,6 +168,7 @@ impl Faults {
                 cluster.trace.line(cluster.now_us, || String::from("the network is whole"));
                 cluster.network.heal();
             }
+            Some(Later::Isolate(node)) => self.cut(&[node], true, true, cluster),
             Some(Later::Flap(node, more)) => self.flap(node, more, cluster),
             Some(Later::Clog(node, until_us)) => self.clog(node, until_us, cluster),
             Some(Later::Strobe(node, more)) => self.strobe(node, more, cluster),
@@ -234,6 +240,7 @@ impl Faults {
             Fault::CrashPointOfAll => self.crash_point_of_all(cluster),
             Fault::Storm => self.storm(node, cluster),
             Fault::Pause => crash::pause(node, cluster),
+            Fault::Doze => self.doze(node, cluster),
             Fault::StallTurn => crash::stall_turn(node, cluster),
             Fault::Isolate => self.cut(&[node], true, true, cluster),
             Fault::Split => self.split(cluster),

@@ -75,7 +75,10 @@ fn an_entry_is_read_as_it_was_written() {
         assert_eq!((head.id, head.stamp), (ID, STAMP));
         let is_records =
             matches!(entry.payload, Payload::Changes(_) | Payload::Clear | Payload::Opening(_));
-        assert_eq!(head.is_plain(), is_records && entry.origin.is_none(), "{entry:?}");
+        assert_eq!(head.is_plain(), is_records, "{entry:?}");
+        let mut covered = VersionVector::default();
+        assert_eq!(Head::covers_if_plain(&bytes, &mut covered), is_records);
+        assert_eq!(covered.is_empty(), !is_records || entry.origin.is_none());
     }
 }
 

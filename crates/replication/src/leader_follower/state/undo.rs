@@ -7,7 +7,7 @@
 use super::super::once::table::{Name as SessionName, OnceTable, Session};
 use crate::storage::record::Record;
 use crate::storage::store::{self, Store};
-use crate::wire::{Read, Reader};
+use crate::wire::Reader;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -75,8 +75,8 @@ pub(super) enum Aside {
 pub(super) enum Old<'a> {
     /// No such key.
     Absent(&'a [u8]),
-    /// A key with its record.
-    Record(&'a [u8], Record<'a>),
+    /// A key with its record, as the store's bytes.
+    Record(&'a [u8]),
     /// Something else.
     Aside(&'a Aside),
 }
@@ -150,9 +150,10 @@ impl Undo {
         core::iter::from_fn(move || {
             let pre_image = first(&self.bytes, place)?;
             place += HEAD_BYTES + pre_image.body.len();
-            match pre_image.kind {
+            match pre_image.kind & !REMOVAL {
                 ASIDE => aside.next().map(Old::Aside),
-                _ => pre_image.of_key().ok(),
+                ABSENT => Some(Old::Absent(pre_image.body)),
+                _ => Some(Old::Record(pre_image.body)),
             }
         })
     }
@@ -171,11 +172,7 @@ impl Undo {
         };
         let (_, place) = changes.places.find(xxh3_64(key), is_it)?;
         let pre_image = first(&self.bytes, *place)?;
-        match pre_image.of_key().ok()? {
-            Old::Absent(_) => Some((None, pre_image.index)),
-            Old::Record(_, record) => Some((Some(record), pre_image.index)),
-            Old::Aside(_) => None,
-        }
+        Some((pre_image.record(), pre_image.index))
     }
 
     /// Takes everything back, the newest first. `is_kept` tells records that are put back from
@@ -203,8 +200,8 @@ impl Undo {
                 }
                 continue;
             }
-            match pre_image.of_key() {
-                Ok(Old::Record(key, record)) if is_kept(&record) => store.put(key, &record),
+            match pre_image.record() {
+                Some(record) if is_kept(&record) => store.put(pre_image.key(), &record),
                 _ => store.remove(pre_image.key()),
             }
         }
@@ -251,18 +248,19 @@ impl FirstChanges {
 }
 
 impl<'a> PreImage<'a> {
-    fn of_key(&self) -> Read<Old<'a>> {
-        if self.kind & !REMOVAL == ABSENT {
-            return Ok(Old::Absent(self.body));
+    /// The key that there was, or was not.
+    fn key(&self) -> &'a [u8] {
+        match self.kind & !REMOVAL {
+            ABSENT => self.body,
+            _ => store::key_of(self.body),
         }
-        let (key, record) = store::unpack(self.body)?;
-        Ok(Old::Record(key, record))
     }
 
-    fn key(&self) -> &'a [u8] {
-        match self.of_key() {
-            Ok(Old::Absent(key) | Old::Record(key, _)) => key,
-            _ => &[],
+    /// The record that there was.
+    fn record(&self) -> Option<Record<'a>> {
+        match self.kind & !REMOVAL {
+            ABSENT => None,
+            _ => store::unpack(self.body).ok().map(|(_, record)| record),
         }
     }
 }
