@@ -5,6 +5,7 @@
 //! As on the server, segments have their length from the start and are used again: what a crash
 //! takes away uncovers what was there before, zeros or batches of the segment's former life.
 
+mod silent;
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
@@ -352,14 +353,6 @@ impl Disk {
             None => None,
         };
         Ok((self.written, self.synced, next))
-    }
-
-    /// What was not synced is gone, and nothing will say so: what a sync that has failed leaves
-    /// behind on Linux, whose next sync succeeds.
-    pub fn lose_silently(&mut self) {
-        for segment in &mut self.segments {
-            segment.lose(segment.synced..segment.used);
-        }
     }
 
     fn duration(&mut self, (from, to): (u64, u64), random: &mut Random) -> u64 {

@@ -269,7 +269,7 @@ impl Roles {
             self.send_heartbeats(turn);
             self.outlive_promises(turn);
             self.lose_silent(turn);
-            self.tend_streams(turn);
+            self.tend_streams();
             for group in self.groups.values_mut() {
                 group.expire_due(turn);
             }
