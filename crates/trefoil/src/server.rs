@@ -22,7 +22,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -234,7 +233,7 @@ pub fn run_until(
         sink.log.last().0,
     ));
     let stop = UnixStream::from_std(stop);
-    let directory = Rc::new(directory);
+    let directory = Arc::new(directory);
     let (place, opened_at) = (directory.clone(), sink.log.last());
     let confirm = Confirm { directory: place, opened_at, done: false };
     let parts =
@@ -243,6 +242,7 @@ pub fn run_until(
     event_loop.run().map_err(|error| match error {
         LoopError::Disk(error) => ServerError::LogFailed(error),
         LoopError::Poll(error) => ServerError::System("wait for events", error),
+        LoopError::Thread(error) => ServerError::System("start a thread", error),
     })?;
     operator_log::line(format_args!("node {name} has stopped; its log is on disk"));
     directory.stop_clean().map_err(ServerError::Disk)?;

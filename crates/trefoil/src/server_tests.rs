@@ -91,6 +91,10 @@ impl Server {
     /// The same node again, on the same directory.
     fn restart(&mut self) {
         self.end().unwrap();
+        self.run_again();
+    }
+
+    fn run_again(&mut self) {
         let (stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let options = self.options.clone();
         self.stop = stop;
@@ -347,6 +351,9 @@ fn cluster_commands_describe_the_keyspace_that_was_chosen() {
 
 #[path = "turn_cost_tests.rs"]
 mod turn_cost;
+
+#[path = "stalled_disk_tests.rs"]
+mod stalled_disk;
 
 #[test]
 fn metrics_tell_what_the_page_describes_and_nothing_else() {

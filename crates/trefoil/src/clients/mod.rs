@@ -71,6 +71,8 @@ pub struct Clients {
     dirty: Vec<usize>,
     pool: Vec<Vec<u8>>,
     accept_again: Option<Instant>,
+    /// Requests that were given their replies.
+    pub answers: u64,
     /// Connections turned away because there were too many.
     pub rejected: u64,
     /// Bytes written to clients.
@@ -93,6 +95,7 @@ impl Clients {
             dirty: Vec::new(),
             pool: Vec::new(),
             accept_again: None,
+            answers: 0,
             rejected: 0,
             bytes_out: 0,
             writes: 0,
@@ -219,6 +222,7 @@ impl Clients {
         let place = (request.client.0 & ((1 << PLACE_BITS) - 1)) as usize;
         let client = self.table.get_mut(place).and_then(Option::as_deref_mut);
         let Some(client) = client.filter(|client| client.id == request.client) else { return };
+        self.answers += 1;
         if client.replies.is_bare()
             && let Some(buffer) = self.pool.pop()
         {
