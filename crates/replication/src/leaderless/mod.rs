@@ -19,7 +19,8 @@
 //! the client. W + R > N: one of them has the last acknowledged write. A missing record loses to a
 //! tombstone, a tombstone to what is newer. Where an answer differs, or none comes, the other
 //! replicas are asked as well; then whoever was stale gets the merged record: *read repair*. The
-//! replicas that are asked change from turn to turn, and now and then all are asked.
+//! replicas that are asked change from turn to turn; under load, those whom the turn tells
+//! something anyway come first in most turns.
 //!
 //! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST and GETEX: quorum read, merge into
 //! the own store, evaluate, quorum write. Increments have a slot for each actor, so concurrent

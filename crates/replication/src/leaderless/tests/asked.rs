@@ -50,17 +50,3 @@ fn every_replica_now_and_then() {
         assert_eq!(all, BTreeSet::from([1, 2]));
     }
 }
-
-#[test]
-fn one_after_the_other_where_nothing_else_is_said() {
-    let mut world = World::new();
-    world.answer(0, "k", set(b"v"));
-    let mut asked = Vec::new();
-    for _ in 1..9 {
-        world.ask(0, "k", Verb::Get);
-        asked.extend(world.wire.iter().map(|(_, to, _)| *to));
-        world.settle();
-    }
-    assert_eq!(asked.len(), 8, "one each time");
-    assert!(asked.windows(2).skip(1).all(|pair| pair[0] != pair[1]), "{asked:?}");
-}

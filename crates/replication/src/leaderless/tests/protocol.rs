@@ -323,7 +323,7 @@ fn an_increment_that_met_a_newer_text_after_it_was_written_is_no_definite_error(
 fn a_read_asks_one_other_replica_and_in_the_next_turn_another() {
     let mut world = World::new();
     world.answer(0, "k", set(b"v"));
-    // The first turn with reads asks all.
+    // The first turn of sixteen keeps to an order of its own.
     assert_eq!(world.answer(0, "k", Verb::Get), bulk("v"));
     let mut asked = Vec::new();
     for _ in 0..2 {

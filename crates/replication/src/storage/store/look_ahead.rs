@@ -49,7 +49,7 @@ impl Store {
     #[inline]
     fn is_worth_looking_ahead(&self) -> bool {
         let slots = usize::from(self.last_slot.saturating_sub(self.first_slot)) + 1;
-        self.bytes() >= WORTH_IT_BYTES / (usize::from(SLOTS) / slots).max(1)
+        self.bytes().saturating_mul(usize::from(SLOTS)) >= WORTH_IT_BYTES * slots
     }
 }
 
