@@ -2,7 +2,7 @@
 
 use crate::checkers::{
     Verdict, acks, counters, fading, leadership, lost_writes, outcomes, possible_loss,
-    quorum_reads, superseded, surveys, wgl, zones,
+    quorum_reads, superseded, surveys, waits, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -35,6 +35,7 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
     }
     acks_mean_copies(options, history, seen)?;
+    waits::check(options, history, seen, end)?;
     let history = &*promises::without_weak_oks(history);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
     possible_loss::announced_with_cause(options, seen)?;
@@ -64,7 +65,9 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         spread.values_mut().for_each(|names| names.retain(|name| name.spread));
         leadership::one_value_per_name(&spread)?;
     }
-    let all_linearizable = options.quorums().all(|quorum| quorum.commit <= quorum.acks);
+    let leased = options.plan.cluster.keyspaces.iter().filter_map(|k| k.model.group());
+    let unsure = options.families.breaks_leases() && leased.into_iter().any(|group| group.leases);
+    let all_linearizable = !unsure && options.quorums().all(|quorum| quorum.commit <= quorum.acks);
     let leads = options.model == ModelName::LeaderFollower;
     let all_survives = all_survives(options) && seen.losses.is_empty();
     surveys::check(history, leads && all_linearizable && all_survives)?;
@@ -79,13 +82,15 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     Ok(())
 }
 
-/// Where an entry's name tells its group: with one.
+/// In all groups. Only a seed with one group degrades.
 fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -> Verdict {
-    let Some(group) = promises::group_of(options).filter(|_| groups(options) == 1) else {
-        return Ok(());
+    if let Some(group) = promises::group_of(options) {
+        acks::check_below(&seen.below, &Quorum::of(group))?;
+    }
+    let options_of = |operation: &Operation| {
+        options.plan.cluster.keyspace_of(operation.key.as_bytes())?.model.group()
     };
-    acks::check_below(&seen.below, &Quorum::of(group))?;
-    acks::check(history.operations.iter(), group, &seen.below)
+    acks::check(history.operations.iter(), options_of, &seen.below)
 }
 
 fn all_survives(options: &Options) -> bool {
@@ -100,7 +105,7 @@ fn promises_of(options: &Options, key: &str) -> Promises {
     let quorum = options.quorum_of(key);
     Promises {
         acknowledged_survives: quorum.is_some_and(|quorum| quorum.acknowledged_survives()),
-        linearizable: quorum.is_some_and(|quorum| quorum.commit <= quorum.acks),
+        linearizable: options.is_linearizable(key),
         flushes: options.flushes,
     }
 }
@@ -163,7 +168,7 @@ fn multi_leader(
     end: Option<&str>,
 ) -> Verdict {
     let survives = options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
-    let linearizable = options.quorum().is_some_and(|quorum| quorum.commit <= quorum.acks);
+    let linearizable = options.is_linearizable(key);
     nothing_refused_is_read(history, key)?;
     let here =
         |told: &Operation, other: &Operation| linearizable && told.datacenter == other.datacenter;
@@ -197,6 +202,7 @@ fn leaderless(
 ) -> Verdict {
     nothing_refused_is_read(history, key)?;
     let Some((n, w, r)) = options.leaderless() else { return Ok(()) };
+    let history = &*promises::without_what_power_cuts_took(options, history, seen);
     match Kind::of(key) {
         Some(Kind::Register | Kind::Deleted) if quorum::reads_see_writes(n, w, r) => {
             quorum_reads::check(key, history.of(key), |value| seen.stamp_of(value))

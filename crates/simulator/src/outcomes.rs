@@ -2,10 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::copies::Count;
-use crate::history::{Operation, Outcome};
+use crate::history::{Action, Operation, Outcome};
+use replication::GroupId;
 use replication::Reply;
-use replication::keyspace::Model;
-use replication::keyspace::slot::slot_of;
 use replication::token::{Token, cluster_number};
 use replication::version::EntryId;
 
@@ -42,15 +41,25 @@ impl Question {
     }
 }
 
-/// The entry of a write that was acknowledged just now, and who has it.
-pub fn copies_now(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
-    let keyspace = cluster.plan().cluster.keyspace_of(operation.key.as_bytes())?;
-    let Model::LeaderFollower(model) = &keyspace.model else { return None };
-    let value = operation.action.value().filter(|_| operation.is_done())?;
-    let dot = cluster.observations.written.get(value)?.first()?.dot;
-    let id = EntryId { epoch: dot.actor, index: dot.counter };
-    let partition = keyspace.partition_of(slot_of(operation.key.as_bytes()));
-    Some((id, cluster.observations.copies.of(keyspace.group(partition, model.home), id)))
+/// The entry of a write that was acknowledged just now, in whichever group it is; `request` is its
+/// command's connection and number. FLUSHALL has many.
+pub fn entry_of(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Option<(GroupId, EntryId)> {
+    let has_one = operation.is_done() && operation.action != Action::Clear;
+    cluster.observations.entries.get(&request).copied().filter(|_| has_one)
+}
+
+/// The same, and who has it now.
+pub fn copies_now(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Option<(EntryId, Count)> {
+    let (group, id) = entry_of(operation, request, cluster)?;
+    Some((id, cluster.observations.copies.of(group, id)))
 }
 
 /// The word that a client keeps of an error, and what it stands for.

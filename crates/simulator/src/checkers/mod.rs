@@ -15,6 +15,7 @@ pub mod possible_loss;
 pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;
+pub mod waits;
 pub mod wgl;
 pub mod zones;
 

@@ -10,7 +10,7 @@ mod sink;
 mod suffer;
 mod turn;
 
-pub use server::{Server, State};
+pub use server::{OVERLOOKED, Server, State};
 pub use sink::GARBLED;
 
 use crate::disk::Pace;
