@@ -5,7 +5,8 @@
 //! ```text
 //! step_cost CASE [--operations N] [--pipeline P]
 //! CASE: get | set | replicated-get | replicated-set | proxied-get | proxied-set | quorum-set |
-//!       quorum-get | multi-leader-set
+//!       quorum-get | multi-leader-set; behind get, set and replicated-set there may be
+//!       -in-N-partitions or -in-N-keyspaces
 //! ```
 //!
 //! Prints the allocations per operation. The instructions per operation, all nodes together, are
@@ -175,25 +176,22 @@ impl Read {
     }
 
     /// Other commands in place of those of before.
-    fn refill(&mut self, case: &str, pipeline: usize, random: &mut Random) {
+    fn refill(&mut self, case: &Case, pipeline: usize, random: &mut Random) {
         self.first_sequence += self.ends.len() as u64;
         self.bytes.clear();
         self.spans.clear();
         self.ends.clear();
         for _ in 0..pipeline {
             let key = random.range(0, KEYS);
-            self.command(case.ends_with("get"), key);
+            self.command(case, case.name.ends_with("get"), key);
         }
     }
 
-    fn command(&mut self, get: bool, key: u64) {
+    fn command(&mut self, case: &Case, get: bool, key: u64) {
         self.word(if get { b"GET" } else { b"SET" });
         let mut name = *b"key:000000000000";
-        let mut rest = key;
-        for digit in name.iter_mut().rev().take(12) {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
+        digits(key % case.keyspaces, &mut name[4..7]);
+        digits(key, &mut name[7..]);
         self.word(&name);
         if !get {
             self.word(&[b'v'; VALUE_BYTES]);
@@ -218,10 +216,24 @@ impl Read {
     }
 }
 
+/// Writes a number over zeros.
+fn digits(number: u64, place: &mut [u8]) {
+    let mut rest = number;
+    for digit in place.iter_mut().rev() {
+        if rest == 0 {
+            return;
+        }
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
 /// The cluster, its clock, and the nodes that clients talk to.
 struct Machines {
     all: Vec<Machine>,
     now: Time,
+    /// How far the first node's clock is ahead: it ran faster at the start, so that it leads all.
+    ahead_us: u64,
     answered: u64,
     /// Buffers of frames that have been read, as a connection uses its own again.
     spare: Vec<Vec<u8>>,
@@ -233,7 +245,10 @@ impl Machines {
         self.now.wall_ms = 1_800_000_000_000 + self.now.monotonic_us / 1000;
         for number in 0..self.all.len() {
             let reads = reads.get(number).map_or(&[][..], Vec::as_slice);
-            self.all[number].turn(self.now, reads, &mut self.spare);
+            let ahead_us = if number == 0 { self.ahead_us } else { 0 };
+            let monotonic_us = self.now.monotonic_us + ahead_us;
+            let now = Time { monotonic_us, ..self.now };
+            self.all[number].turn(now, reads, &mut self.spare);
             self.answered += std::mem::take(&mut self.all[number].sink.answered);
             for to in 0..self.all.len() {
                 if !self.all[number].sink.frames[to].is_empty() {
@@ -259,7 +274,29 @@ impl Machines {
     }
 }
 
-fn cluster(case: &str) -> (Cluster, Vec<usize>) {
+/// What is done, and over how many groups it is spread.
+struct Case {
+    name: String,
+    partitions: u16,
+    keyspaces: u64,
+}
+
+impl Case {
+    fn parse(text: &str) -> Case {
+        let (name, spread) = text.split_once("-in-").unwrap_or((text, ""));
+        let (name, spread) = (name.to_owned(), spread.split_once('-'));
+        let (number, what) = spread.map_or((1, ""), |(n, what)| (n.parse().unwrap(), what));
+        match what {
+            "" => Case { name, partitions: 1, keyspaces: 1 },
+            "partitions" => Case { name, partitions: number, keyspaces: 1 },
+            "keyspaces" => Case { name, partitions: 1, keyspaces: number.into() },
+            other => panic!("no spread over {other}: see the head of this file"),
+        }
+    }
+}
+
+fn cluster(case: &Case) -> (Cluster, Vec<usize>) {
+    let partitions = case.partitions;
     let group = |replicas, acks| GroupOptions {
         acks,
         durability: Durability::Interval,
@@ -267,9 +304,9 @@ fn cluster(case: &str) -> (Cluster, Vec<usize>) {
     };
     let leader_follower = |nodes, acks| {
         let group = group(nodes, acks);
-        Model::LeaderFollower(LeaderFollower { home: DatacenterId(0), partitions: 1, group })
+        Model::LeaderFollower(LeaderFollower { home: DatacenterId(0), partitions, group })
     };
-    let (nodes, datacenters, model, targets) = match case {
+    let (nodes, datacenters, model, targets) = match &*case.name {
         "get" | "set" => (1, 1, leader_follower(1, Acks::Async), vec![0]),
         "replicated-get" | "replicated-set" | "proxied-get" | "proxied-set" => {
             (3, 1, leader_follower(3, Acks::SemiSync), vec![])
@@ -291,12 +328,17 @@ fn cluster(case: &str) -> (Cluster, Vec<usize>) {
         let datacenter = DatacenterId(node % datacenters);
         Member { name: format!("n{node}"), datacenter }
     };
+    let keyspace = |number: u64| {
+        let name = format!("key:{number:03}");
+        let prefix = if case.keyspaces == 1 { Vec::new() } else { name.into_bytes() };
+        Keyspace { id: KeyspaceId(1 + number as u32), prefix, model: model.clone() }
+    };
     let cluster = Cluster {
         name: "cost".into(),
         secret: 1,
         datacenters: (0..datacenters).map(|number| format!("dc{number}")).collect(),
         members: (0..nodes).map(member).collect(),
-        keyspaces: vec![Keyspace { id: KeyspaceId(1), prefix: Vec::new(), model }],
+        keyspaces: (0..case.keyspaces).map(keyspace).collect(),
     };
     (cluster, targets)
 }
@@ -319,20 +361,22 @@ fn main() {
         let place = arguments.iter().position(|word| word == name);
         place.map_or(default, |place| arguments[place + 1].parse().expect("a number"))
     };
-    let case = arguments.first().map_or("set", String::as_str);
+    let name = arguments.first().map_or("set", String::as_str);
+    let case = Case::parse(name);
     let (operations, pipeline) = (option("--operations", 20_000), option("--pipeline", 16));
-    let (cluster, targets) = cluster(case);
+    let (cluster, targets) = cluster(&case);
     let now = Time { monotonic_us: 1, wall_ms: 1_800_000_000_000 };
     let nodes = 0..cluster.members.len() as u16;
     let all = nodes.map(|me| Machine::open(&cluster, NodeId(me), now)).collect();
-    let mut machines = Machines { all, now, answered: 0, spare: Vec::new() };
+    let mut machines = Machines { all, now, ahead_us: 0, answered: 0, spare: Vec::new() };
     while machines.now.monotonic_us < START_US {
         machines.now.monotonic_us += START_STEP_US;
+        machines.ahead_us += START_STEP_US / 2;
         machines.round(&[]);
     }
-    let mut reads = clients(&machines, &targets, !case.starts_with("proxied"));
+    let mut reads = clients(&machines, &targets, !name.starts_with("proxied"));
     let mut fill = Read::new(99_999);
-    (0..KEYS).for_each(|key| fill.command(false, key));
+    (0..KEYS).for_each(|key| fill.command(&case, false, key));
     let mut first = reads.iter().map(|_| Vec::new()).collect::<Vec<_>>();
     let place = reads.iter().position(|reads| !reads.is_empty()).unwrap();
     first[place].push(fill);
@@ -343,7 +387,7 @@ fn main() {
     let mut refill_and_carry_out = |machines: &mut Machines, rounds: u64| {
         for _ in 0..rounds {
             for read in reads.iter_mut().flatten() {
-                read.refill(case, pipeline as usize, &mut random);
+                read.refill(&case, pipeline as usize, &mut random);
             }
             machines.carry_out(&reads);
         }
@@ -354,7 +398,7 @@ fn main() {
     refill_and_carry_out(&mut machines, rounds);
     let change = region.change();
     let done = (rounds * per_round) as f64;
-    println!("case {case}, pipeline {pipeline}, {done} operations");
+    println!("case {name}, pipeline {pipeline}, {done} operations");
     let count = (change.allocations + change.reallocations) as f64;
     println!("allocations per operation: {:.3}", count / done);
     println!("bytes allocated per operation: {:.1}", change.bytes_allocated as f64 / done);

@@ -164,7 +164,8 @@ mod tests {
     use crate::node::message::Message as NodeMessage;
 
     fn heartbeat(round: u64) -> Message<'static> {
-        Message::Node(NodeMessage::HeartbeatAnswer { round, confirmed: Vec::new() })
+        let term = crate::node::LeaseTerm::default();
+        Message::Node(NodeMessage::HeartbeatAnswer { round, confirmed: Vec::new(), term })
     }
 
     fn frame(rounds: &[u64]) -> Vec<u8> {

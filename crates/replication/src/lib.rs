@@ -11,12 +11,12 @@
 #![no_std]
 extern crate alloc;
 
+pub mod asked_token;
 pub mod command;
 pub mod conflict;
 pub mod connection;
 pub mod connections;
 pub mod data;
-pub mod few;
 pub mod frame;
 pub mod keyspace;
 pub mod leader_follower;
@@ -60,6 +60,16 @@ pub struct Session {
     pub incarnation: Incarnation,
     /// The process's number on it, above all before it; durable before the process says anything.
     pub boot: u64,
+}
+
+impl Session {
+    /// A short number that tells this process from the others of its node.
+    pub fn number(self) -> u32 {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.incarnation.0.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.boot.to_le_bytes());
+        xxhash_rust::xxh3::xxh3_64(&bytes) as u32
+    }
 }
 
 /// A keyspace's number: a hash of its prefix, so that it survives additions to the table.
@@ -311,6 +321,8 @@ pub enum Event {
         entry: version::EntryId,
         /// How many replicas durably had it.
         copies: u64,
+        /// The entry that opened the interval of the degrade ledger that it is in.
+        interval: version::EntryId,
     },
     /// From this entry on, writes may be acknowledged with fewer acks than declared.
     DegradeOpened {

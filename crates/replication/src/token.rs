@@ -1,4 +1,5 @@
-//! Tokens: the place of a write in its group's log, as a word that a client can keep and bring
+//! Tokens: the place of a write in its group's log (`asked_token.rs` has those of writes whose
+//! place is not known), as a word that a client can keep and bring
 //! back to any node, also over RESP2 and after a failover.
 //!
 //! The first byte is the version of the form. What follows is opaque to clients: which cluster
@@ -58,18 +59,10 @@ pub fn cluster_number(cluster: &Cluster) -> u32 {
 impl Token {
     /// The word, for a cluster of this number.
     pub fn to_word(self, cluster: u32) -> String {
-        let mut bytes = Vec::new();
-        let mut w = Writer(&mut bytes);
-        w.u32(cluster);
-        w.group(self.group);
-        w.entry_id(self.id);
-        let check = xxh3_64(&bytes) as u16;
-        Writer(&mut bytes).u16(check);
-        let mut word = String::from(char::from(VERSION));
-        for byte in bytes {
-            word += &format!("{byte:02x}");
-        }
-        word
+        word(VERSION, cluster, |w| {
+            w.group(self.group);
+            w.entry_id(self.id);
+        })
     }
 
     /// Reads a word.
@@ -79,19 +72,42 @@ impl Token {
     pub fn parse(word: &[u8], cluster: u32) -> Result<Token, TokenError> {
         let digits = match word {
             [VERSION, digits @ ..] => digits,
-            [b'2'..=b'9', ..] => return Err(TokenError::NewerVersion),
+            [b'3'..=b'9', ..] => return Err(TokenError::NewerVersion),
             _ => return Err(TokenError::Malformed),
         };
-        let bytes = from_hexadecimal(digits).ok_or(TokenError::Malformed)?;
-        let (of, token) = decode(&bytes).map_err(|_| TokenError::Malformed)?;
-        if of == cluster { Ok(token) } else { Err(TokenError::OtherCluster) }
+        parse(digits, cluster, |r| Ok(Token { group: r.group()?, id: r.entry_id()? }))
     }
 }
 
-fn decode(bytes: &[u8]) -> Read<(u32, Token)> {
+/// The word of a form, with what `write` puts into it.
+pub(crate) fn word(form: u8, cluster: u32, write: impl FnOnce(&mut Writer<'_>)) -> String {
+    let mut bytes = Vec::new();
+    let mut w = Writer(&mut bytes);
+    w.u32(cluster);
+    write(&mut w);
+    let check = xxh3_64(&bytes) as u16;
+    Writer(&mut bytes).u16(check);
+    let mut word = String::from(char::from(form));
+    for byte in bytes {
+        word += &format!("{byte:02x}");
+    }
+    word
+}
+
+/// Reads what follows the form in a word.
+pub(crate) fn parse<T>(
+    digits: &[u8],
+    cluster: u32,
+    read: impl FnOnce(&mut Reader<'_>) -> Read<T>,
+) -> Result<T, TokenError> {
+    let bytes = from_hexadecimal(digits).ok_or(TokenError::Malformed)?;
+    let (of, token) = decode(&bytes, read).map_err(|_| TokenError::Malformed)?;
+    if of == cluster { Ok(token) } else { Err(TokenError::OtherCluster) }
+}
+
+fn decode<T>(bytes: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Read<T>) -> Read<(u32, T)> {
     let mut r = Reader(bytes);
-    let cluster = r.u32()?;
-    let token = Token { group: r.group()?, id: r.entry_id()? };
+    let (cluster, token) = (r.u32()?, read(&mut r)?);
     let checked = bytes.len().saturating_sub(r.0.len());
     let check = r.u16()?;
     r.finish()?;
@@ -140,7 +156,7 @@ mod tests {
         }
         let mistyped = word.replace('d', "c");
         assert_eq!(Token::parse(mistyped.as_bytes(), 5), Err(TokenError::Malformed));
-        let newer = format!("2{word}");
+        let newer = format!("3{word}");
         assert_eq!(Token::parse(newer.as_bytes(), 5), Err(TokenError::NewerVersion));
         assert_eq!(Token::parse("1\u{e4}\u{f6}".as_bytes(), 5), Err(TokenError::Malformed));
         assert_eq!(Token::parse(b"hello", 5), Err(TokenError::Malformed));

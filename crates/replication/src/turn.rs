@@ -50,6 +50,8 @@ pub enum Requester {
 pub struct Asker<Label = Arc<[u8]>> {
     /// The node that the client is connected to.
     pub node: NodeId,
+    /// Its process, by [`Session::number`]: connections are numbered anew in each.
+    pub process: u32,
     /// The connection there.
     pub client: ClientId,
     /// The command's number on the connection.
@@ -77,8 +79,8 @@ impl Asker {
 
     /// The same, its label borrowed.
     pub fn borrowed(&self) -> Asker<&[u8]> {
-        let Asker { node, client, sequence, ref label } = *self;
-        Asker { node, client, sequence, label }
+        let Asker { node, process, client, sequence, ref label } = *self;
+        Asker { node, process, client, sequence, label }
     }
 }
 
@@ -86,6 +88,7 @@ impl<'a> Asker<&'a [u8]> {
     /// Writes the asker.
     pub fn write(&self, w: &mut Writer<'_>) {
         w.short(u64::from(self.node.0));
+        w.u32(self.process);
         w.short(self.client.0);
         w.short(self.sequence);
         w.short_bytes(self.label);
@@ -95,14 +98,14 @@ impl<'a> Asker<&'a [u8]> {
     #[inline]
     pub fn read(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
         let node = NodeId(u16::try_from(r.short()?).map_err(|_| Malformed)?);
-        let (client, sequence) = (ClientId(r.short()?), r.short()?);
-        Ok(Asker { node, client, sequence, label: r.short_bytes()? })
+        let (process, client, sequence) = (r.u32()?, ClientId(r.short()?), r.short()?);
+        Ok(Asker { node, process, client, sequence, label: r.short_bytes()? })
     }
 
     /// The same with a label of its own.
     pub fn into_owned(self) -> Asker {
-        let Asker { node, client, sequence, label } = self;
-        Asker { node, client, sequence, label: Arc::from(label) }
+        let Asker { node, process, client, sequence, label } = self;
+        Asker { node, process, client, sequence, label: Arc::from(label) }
     }
 }
 
@@ -141,6 +144,8 @@ pub struct Local {
     pub me: NodeId,
     /// This node's disk.
     pub incarnation: Incarnation,
+    /// This process, by [`Session::number`].
+    pub process: u32,
     /// All chance in this node.
     pub random: Random,
     /// Planted bugs, if any.
@@ -174,6 +179,8 @@ pub struct Local {
     pub last_position: Position,
     /// A buffer to encode records in, kept to spare allocations.
     pub scratch: Vec<u8>,
+    /// The same for what an image holds.
+    pub records: Vec<u8>,
     owed_synced: VecDeque<Owed>,
     owed_written: VecDeque<Owed>,
     /// Records that count when they are on disk, and those that count when they are written.
@@ -187,6 +194,7 @@ impl Local {
         Local {
             me,
             incarnation,
+            process: 0,
             random: Random::new(seed),
             mutants,
             identity_position: Position(0),
@@ -203,6 +211,7 @@ impl Local {
             appended_bytes: 0,
             last_position: Position(0),
             scratch: Vec::new(),
+            records: Vec::new(),
             owed_synced: VecDeque::new(),
             owed_written: VecDeque::new(),
             unsynced: Unkept::default(),
@@ -221,8 +230,9 @@ impl Local {
                 asker.sequence = sequence;
             }
             asker => {
-                let (node, label) = (self.me, connection.label().clone());
-                *asker = Some(Asker { node, client, sequence, label });
+                let (node, process) = (self.me, self.process);
+                let label = connection.label().clone();
+                *asker = Some(Asker { node, process, client, sequence, label });
             }
         }
     }

@@ -113,12 +113,20 @@ impl VersionVector {
     /// Covers the actor's writes up to this one.
     pub fn advance(&mut self, dot: Dot) {
         let pairs = self.pairs_mut();
-        if let Some((_, counter)) = pairs.iter_mut().find(|(actor, _)| *actor == dot.actor) {
-            *counter = (*counter).max(dot.counter);
-            return;
+        let place = pairs.iter().position(|(actor, _)| *actor >= dot.actor).unwrap_or(pairs.len());
+        match pairs.get_mut(place) {
+            Some((actor, counter)) if *actor == dot.actor => *counter = (*counter).max(dot.counter),
+            _ => self.insert(place, (dot.actor, dot.counter)),
         }
-        let place = pairs.partition_point(|(actor, _)| *actor < dot.actor);
-        self.insert(place, (dot.actor, dot.counter));
+    }
+
+    /// The same without one actor's writes.
+    pub fn without(&self, actor: u64) -> VersionVector {
+        let mut rest = VersionVector::default();
+        for (place, pair) in self.iter().filter(|(one, _)| *one != actor).enumerate() {
+            rest.insert(place, pair);
+        }
+        rest
     }
 
     /// Covers what `other` covers, too.
@@ -250,5 +258,8 @@ mod tests {
         assert_ne!(vector, all.into_iter().skip(1).collect());
         assert!(vector.covers_all(&all.into_iter().skip(3).collect()));
         assert_eq!((vector.get(4), vector.get(7), vector.len()), (0, 17, 6));
+        let rest = vector.without(5);
+        assert_eq!((rest.get(5), rest.get(7), rest.len()), (0, 17, 5));
+        assert_eq!((vector.without(6), rest.without(5)), (vector, rest));
     }
 }

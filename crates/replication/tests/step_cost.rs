@@ -1,5 +1,5 @@
-//! What a command costs in the core, in instructions: counted by callgrind, held against
-//! `step_cost.txt`. It does not depend on the machine's load. Needs valgrind.
+//! What a command costs in the core: instructions, counted by callgrind, and how often it asks the
+//! allocator, held against `step_cost.txt`. Neither depends on the machine's load. Needs valgrind.
 //!
 //! After a change that is meant to cost more or less:
 //! `UPDATE=1 cargo test -p replication --test step_cost` writes the baseline anew.
@@ -11,11 +11,17 @@ use std::process::Command;
 
 /// What an operation may cost more than the baseline says, in percent.
 const SLACK_PERCENT: f64 = 5.0;
-const CASES: [&str; 9] = [
+/// How often more it may ask the allocator, in a thousand operations.
+const SLACK_ALLOCATIONS: f64 = 5.0;
+const CASES: [&str; 13] = [
     "get",
+    "get-in-128-keyspaces",
     "set",
+    "set-in-64-partitions",
+    "set-in-128-keyspaces",
     "replicated-get",
     "replicated-set",
+    "replicated-set-in-64-partitions",
     "proxied-get",
     "proxied-set",
     "quorum-get",
@@ -41,7 +47,14 @@ fn build(manifest: &Path) -> PathBuf {
     target.join("release/examples/step_cost")
 }
 
-fn instructions(program: &Path, case: &str, pipeline: u64, operations: u64) -> u64 {
+/// What so many operations cost.
+struct Cost {
+    instructions: u64,
+    /// In a thousand operations, all but the first of a run.
+    allocations: f64,
+}
+
+fn cost_of(program: &Path, case: &str, pipeline: u64, operations: u64) -> Cost {
     let ran = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
@@ -52,7 +65,18 @@ fn instructions(program: &Path, case: &str, pipeline: u64, operations: u64) -> u
     let text = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{case}: {text}");
     let line = text.lines().find(|line| line.contains("Collected :")).expect("a count");
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+    let instructions = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let told = String::from_utf8_lossy(&ran.stdout);
+    let told = told.lines().find_map(|line| line.strip_prefix("allocations per operation: "));
+    let allocations = told.expect("a count").parse::<f64>().unwrap() * 1000.0;
+    Cost { instructions, allocations }
+}
+
+/// A number of a case's line in the baseline; 0 for a new case.
+fn before(line: Option<&str>, name: &str) -> f64 {
+    let mut words = line.unwrap_or_default().split(' ');
+    let number = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    number.map_or(0.0, |number| number.parse().unwrap())
 }
 
 #[test]
@@ -64,16 +88,20 @@ fn a_command_costs_no_more_instructions_than_before() {
     let (mut now, mut dearer) = (String::new(), String::new());
     for case in CASES {
         for pipeline in PIPELINES {
-            let many = instructions(&program, case, pipeline, MANY);
-            let few = instructions(&program, case, pipeline, FEW);
-            let cost = (many - few) / (MANY - FEW);
-            let name = format!("{case} pipeline={pipeline}");
-            let _ = writeln!(now, "{name} instructions={cost}");
-            let before = baseline.lines().find_map(|line| line.strip_prefix(&name));
-            let before = before.and_then(|rest| rest.strip_prefix(" instructions="));
-            let before: f64 = before.map_or(0.0, |number| number.parse().unwrap());
-            if cost as f64 > before * (1.0 + SLACK_PERCENT / 100.0) {
-                let _ = writeln!(dearer, "{name}: {cost} instructions, {before} before");
+            let many = cost_of(&program, case, pipeline, MANY);
+            let few = cost_of(&program, case, pipeline, FEW);
+            let cost = (many.instructions - few.instructions) / (MANY - FEW);
+            let asked = many.allocations;
+            let name = format!("{case} pipeline={pipeline} ");
+            let _ = writeln!(now, "{name}instructions={cost} allocations-in-1000={asked:.0}");
+            let line = baseline.lines().find_map(|line| line.strip_prefix(&name));
+            let instructions = before(line, "instructions");
+            if cost as f64 > instructions * (1.0 + SLACK_PERCENT / 100.0) {
+                let _ = writeln!(dearer, "{name}: {cost} instructions, {instructions} before");
+            }
+            let allocations = before(line, "allocations-in-1000");
+            if asked > allocations + SLACK_ALLOCATIONS {
+                let _ = writeln!(dearer, "{name}: {asked} allocations, {allocations} before");
             }
         }
     }

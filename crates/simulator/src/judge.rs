@@ -1,14 +1,15 @@
 //! Which checker judges what, by model and key.
 
 use crate::checkers::{
-    Verdict, acks, counters, fading, leadership, lost_writes, outcomes, possible_loss,
-    quorum_reads, superseded, surveys, waits, wgl, zones,
+    Verdict, acks, counters, fading, follower_reads, leaders, leadership, lost_writes, outcomes,
+    possible_loss, quorum_reads, superseded, surveys, surviving_reads, waits, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
 use crate::options::{ModelName, Options};
 use crate::promises;
 use crate::workload::Kind;
+use replication::keyspace::Reads;
 use replication::quorum::{self, Quorum};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,12 +33,15 @@ pub struct Promises {
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
     if seen.losses.is_empty() {
-        outcomes::check(&history.questions, &history.operations, &seen.commits, end)?;
+        let entries = (&*seen.commits, &seen.asked);
+        outcomes::check(&history.questions, &history.operations, entries, end)?;
     }
     acks_mean_copies(options, history, seen)?;
     waits::check(options, history, seen, end)?;
-    let history = &*promises::without_weak_oks(history);
+    let all = history;
+    let history = &*promises::without_weak_oks(all);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
+    leaders_know(options, history, seen)?;
     possible_loss::announced_with_cause(options, seen)?;
     let mut kept = seen.commits.clone();
     kept.retain(|commit| !possible_loss::has_lost(seen, commit.group.keyspace));
@@ -54,6 +58,10 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         match options.model {
             ModelName::LeaderFollower => {
                 leader_follower(promises_of(options, key), history, key, value)?;
+                let is_zoned = Kind::of(key).is_some_and(|kind| kind.is_zoned());
+                if is_zoned && groups(options) == 1 && !options.flushes {
+                    reads_and_losses(options, all, seen, key)?;
+                }
             }
             ModelName::MultiLeader => multi_leader(options, history, seen, key, value)?,
             ModelName::Leaderless => leaderless(options, history, seen, key, value)?,
@@ -67,7 +75,9 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     }
     let leased = options.plan.cluster.keyspaces.iter().filter_map(|k| k.model.group());
     let unsure = options.families.breaks_leases() && leased.into_iter().any(|group| group.leases);
-    let all_linearizable = !unsure && options.quorums().all(|quorum| quorum.commit <= quorum.acks);
+    let all_linearizable = !unsure
+        && options.quorums().all(|quorum| quorum.commit <= quorum.acks)
+        && !history.keys().into_iter().any(|key| reads_of_followers(options, key));
     let leads = options.model == ModelName::LeaderFollower;
     let all_survives = all_survives(options) && seen.losses.is_empty();
     surveys::check(history, leads && all_linearizable && all_survives)?;
@@ -82,6 +92,36 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     Ok(())
 }
 
+/// Who leads may, and who may no longer knows it.
+fn leaders_know(options: &Options, history: &History, seen: &Observations) -> Verdict {
+    leaders::unfit_ones_go(seen)?;
+    if !options.families.breaks_leases() {
+        leaders::leases_are_disjoint(seen)?;
+        leaders::deposed_ones_answer_no_reads(history, &options.plan.cluster, seen)?;
+    }
+    Ok(())
+}
+
+/// Of a key that is only SET and read: reads see what no failover has lost, whatever else it has;
+/// and those of followers see nothing that it may lose.
+fn reads_and_losses(
+    options: &Options,
+    history: &History,
+    seen: &Observations,
+    key: &str,
+) -> Verdict {
+    let committed = seen.commits.iter().map(|commit| commit.entry).collect();
+    let quorum = options.quorum_of(key);
+    let shows_committed = quorum.is_some_and(|quorum| quorum.commit <= quorum.acks);
+    match reads_of_followers(options, key) {
+        false => surviving_reads::check(key, history.of(key), &seen.written, &committed),
+        true if shows_committed => {
+            follower_reads::check(key, history.of(key), &seen.written, &committed)
+        }
+        true => Ok(()),
+    }
+}
+
 /// In all groups. Only a seed with one group degrades.
 fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -> Verdict {
     if let Some(group) = promises::group_of(options) {
@@ -91,6 +131,13 @@ fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -
         options.plan.cluster.keyspace_of(operation.key.as_bytes())?.model.group()
     };
     acks::check(history.operations.iter(), options_of, &seen.below)
+}
+
+/// Whether any replica answers the reads of a key.
+fn reads_of_followers(options: &Options, key: &str) -> bool {
+    let keyspace = options.plan.cluster.keyspace_of(key.as_bytes());
+    let group = keyspace.and_then(|keyspace| keyspace.model.group());
+    group.is_some_and(|group| group.reads == Reads::Follower)
 }
 
 fn all_survives(options: &Options) -> bool {
@@ -103,9 +150,10 @@ fn groups(options: &Options) -> u16 {
 
 fn promises_of(options: &Options, key: &str) -> Promises {
     let quorum = options.quorum_of(key);
+    let of_leaders = !reads_of_followers(options, key);
     Promises {
         acknowledged_survives: quorum.is_some_and(|quorum| quorum.acknowledged_survives()),
-        linearizable: options.is_linearizable(key),
+        linearizable: of_leaders && options.is_linearizable(key),
         flushes: options.flushes,
     }
 }

@@ -1,6 +1,7 @@
 //! Whether a seed's leaders hold leases, and how long these are: drawn apart from everything else.
 
 use crate::clock;
+use replication::NodeId;
 use replication::keyspace::{Cluster, Model};
 use replication::node::Timing;
 use replication::random::Random;
@@ -15,6 +16,42 @@ const LEASE_PERCENT: u64 = 70;
 const LEASE_SHARE: (u64, u64) = (40, 100);
 /// Keeps these draws apart from all others of a seed.
 const LEASE_SEED: u64 = 0x1EA5_E000;
+
+/// In so many of a hundred seeds nodes do not promise alike.
+const TERMS_PERCENT: u64 = 40;
+/// Then a process's lease is such a share of the election timeout, in hundredths.
+const TERM_SHARE: (u64, u64) = (10, 100);
+/// And so much wider at most is the bound on how far clocks drift apart that it was given.
+const TERM_DRIFT_PPM: u64 = 300_000;
+
+/// What the processes of a run promise to their leaders: all the same, or each as it was drawn, also
+/// another one on the same disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    seed: Option<u64>,
+}
+
+impl Terms {
+    /// Those of a seed.
+    pub fn draw(seed: u64) -> Terms {
+        let differ = Random::new(seed ^ LEASE_SEED ^ u64::MAX).chance(TERMS_PERCENT);
+        Terms { seed: differ.then_some(seed) }
+    }
+
+    /// The timing of a process: the how manieth it is on its disk.
+    pub fn of(self, timing: Timing, node: NodeId, processes: u64) -> Timing {
+        let Some(seed) = self.seed else { return timing };
+        let name = u64::from(node.0) << 32 | processes;
+        let mut random = Random::new(seed ^ name.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let share = random.range(TERM_SHARE.0, TERM_SHARE.1);
+        let wider = if random.chance(50) { random.range(0, TERM_DRIFT_PPM) } else { 0 };
+        Timing {
+            lease_us: timing.election_timeout_us * share / 100,
+            clock_drift_ppm: DRIFT_APART_PPM + wider,
+            ..timing
+        }
+    }
+}
 
 /// Draws them.
 pub fn draw(seed: u64, cluster: &mut Cluster, timing: &mut Timing) {

@@ -91,6 +91,8 @@ pub struct Below {
     pub told: u64,
     /// The copies on disks.
     pub found: usize,
+    /// The entry that opened its interval of the degrade ledger.
+    pub interval: EntryId,
 }
 
 /// All that the harness has seen in a run.
@@ -114,8 +116,8 @@ pub struct Observations {
     /// All entries that a leader has appended for a client: its connection, and the command's
     /// number there.
     pub asked: BTreeMap<(GroupId, EntryId), (u64, u64)>,
-    /// The same the other way round: the entry that a command has become.
-    pub entries: BTreeMap<(u64, u64), (GroupId, EntryId)>,
+    /// The same the other way round: the entries that a command has become.
+    pub entries: BTreeMap<(u64, u64), BTreeSet<(GroupId, EntryId)>>,
     /// Commands whose answer, no error, was let go: to the client, or to the node that it asked.
     pub answered: BTreeSet<(u64, u64)>,
     forwarded: BTreeMap<(Session, u64), (u64, u64)>,
@@ -125,10 +127,19 @@ pub struct Observations {
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied, or lost what they had said they hold.
     pub wipes: Vec<(NodeId, u64)>,
+    /// Nodes on whose disk a bit was flipped.
+    pub flipped: BTreeSet<NodeId>,
     /// Nodes whose log was damaged, so that they have come back with another disk.
     pub repaired: Vec<NodeId>,
     /// Which machines lost their power, and when.
     pub power_cuts: Vec<(u64, NodeId)>,
+    /// Leaders that held a lease when another one was elected, in words.
+    pub overlaps: Vec<String>,
+    /// Leaders that led on although they could not, in words.
+    pub unfit: Vec<String>,
+    /// For each command that a node answered, with no error, to a client of its own: which groups
+    /// that node led then, and in which epochs.
+    pub led_at_answer: BTreeMap<(u64, u64), (NodeId, Vec<(GroupId, u64)>)>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
@@ -184,10 +195,11 @@ impl Observations {
             Event::Committed { .. } => {}
             Event::Truncated { .. } => self.count("truncation"),
             Event::LostWrites { .. } => self.count("lost write reported"),
-            Event::AcknowledgedBelow { group, entry, copies } => {
+            Event::AcknowledgedBelow { group, entry, copies, interval } => {
                 self.count("degraded");
                 let found = self.copies.of(*group, *entry).durable;
-                self.below.push(Below { entry: *entry, told: *copies, found });
+                let (entry, interval) = (*entry, *interval);
+                self.below.push(Below { entry, told: *copies, found, interval });
             }
             Event::DegradeOpened { .. } => self.count("degrade opened"),
             Event::DegradeClosed { .. } => self.count("degrade closed"),
@@ -277,7 +289,7 @@ impl Observations {
             {
                 let request = (asker.client.0, asker.sequence);
                 self.asked.insert((group, id), request);
-                self.entries.insert(request, (group, id));
+                self.entries.entry(request).or_default().insert((group, id));
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::clock::WALL_START_MS;
 use crate::cluster::{Cluster, Timer};
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
+use crate::outcomes;
 use crate::promises;
 use crate::workload::datacenter;
 use replication::random::Random;
@@ -233,6 +234,9 @@ impl OnceClients {
         }
         cluster.trace.line(cluster.now_us, || format!("call {number}: {:?}", attempt.outcome));
         let first = !call.settled;
+        if !operation.is_done() && attempt.is_done() {
+            attempt.copies = outcomes::copies_of_value(&attempt, cluster);
+        }
         match (&operation.outcome, &attempt.outcome) {
             (Outcome::Done(before), Outcome::Done(now)) if before != now => {
                 let text = format!("call {:?} was answered {before:?}, then {now:?}", call.words);

@@ -4,7 +4,7 @@
 use crate::cluster::Plan;
 use crate::disk::Pace;
 use crate::faults::Families;
-use crate::leases;
+use crate::leases::{self, Terms};
 use crate::network::Weather;
 use crate::promises::{self, Ways};
 use replication::keyspace::{
@@ -85,6 +85,8 @@ pub struct Options {
     pub flushes: bool,
     /// How writers are acknowledged, where it is in a special way.
     pub ways: Ways,
+    /// What nodes promise to their leaders.
+    pub terms: Terms,
 }
 
 impl Options {
@@ -139,6 +141,7 @@ impl Options {
             pipelines: random.chance(40),
             flushes: model == ModelName::LeaderFollower && random.chance(FLUSH_SEEDS_PERCENT),
             ways,
+            terms: Terms::draw(seed),
         }
     }
 

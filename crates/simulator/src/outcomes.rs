@@ -5,7 +5,10 @@ use crate::copies::Count;
 use crate::history::{Action, Operation, Outcome};
 use replication::GroupId;
 use replication::Reply;
-use replication::token::{Token, cluster_number};
+use replication::asked_token::AnyToken;
+use replication::keyspace::Model;
+use replication::keyspace::slot::slot_of;
+use replication::token::cluster_number;
 use replication::version::EntryId;
 
 /// How many in a hundred commands of a client that holds tokens ask for one of them.
@@ -15,7 +18,7 @@ pub const ASK_PERCENT: u64 = 25;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
     /// The write.
-    pub token: Token,
+    pub token: AnyToken,
     /// The write's operation: its place in the history.
     pub operation: usize,
     /// The answer's words.
@@ -25,7 +28,7 @@ pub struct Question {
 impl Question {
     /// A question about the write of an operation was answered.
     pub fn answered(
-        token: Token,
+        token: AnyToken,
         operation: usize,
         reply: &Reply<'_>,
         cluster: &mut Cluster,
@@ -36,20 +39,32 @@ impl Question {
                 cluster.observations.count(what);
             }
         }
-        cluster.trace.line(cluster.now_us, || format!("outcome of {:?}: {answer}", token.id));
+        if matches!(token, AnyToken::Asked(_)) {
+            cluster.observations.count(match answer.as_str() {
+                "COMMITTED" => "COMMITTED, forwarded",
+                "LOST" => "LOST, forwarded",
+                "PENDING" => "PENDING, forwarded",
+                _ => "no longer known, forwarded",
+            });
+        }
+        cluster.trace.line(cluster.now_us, || format!("outcome of {token:?}: {answer}"));
         Question { token, operation, answer }
     }
 }
 
 /// The entry of a write that was acknowledged just now, in whichever group it is; `request` is its
-/// command's connection and number. FLUSHALL has many.
+/// command's connection and number. One that was sent again may have been logged again, where its
+/// first entry was lost: then the one that more replicas have. FLUSHALL has many.
 pub fn entry_of(
     operation: &Operation,
     request: (u64, u64),
     cluster: &Cluster,
 ) -> Option<(GroupId, EntryId)> {
     let has_one = operation.is_done() && operation.action != Action::Clear;
-    cluster.observations.entries.get(&request).copied().filter(|_| has_one)
+    let entries = cluster.observations.entries.get(&request).filter(|_| has_one)?;
+    let holders =
+        |(group, id): &&(GroupId, EntryId)| cluster.observations.copies.of(*group, *id).durable;
+    entries.iter().max_by_key(holders).copied()
 }
 
 /// The same, and who has it now.
@@ -62,12 +77,27 @@ pub fn copies_now(
     Some((id, cluster.observations.copies.of(group, id)))
 }
 
+/// The entry of a value that was acknowledged just now under a name, with whichever attempt it was
+/// logged, and who has it.
+pub fn copies_of_value(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
+    let keyspace = cluster.plan().cluster.keyspace_of(operation.key.as_bytes())?;
+    let Model::LeaderFollower(model) = &keyspace.model else { return None };
+    let value = operation.action.value().filter(|_| operation.is_done())?;
+    let partition = keyspace.partition_of(slot_of(operation.key.as_bytes()));
+    let group = keyspace.group(partition, model.home);
+    let entries = cluster.observations.written.get(value)?.iter().map(|written| {
+        let id = EntryId { epoch: written.dot.actor, index: written.dot.counter };
+        (id, cluster.observations.copies.of(group, id))
+    });
+    entries.max_by_key(|(_, count)| count.durable)
+}
+
 /// The word that a client keeps of an error, and what it stands for.
-pub fn token_in(operation: &Operation, cluster: &Cluster) -> Option<(String, Token)> {
+pub fn token_in(operation: &Operation, cluster: &Cluster) -> Option<(String, AnyToken)> {
     let Outcome::Unknown(error) = &operation.outcome else { return None };
     let number = cluster_number(&cluster.plan().cluster);
     let word = error.split(' ').find_map(|word| word.strip_prefix("token="))?;
-    Some((word.to_string(), Token::parse(word.as_bytes(), number).ok()?))
+    Some((word.to_string(), AnyToken::parse(word.as_bytes(), number).ok()?))
 }
 
 /// An answer's words.
@@ -78,7 +108,14 @@ pub fn words_of(reply: &Reply<'_>) -> String {
     }
 }
 
-/// Whether an answer is the last word: asking again later would bring nothing new.
-pub fn is_final(answer: &str) -> bool {
+/// Whether an answer is the last word: asking again later would bring nothing new. Of a command
+/// that came through a disk that is gone, its leader never hears what came after it.
+pub fn is_final(answer: &str, token: &AnyToken, cluster: &Cluster) -> bool {
+    if let AnyToken::Asked(asked) = token
+        && answer == "PENDING"
+    {
+        let node = cluster.server(asked.node).and_then(|server| server.node());
+        return node.is_none_or(|node| node.incarnation() != asked.session.incarnation);
+    }
     matches!(answer, "COMMITTED" | "LOST") || answer.starts_with("UNKNOWN no longer known")
 }

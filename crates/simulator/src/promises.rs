@@ -7,6 +7,7 @@ use crate::observe::Observations;
 use crate::options::Options;
 use replication::keyspace::{
     AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, Keyspace, MissingAcks, Model,
+    Reads,
 };
 use replication::quorum::{Quorum, copies_of};
 use replication::random::Random;
@@ -60,6 +61,7 @@ pub fn vary(seed: u64, cluster: &mut Cluster) -> Ways {
         }
         2 => group.ack_level = AckLevel::Received,
         3 => group.ack_level = AckLevel::Applied,
+        7 => group.reads = Reads::Follower,
         4..=6 => {
             group.weaker_acks = random.chance(50);
             ways.own = true;

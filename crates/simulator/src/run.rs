@@ -72,7 +72,8 @@ pub fn run(seed: u64, model: ModelName, mutants: Mutants, trace: bool) -> Outcom
 
 /// Plays a seed that is spelt out.
 pub fn play(options: Options, trace: bool) -> Outcomes {
-    let mut cluster = Cluster::new(options.plan.clone(), options.seed, Trace::new(trace));
+    let (plan, terms) = (options.plan.clone(), options.terms);
+    let mut cluster = Cluster::with_terms(plan, options.seed, Trace::new(trace), terms);
     for what in options.kinds() {
         cluster.observations.count(what);
     }
@@ -240,12 +241,12 @@ impl<'a> Play<'a> {
                 self.cluster.hang_up(connection);
                 if let Some(reply) = reply {
                     self.workload.answered(place, &reply, self.cluster);
-                    if outcomes::is_final(&outcomes::words_of(&reply)) {
+                    if outcomes::is_final(&outcomes::words_of(&reply), &token, self.cluster) {
                         break;
                     }
                 }
                 if self.cluster.now_us >= limit_us {
-                    return Err(format!("liveness: the outcome of {:?} stays open", token.id));
+                    return Err(format!("liveness: the outcome of {token:?} stays open"));
                 }
                 self.pass(self.cluster.now_us + LOOK_US)?;
             }

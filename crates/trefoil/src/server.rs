@@ -6,7 +6,7 @@ use crate::disk::{self, Directory, DiskError, Log, LogOptions};
 use crate::event_loop::{Clock, Confirm, Counts, EventLoop, LoopError, Parts, Sink};
 use crate::event_loop::{FIRST_FREE_TOKEN, WAKER};
 use crate::operator_log;
-use crate::peers::{Identity, Peers};
+use crate::peers::{Identity, Peers, UNSENT_BYTES_MAX};
 use crate::resp::parse::{BULK_BYTES_DEFAULT, BULK_BYTES_LIMIT, REQUEST_BYTES_SLACK};
 use crate::session::{Counters, ServerState};
 use mio::net::{TcpListener, UnixStream};
@@ -272,6 +272,7 @@ fn open(
         me: options.me,
         incarnation: Incarnation::default(),
         payload_bytes_max: bulk_bytes_max(options) + REQUEST_BYTES_SLACK + PAYLOAD_BYTES_SLACK,
+        unsent_bytes_max: UNSENT_BYTES_MAX,
     };
     let peers = Peers::new(identity, &options.peer_addresses, FIRST_FREE_TOKEN);
     let clients = Clients::new(peers.tokens_end(), options.clients_max);

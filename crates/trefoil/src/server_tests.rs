@@ -121,6 +121,22 @@ fn ping_in_both_framings_and_in_any_pieces() {
 }
 
 #[test]
+fn who_sends_too_much_is_told_so_and_can_read_it() {
+    let server = Server::start();
+    // Over the limit of one argument in one request, and what follows is no request at all.
+    let too_long = BULK_BYTES_DEFAULT + (1 << 20);
+    let mut request = format!("PING\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${too_long}\r\n").into_bytes();
+    request.resize(request.len() + too_long, b'x');
+    for _ in 0..3 {
+        let mut client = server.connect();
+        client.write_all(&request).unwrap();
+        expect(&mut client, "+PONG\r\n-ERR Protocol error: invalid bulk length\r\n");
+        expect_closed(&mut client);
+    }
+    server.stop().unwrap();
+}
+
+#[test]
 fn pipelined_replies_come_in_order() {
     let server = Server::start();
     let mut client = server.connect();

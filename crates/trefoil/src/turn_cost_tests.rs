@@ -1,6 +1,6 @@
 //! What a turn costs in system calls, counted exactly: one read for each ready socket, one write
-//! for each client that is told something, one batch of the log. The counters stand where the
-//! calls are, and INFO tells them.
+//! for each client and each peer that is told something, one batch of the log. The counters stand
+//! where the calls are, and INFO tells them.
 
 use super::*;
 use replication::keyspace::Durability;
@@ -101,5 +101,84 @@ fn a_pipeline_is_one_read_and_one_write() {
         let batches = direct_after + plain_after - direct - plain;
         assert!((1..=8).contains(&batches), "{batches} batches for 8 pipelines");
         server.stop().unwrap();
+    }
+}
+
+/// Three nodes that know each other: `q:` is leaderless, all else is led by one of them.
+fn three_nodes(durability: Durability) -> Vec<Server> {
+    let peers: Vec<SocketAddr> = (0..3).map(|_| free_address()).collect();
+    let start = |number: u16| {
+        Server::start_with(|options| {
+            options.me = NodeId(number);
+            options.peer_addresses = peers.clone();
+            let datacenter = DatacenterId(0);
+            let member = |name: &str| Member { name: name.into(), datacenter };
+            options.cluster.members = ["a", "b", "c"].map(member).to_vec();
+            let group = GroupOptions { durability, ..GroupOptions::defaults(3) };
+            let led = LeaderFollower { home: datacenter, partitions: 1, group };
+            let quorum = Leaderless { durability, ..Leaderless::defaults(3) };
+            let keyspace = |id, prefix: &[u8], model| Keyspace {
+                id: replication::KeyspaceId(id),
+                prefix: prefix.to_vec(),
+                model,
+            };
+            options.cluster.keyspaces = vec![
+                keyspace(1, b"", Model::LeaderFollower(led)),
+                keyspace(2, b"q:", Model::Leaderless(quorum)),
+            ];
+        })
+    };
+    (0..3).map(start).collect()
+}
+
+/// Asks until the cluster is there to answer so.
+fn ask_until(client: &mut TcpStream, request: &str, wanted: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        client.write_all(request.as_bytes()).unwrap();
+        let (mut line, mut byte) = (String::new(), [0]);
+        while !line.ends_with("\r\n") {
+            client.read_exact(&mut byte).unwrap();
+            line.push(char::from(byte[0]));
+        }
+        if line == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{request}: {line}");
+    }
+}
+
+#[test]
+fn no_peer_and_no_client_is_written_to_twice_in_a_turn() {
+    const WRITES: [&str; 4] =
+        ["loop_writes_repeated", "loop_writes_to_peers", "loop_writes_to_clients", "loop_turns"];
+    for durability in [Durability::Fsync, Durability::Interval] {
+        let servers = three_nodes(durability);
+        let mut askers: Vec<TcpStream> = servers.iter().map(Server::connect).collect();
+        for asker in &mut askers {
+            ask_until(asker, "SET key value\r\n", "+OK\r\n");
+            ask_until(asker, "SET q:key value\r\n", "+OK\r\n");
+        }
+        // Commands that each node carries out itself, hands on, and asks the others about.
+        let request = "SET key value\r\nSET q:key value\r\nGET key\r\nGET q:key\r\n".repeat(8);
+        let reply = "+OK\r\n+OK\r\n$5\r\nvalue\r\n$5\r\nvalue\r\n".repeat(8);
+        let mut clients: Vec<TcpStream> =
+            servers.iter().flat_map(|server| (0..4).map(|_| server.connect())).collect();
+        for _ in 0..10 {
+            for client in &mut clients {
+                client.write_all(request.as_bytes()).unwrap();
+            }
+            for client in &mut clients {
+                expect(client, &reply);
+            }
+        }
+        for asker in &mut askers {
+            let [repeated, peers, clients, turns] = counters(asker, WRITES);
+            assert_eq!(repeated, 0);
+            assert!(peers > 0 && clients > 0 && peers <= 2 * turns, "{peers}, {clients}, {turns}");
+        }
+        for server in servers {
+            server.stop().unwrap();
+        }
     }
 }

@@ -100,6 +100,7 @@ impl Group {
             let position = turn.append_parts(&head, run, self.options.durability);
             turn.local.scratch = head;
             self.log.record_up_to(last, position);
+            self.newest_record = position;
         }
     }
 

@@ -4,7 +4,8 @@
 //! It is replicated state, written by entries of the log: an interval is opened by an entry that
 //! is committed before the first of its writes is acknowledged, so no failover and no restart can
 //! make a degraded acknowledgement look like a full one. The entry that closes it has the exact
-//! numbers. A leader that finds an interval which another one has left open closes it with what it
+//! numbers. Where a retry of an older write is acknowledged with fewer acks, an entry that is
+//! committed before that widens the interval. A leader that finds an interval which another one has left open closes it with what it
 //! can know: bounds.
 
 use crate::version::{EntryId, Stamp};
@@ -17,7 +18,8 @@ const INTERVALS_MAX: usize = 1024;
 /// A line of the ledger, as an entry of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Note {
-    /// From this write on, acks may be fewer.
+    /// From this write on, acks may be fewer. In an interval that is open already: from an earlier
+    /// write on than it was said before.
     Opened {
         /// The first write that may have fewer.
         first: EntryId,
@@ -37,7 +39,7 @@ pub struct Degraded {
     pub writes: u64,
     /// The fewest copies that one of them durably had when it was acknowledged.
     pub fewest: u64,
-    /// Whether the leader that acknowledged them is gone: no write outside of these was
+    /// Whether the leader that acknowledged them is gone, or has lost count: no write outside of these was
     /// acknowledged with fewer acks, and not all of them need to have been.
     pub is_bound: bool,
 }
@@ -45,6 +47,8 @@ pub struct Degraded {
 /// One interval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Interval {
+    /// The entry that opened it: no other interval has the same.
+    pub opened: EntryId,
     /// When it was opened, in milliseconds since 1970.
     pub opened_ms: u64,
     /// When it was closed; `None` while it is open.
@@ -72,9 +76,15 @@ impl Ledger {
         self.taken = id.index;
         match note {
             Note::Opened { first } => {
+                let last = self.intervals.back_mut();
+                if let Some(open) = last.filter(|interval| interval.closed_ms.is_none()) {
+                    open.degraded.first = open.degraded.first.min(first);
+                    return;
+                }
                 let degraded = Degraded { first, ..Degraded::default() };
                 let opened_ms = stamp.wall_ms();
-                self.intervals.push_back(Interval { opened_ms, closed_ms: None, degraded });
+                let interval = Interval { opened: id, opened_ms, closed_ms: None, degraded };
+                self.intervals.push_back(interval);
                 if self.intervals.len() > INTERVALS_MAX {
                     self.intervals.pop_front();
                     self.forgotten += 1;
@@ -111,6 +121,7 @@ impl Ledger {
         w.u64(self.taken);
         w.u32(self.intervals.len() as u32);
         for interval in &self.intervals {
+            w.entry_id(interval.opened);
             w.u64(interval.opened_ms);
             w.option_u64(interval.closed_ms);
             interval.degraded.encode(w);
@@ -122,8 +133,9 @@ impl Ledger {
         let (forgotten, taken) = (r.u64()?, r.u64()?);
         let mut intervals = VecDeque::new();
         for _ in 0..r.u32()? {
-            let (opened_ms, closed_ms) = (r.u64()?, r.option_u64()?);
-            intervals.push_back(Interval { opened_ms, closed_ms, degraded: Degraded::decode(r)? });
+            let (opened, opened_ms, closed_ms) = (r.entry_id()?, r.u64()?, r.option_u64()?);
+            let degraded = Degraded::decode(r)?;
+            intervals.push_back(Interval { opened, opened_ms, closed_ms, degraded });
         }
         Ok(Ledger { intervals, forgotten, taken })
     }
@@ -205,6 +217,19 @@ mod tests {
         let interval = ledger.intervals().next().unwrap();
         assert_eq!((interval.opened_ms, interval.closed_ms), (5, Some(90)));
         assert_eq!((interval.degraded.last, interval.degraded.writes), (id(8), 3));
+        assert_eq!(ledger.intervals().count(), 1);
+    }
+
+    #[test]
+    fn an_open_interval_is_widened_and_is_still_one() {
+        let mut ledger = Ledger::default();
+        open(&mut ledger, 9);
+        open(&mut ledger, 4);
+        assert_eq!(ledger.open().unwrap().degraded.first, id(8), "of an entry taken before");
+        ledger.take(id(10), Stamp::at(10), Note::Opened { first: id(3) });
+        ledger.take(id(11), Stamp::at(11), Note::Opened { first: id(5) });
+        let interval = *ledger.open().unwrap();
+        assert_eq!((interval.opened, interval.degraded.first), (id(9), id(3)));
         assert_eq!(ledger.intervals().count(), 1);
     }
 

@@ -128,6 +128,21 @@ impl Group {
         self.count_votes(turn);
     }
 
+    /// Whether this node is the group's only member.
+    pub(super) fn is_alone(&self) -> bool {
+        self.members.len() == 1
+    }
+
+    /// The only member waits for nobody: no other leader can be there or have been, to be heard or
+    /// to have been promised anything. What it needs is its disk's word, on who the voters are and
+    /// then on its new epoch, which it takes as every leader does.
+    pub(super) fn lead_alone(&mut self, turn: &mut Turn<'_>) {
+        self.finish_birth(turn);
+        if self.is_voter(turn) {
+            self.on_election_timeout(turn);
+        }
+    }
+
     /// Whether some slots, from a snapshot, contain more than this log: the entries are committed,
     /// so that another member has them, and would write over what they did here if it were not so.
     pub(super) fn is_ahead_of_its_log(&self) -> bool {

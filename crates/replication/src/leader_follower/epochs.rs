@@ -98,6 +98,17 @@ impl Epochs {
         self.reigns.get(place).copied()
     }
 
+    /// The first index of the leadership that comes after an epoch in the log, if one does.
+    pub fn first_index_after(&self, epoch: u64) -> Option<u64> {
+        let place = self.reigns.partition_point(|reign| reign.epoch <= epoch);
+        Some(self.reigns.get(place)?.first_index)
+    }
+
+    /// Whether a leadership of an epoch may have been forgotten.
+    pub fn may_have_forgotten(&self, epoch: u64) -> bool {
+        self.forgotten_up_to > 0 && self.reigns.front().is_none_or(|oldest| epoch < oldest.epoch)
+    }
+
     /// The newest epoch in the log that began under a possible loss; 0 for none. Logs with the same
     /// one are the same up to its first entry, and no election since has lost anything.
     pub fn history(&self) -> u64 {

@@ -264,14 +264,20 @@ impl Group {
         let is_plain = |body: &&[u8]| Head::of(body).is_ok_and(|head| head.is_plain());
         let mut bodies = Bodies::of(run).flatten().take(most).take_while(is_plain).peekable();
         while bodies.peek().is_some() {
-            let entries: [_; IN_STEP] =
+            let mut entries: [_; IN_STEP] =
                 core::array::from_fn(|_| bodies.next().map(|body| committed(turn, body)));
+            if turn.local.mutants.is(Mutant::AppliedOutOfOrder) {
+                entries.reverse();
+            }
             let changes = entries.iter().flatten().flatten().filter_map(Entry::changes).flatten();
             look_ahead(changes.map(|change| (&self.state.store, &*change.key)));
             for entry in entries.into_iter().flatten() {
                 if let Ok(entry) = entry {
                     // The leader has told about conflicts when it appended the entry.
                     self.state.apply(&entry, false);
+                    if let Some(origin) = &entry.origin {
+                        self.covered.advance(origin.dot);
+                    }
                 }
                 self.commit += 1;
             }
@@ -293,7 +299,7 @@ impl Group {
     pub(super) fn commit_applied(&mut self, turn: &mut Turn<'_>, target: u64) {
         while self.commit < target {
             let Some((run, _)) = self.log.run_after(self.commit, usize::MAX) else { break };
-            let is_plain = |body: &&[u8]| Head::of(body).is_ok_and(|head| head.is_plain());
+            let is_plain = |body: &&[u8]| Head::covers_if_plain(body, &mut self.covered);
             let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
             let plain = Bodies::of(run).flatten().take(most).take_while(is_plain).count();
             self.commit += plain as u64;
@@ -361,6 +367,11 @@ impl Group {
     /// The position of the first record that is needed for entries above the commit index.
     pub fn first_needed(&self) -> Option<Position> {
         self.log.position_after(self.commit)
+    }
+
+    /// Up to where the log of the leader that this node follows goes at least.
+    pub fn known_of_leader(&self) -> u64 {
+        self.follower.matched
     }
 
     /// Takes over a state that is the leader's up to an index, as matched in this epoch.

@@ -6,7 +6,7 @@ use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::version::{EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use alloc::borrow::Cow;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// A piece of a snapshot: the records of a range of slots.
 #[derive(Clone, PartialEq, Debug)]
@@ -48,7 +48,8 @@ pub struct Image<'a> {
     pub last_slot: u16,
     /// Entries up to this index are in it; replay gives it only later ones.
     pub applied: u64,
-    /// Key, record, key, record, ...
+    /// Keys with their records as a store's bytes, each behind its length: what they are in memory
+    /// is copied, not written anew.
     pub records: Cow<'a, [u8]>,
     /// The sessions of these slots whose commands must not be carried out twice.
     pub once: Cow<'a, [u8]>,
@@ -89,32 +90,38 @@ impl<'a> SnapshotPiece<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Writes the image, and a checksum behind it: a snapshot goes through several hands.
+    /// Writes the image, and a checksum in it: a snapshot goes through several hands.
     pub fn encode(&self, w: &mut Writer<'_>) {
+        self.encode_head(w);
+        w.0.extend_from_slice(&self.records);
+    }
+
+    /// Writes what comes before the records: the image is that, and then the records as they are.
+    pub(super) fn encode_head(&self, w: &mut Writer<'_>) {
         let start = w.0.len();
         w.u16(self.first_slot);
         w.u16(self.last_slot);
         w.u64(self.applied);
-        w.bytes(&self.records);
         w.bytes(&self.once);
         w.u64(self.horizon_ms);
-        let checksum = xxh3_64(w.0.get(start..).unwrap_or_default());
+        let head = w.0.get(start..).unwrap_or_default();
+        let checksum = xxh3_64_with_seed(&self.records, xxh3_64(head));
         w.u64(checksum);
+        w.u32(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
     }
 
     /// Reads an image, and refuses it if its checksum is wrong.
     pub fn decode(r: &mut Reader<'a>) -> Read<Image<'a>> {
         let bytes = r.0;
-        let image = Image {
-            first_slot: r.u16()?,
-            last_slot: r.u16()?,
-            applied: r.u64()?,
-            records: Cow::Borrowed(r.bytes()?),
-            once: Cow::Borrowed(r.bytes()?),
-            horizon_ms: r.u64()?,
-        };
-        let checksum = xxh3_64(bytes.get(..bytes.len() - r.0.len()).unwrap_or_default());
-        if r.u64()? == checksum { Ok(image) } else { Err(Malformed) }
+        let (first_slot, last_slot, applied) = (r.u16()?, r.u16()?, r.u64()?);
+        let (once, horizon_ms) = (Cow::Borrowed(r.bytes()?), r.u64()?);
+        let head = bytes.get(..bytes.len() - r.0.len()).unwrap_or_default();
+        let (checksum, records) = (r.u64()?, r.bytes()?);
+        if xxh3_64_with_seed(records, xxh3_64(head)) != checksum {
+            return Err(Malformed);
+        }
+        let records = Cow::Borrowed(records);
+        Ok(Image { first_slot, last_slot, applied, records, once, horizon_ms })
     }
 
     /// The same image, borrowing from this one.

@@ -7,6 +7,7 @@ use super::entry::{Entry, Payload};
 use super::lease::Lease;
 use super::progress::Progress;
 use super::{Group, Role};
+use crate::mutant::Mutant;
 use crate::turn::Turn;
 use crate::{Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
@@ -115,7 +116,8 @@ impl Group {
                     && now_us.saturating_sub(progress.heard_us()) < silence_us
             })
             .count();
-        if heard < self.quorum.commit && now_us.saturating_sub(leader.since_us) > silence_us {
+        let is_heard = heard >= self.quorum.commit || turn.local.mutants.is(Mutant::LeadsUnheard);
+        if !is_heard && now_us.saturating_sub(leader.since_us) > silence_us {
             let need = self.quorum.commit;
             let reason = alloc::format!("heard from {heard} of {need} needed replicas");
             return self.step_down(turn, Cow::Owned(reason));

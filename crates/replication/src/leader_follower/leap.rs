@@ -13,10 +13,16 @@ use crate::{Event, NodeId};
 /// By so much an epoch may be ahead: a thousand elections a second for 34 years.
 const LEAP_MAX: u64 = 1 << 40;
 
+/// Whether an epoch that a peer says is no such that a group can have reached, given one that it
+/// has.
+pub fn is_leap(known: u64, said: u64) -> bool {
+    said.saturating_sub(known) > LEAP_MAX
+}
+
 impl Group {
     /// Whether a peer says an epoch that cannot be; it is told, if so.
     pub(super) fn refuses_leap(&self, turn: &mut Turn<'_>, from: NodeId, epoch: u64) -> bool {
-        let leaps = epoch.saturating_sub(self.epoch) > LEAP_MAX;
+        let leaps = is_leap(self.epoch, epoch);
         if leaps {
             turn.event(Event::EpochRefused { group: self.id, from, epoch });
         }

@@ -8,10 +8,13 @@
 //! - The leader counts from *before it sent* the round, shortened by the bound on how fast clocks
 //!   may drift apart. The followers count the whole lease, from *after they received* it: from the
 //!   end of the turn, as the clock that an input carries may have been read before it came.
+//! - Nodes need not have the same numbers: a follower says with each confirmation for how long it
+//!   has promised, and how far it lets clocks drift, and the leader counts on the less of both.
 //! - The leader looks at a clock that was read after a read was evaluated: at the end of the turn.
 //!   A process that stood still in between finds its lease over, and asks.
 //! - A promise outlives whatever happens to the follower: a higher epoch, its own candidacy, its
-//!   process. After a start it has promised, since nobody knows what the process before has said.
+//!   process. After a start it has promised, since nobody knows what the process before has said,
+//!   for as long as that one promised: its log tells (`Identity`).
 //! - A transfer (`transfer.rs`) gives up the lease first, for the whole epoch. Then, and only then,
 //!   may the chosen successor's votes pass the promises that were made to this epoch's leader.
 //!
@@ -20,10 +23,12 @@
 //! on clocks; writes never do: they are fenced by the epoch at every follower.
 
 use super::{Group, Role};
-use crate::Event;
 use crate::mutant::Mutant;
-use crate::node::Timing;
+use crate::node::LeaseTerm;
+use crate::quorum::reached_by;
 use crate::turn::Turn;
+use crate::{Event, NodeId};
+use alloc::vec::Vec;
 
 /// A follower's word: no vote until then.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,11 +52,14 @@ pub(super) struct Lease {
     is_lost: bool,
 }
 
-impl Timing {
-    /// How long a leader may count on a round, from its beginning.
-    pub fn shortened_lease_us(&self) -> u64 {
-        let drift_us = u128::from(self.lease_us) * u128::from(self.clock_drift_ppm) / 1_000_000;
-        self.lease_us.saturating_sub(u64::try_from(drift_us).unwrap_or(u64::MAX)).saturating_sub(1)
+impl LeaseTerm {
+    /// How long a leader with these numbers may count on a follower that has promised `told`, from
+    /// before it has asked: the shorter of the leases, shortened by the wider of the bounds.
+    pub fn counts_on(self, told: LeaseTerm) -> u64 {
+        let lease_us = self.lease_us.min(told.lease_us);
+        let drift_ppm = self.clock_drift_ppm.max(told.clock_drift_ppm);
+        let drift_us = u128::from(lease_us) * u128::from(drift_ppm) / 1_000_000;
+        lease_us.saturating_sub(u64::try_from(drift_us).unwrap_or(u64::MAX)).saturating_sub(1)
     }
 }
 
@@ -62,10 +70,14 @@ impl Group {
         self.promise.epoch = self.epoch;
     }
 
-    /// The process has just started: the one before may have promised anything up to now.
-    pub fn promise_at_start(&mut self, turn: &Turn<'_>) {
+    /// The process has just started: the one before may have promised anything up to now, for
+    /// `lease_us`. Only a group's only member had nobody to promise it to.
+    pub fn promise_at_start(&mut self, turn: &Turn<'_>, lease_us: u64) {
+        if self.is_alone() {
+            return;
+        }
         self.promise.epoch = self.epoch;
-        self.promise.until_us = turn.now.monotonic_us.saturating_add(self.timing.lease_us);
+        self.promise.until_us = turn.now.monotonic_us.saturating_add(lease_us);
         self.maybe_forget_promise(turn);
         if turn.local.mutants.is(Mutant::WipedNodeCounts) {
             // That bug is about counting at once: the wait would hide it.
@@ -103,19 +115,46 @@ impl Group {
         self.options.leases && self.quorum.commit > 1 && !leader.lease.given_up
     }
 
-    /// A follower has confirmed a round: the newest one that C replicas have confirmed is a lease.
+    /// Until when a follower that has confirmed a round votes for nobody; 0 where that began too
+    /// long ago to be known.
+    pub(super) fn bound_until_us(&self, turn: &Turn<'_>, round: u64, term: LeaseTerm) -> u64 {
+        let Some(mut started_us) = turn.local.rounds.started_us(round) else { return 0 };
+        if turn.local.mutants.is(Mutant::LeaseFromReceive) {
+            started_us = turn.now.monotonic_us;
+        }
+        let own = self.timing.lease_term();
+        let told = match turn.local.mutants.is(Mutant::LeaseTermUntold) {
+            true => own,
+            false => term,
+        };
+        started_us.saturating_add(own.counts_on(told))
+    }
+
+    /// A follower has confirmed a round: while C replicas, this one included, vote for nobody else,
+    /// this leader has a lease.
     pub(super) fn renew_lease(&mut self, turn: &Turn<'_>) {
         if !self.may_hold_lease() {
             return;
         }
-        let round = self.confirmed_round(turn);
-        let Some(mut started_us) = turn.local.rounds.started_us(round) else { return };
-        if turn.local.mutants.is(Mutant::LeaseFromReceive) {
-            started_us = turn.now.monotonic_us;
-        }
-        let until_us = started_us.saturating_add(self.timing.shortened_lease_us());
+        let Role::Leader(leader) = &self.role else { return };
+        let counts = |node: &NodeId, incarnation| self.counts(turn, *node, incarnation);
+        let followers = leader.progress.iter();
+        let mut bound: Vec<u64> = followers
+            .filter(|(node, progress)| counts(node, progress.incarnation))
+            .map(|(_, progress)| progress.bound_until_us)
+            .collect();
+        bound.push(u64::MAX);
+        let until_us = reached_by(&mut bound, self.quorum.commit);
         if let Role::Leader(leader) = &mut self.role {
             leader.lease.until_us = leader.lease.until_us.max(until_us);
+        }
+    }
+
+    /// A member counts with another disk: that one knows nothing of what the one before has
+    /// promised. The next round is a lease again.
+    pub(super) fn forget_bonds(&mut self) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.lease.until_us = 0;
         }
     }
 
@@ -131,8 +170,13 @@ impl Group {
     /// Whether nobody else can lead at this moment, by a clock that is read before anything else
     /// can happen.
     pub(super) fn holds_lease(&self, turn: &Turn<'_>) -> bool {
+        self.holds_lease_at(turn.now.monotonic_us)
+    }
+
+    /// The same at a moment of this node's monotonic clock: for whoever looks from outside.
+    pub fn holds_lease_at(&self, monotonic_us: u64) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        self.may_hold_lease() && self.is_serving() && turn.now.monotonic_us < leader.lease.until_us
+        self.may_hold_lease() && self.is_serving() && monotonic_us < leader.lease.until_us
     }
 
     /// The reads of this turn, all of them evaluated before `now` was read: with a lease they are
@@ -187,13 +231,27 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Timing;
 
     #[test]
     fn the_leader_counts_less_than_its_followers() {
-        let timing = Timing::default();
-        let drift_us = timing.lease_us * timing.clock_drift_ppm / 1_000_000;
-        assert_eq!(timing.shortened_lease_us(), timing.lease_us - drift_us - 1);
-        let wild = Timing { clock_drift_ppm: 2_000_000, ..timing };
-        assert_eq!(wild.shortened_lease_us(), 0, "no lease, rather than one for ever");
+        let term = Timing::default().lease_term();
+        let drift_us = term.lease_us * term.clock_drift_ppm / 1_000_000;
+        assert_eq!(term.counts_on(term), term.lease_us - drift_us - 1);
+        let wild = LeaseTerm { clock_drift_ppm: 2_000_000, ..term };
+        assert_eq!(wild.counts_on(wild), 0, "no lease, rather than one for ever");
+    }
+
+    #[test]
+    fn of_two_terms_the_more_careful_one_counts_whoever_has_it() {
+        let term = |lease_us, clock_drift_ppm| LeaseTerm { lease_us, clock_drift_ppm };
+        for (one, other, counted) in [
+            (term(1_000, 0), term(400, 0), 399),
+            (term(1_000, 0), term(1_000, 200_000), 799),
+            (term(1_000, 200_000), term(400, 0), 319),
+        ] {
+            assert_eq!((one.counts_on(other), other.counts_on(one)), (counted, counted));
+        }
+        assert_eq!(term(1_000, 0).counts_on(LeaseTerm::default()), 0, "who promises nothing");
     }
 }

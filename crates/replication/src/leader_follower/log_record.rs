@@ -17,6 +17,8 @@ pub const RECORD_KIND: u8 = 1;
 
 /// The byte behind the group in a record of entries.
 const KIND_ENTRIES: u8 = 0;
+/// The same of an image.
+const KIND_IMAGE: u8 = 5;
 
 /// A record of one group.
 #[derive(Clone, PartialEq, Debug)]
@@ -158,7 +160,7 @@ impl<'a> LogRecord<'a> {
                 w.u64(newest.0);
             }
             Body::Image(image) => {
-                w.u8(5);
+                w.u8(KIND_IMAGE);
                 image.encode(&mut w);
             }
             Body::CutEntry(body) => encode_bytes(6, body, &mut w),
@@ -193,6 +195,17 @@ impl<'a> LogRecord<'a> {
         w.u32(u32::try_from(run_bytes).unwrap_or(u32::MAX));
     }
 
+    /// Writes what comes before the records of an image, in place of what the buffer held: the record
+    /// of [`Body::Image`] is that and the image's records.
+    pub(super) fn encode_image_head(group: GroupId, image: &Image<'_>, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        let mut w = Writer(bytes);
+        w.u8(RECORD_KIND);
+        w.group(group);
+        w.u8(KIND_IMAGE);
+        image.encode_head(&mut w);
+    }
+
     /// Reads a record after its kind.
     pub fn decode(r: &mut Reader<'a>) -> Read<LogRecord<'a>> {
         let group = r.group()?;
@@ -213,7 +226,7 @@ impl<'a> LogRecord<'a> {
                 suspect: r.bool()?,
                 newest: Stamp(r.u64()?),
             },
-            5 => Body::Image(Image::decode(r)?),
+            KIND_IMAGE => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
             7 => Body::SnapshotBegin {
                 floor: r.entry_id()?,

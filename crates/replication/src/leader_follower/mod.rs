@@ -44,7 +44,7 @@ pub mod follower;
 pub mod history;
 pub mod image;
 pub mod leader;
-mod leap;
+pub mod leap;
 pub mod lease;
 pub mod log_record;
 pub mod lost_writes;
@@ -80,6 +80,7 @@ use alloc::vec::Vec;
 use election::Candidate;
 use leader::Leader;
 use replication_log::ReplicationLog;
+use replication_log::run::Bodies;
 use state::State;
 use voters::Voters;
 
@@ -139,6 +140,8 @@ pub struct Group {
     heard_leader_us: u64,
     election_deadline_us: u64,
     tick_due_us: u64,
+    /// The newest record of this group in the node's log, whatever it is.
+    newest_record: Position,
     commit: u64,
     /// The newest stamp in the log: the group's time is never before it.
     newest_stamp: Stamp,
@@ -192,6 +195,7 @@ impl Group {
             heard_leader_us: 0,
             election_deadline_us: 0,
             tick_due_us: 0,
+            newest_record: Position(0),
             commit: 0,
             newest_stamp: Stamp::ZERO,
             follower: follower::Follower::default(),
@@ -208,9 +212,10 @@ impl Group {
 
     /// The node's log is kept further than before.
     pub fn on_durable(&mut self, turn: &mut Turn<'_>) {
-        match &mut self.role {
+        match &self.role {
             Role::Leader(_) => self.count_copies(turn),
             Role::Candidate(_) => self.count_votes(turn),
+            Role::Follower if self.is_alone() => self.lead_alone(turn),
             Role::Follower => self.follow_commit(turn),
         }
     }
@@ -222,7 +227,7 @@ impl Group {
             self.reset_election_timer(turn);
         }
         if now_us >= self.tick_due_us {
-            self.tick_due_us = now_us + self.timing.heartbeat_interval_us;
+            self.tick_due_us = self.timing.next_beat_us(now_us);
             self.seek_voters(turn);
             self.lead_on(turn);
         }
@@ -263,6 +268,12 @@ impl Group {
         };
         let word = self.word.as_ref().map_or(u64::MAX, operator::Word::next_deadline);
         held.min(ticks).min(election).min(self.handover_deadline_us()).min(word)
+    }
+
+    /// The newest record of this group in the node's log, whatever it is: once that is on disk,
+    /// the disk has nothing more to say to the group.
+    pub fn newest_record(&self) -> Position {
+        self.newest_record
     }
 
     /// Whether this node leads.
@@ -330,8 +341,17 @@ impl Group {
         if index < self.log.start().index {
             return None;
         }
-        let entries = index + 1..=self.commit;
-        Some(entries.filter_map(|i| Some((i, self.log.get(i)?))))
+        let (mut index, mut bodies) = (index, Bodies::of(&[]));
+        Some(core::iter::from_fn(move || {
+            if index >= self.commit {
+                return None;
+            }
+            if bodies.rest().is_empty() {
+                bodies = Bodies::of(self.log.run_after(index, usize::MAX)?.0);
+            }
+            index += 1;
+            Some((index, bodies.next()?.ok()?))
+        }))
     }
 
     /// The index before the first entry that the log holds in memory.
@@ -352,7 +372,7 @@ impl Group {
 
     /// Appends a record of this group to the node's log.
     fn log_record(
-        &self,
+        &mut self,
         turn: &mut Turn<'_>,
         body: log_record::Body<'_>,
         durability: Durability,
@@ -361,6 +381,7 @@ impl Group {
         log_record::LogRecord { group: self.id, body }.encode(&mut bytes);
         let position = turn.append(&bytes, durability);
         turn.local.scratch = bytes;
+        self.newest_record = position;
         position
     }
 

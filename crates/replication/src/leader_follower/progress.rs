@@ -69,6 +69,9 @@ pub struct Progress {
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
     pub(super) confirmed_round: u64,
+    /// Until when it votes for nobody, as it has promised: by the leader's clock, and counted so
+    /// that it cannot be too late; 0 before its first word.
+    pub(super) bound_until_us: u64,
     heard_us: u64,
     pub(super) snapshot: Option<Sending>,
     /// It has a snapshot and does not have yet what was committed meanwhile: the log stays, or it
@@ -105,6 +108,9 @@ impl Progress {
     /// A heartbeat interval has passed.
     pub(super) fn on_tick(&mut self) {
         self.probe_due = true;
+        if let Some(sending) = &mut self.snapshot {
+            sending.on_tick();
+        }
         // What was asked may have been lost on its way: it is asked again.
         self.told = (0, Wants::default());
         let owes_word = !self.in_flight.appends.is_empty() || self.durable < self.received;

@@ -4,7 +4,8 @@
 //! Both are taken slot range by slot range while writes go on. Each image says up to which index
 //! it is applied, and whoever installs it skips older entries for its slots. A follower keeps the
 //! pieces in memory and switches at the end, all or nothing: what it had acknowledged before
-//! stays until then.
+//! stays until then. Several pieces are on their way at a time, as many bytes as the follower's
+//! window has; one that is lost is sent again, with those behind it.
 //!
 //! A snapshot is named by its *floor*, the committed entry after which the log goes on. A leader
 //! offers one; the follower asks for it, or for the rest of one that has begun to arrive, maybe
@@ -26,22 +27,87 @@ use crate::turn::Turn;
 use crate::version::EntryId;
 use crate::{Event, Incarnation, NodeId};
 use alloc::borrow::Cow;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// How much more log than usual is kept in memory for followers that are sent a snapshot. Beyond
 /// it they get another one: a writer that outruns them so far would outrun any bound.
 const SNAPSHOT_LOG_FACTOR: usize = 8;
 
+/// Pieces that are made at once: each takes a part of a millisecond, in which the leader does
+/// nothing else. Every word of the follower lets go so many more, until its window is full.
+const PIECES_AT_ONCE_MAX: usize = 2;
+
+/// Bytes of pieces on their way to one follower, as a part of what may be of its log: pieces cost
+/// their maker more, and the follower keeps them all.
+const SNAPSHOT_WINDOW_SHARE: usize = 4;
+
 /// A snapshot on its way to a follower.
 #[derive(Debug)]
 pub struct Sending {
     floor: EntryId,
+    /// The first slot that the follower lacks, as far as it has said.
+    wanted_slot: u32,
+    /// The first slot of the next piece.
     next_slot: u32,
+    /// The pieces in between: the slot behind each, and its bytes.
+    in_flight: VecDeque<(u32, usize)>,
+    /// Whether the follower has come on since the last tick.
+    comes_on: bool,
+    /// It has not: one piece at a time, until it does.
+    probing: bool,
     /// Whether the follower has said what it wants; until then it is only offered.
     wanted: bool,
     /// What goes with the first piece; nothing where the snapshot was begun by another leader, or
     /// before a silence.
     begin: Option<Begin>,
+}
+
+impl Sending {
+    fn new(floor: EntryId, next_slot: u32, begin: Option<Begin>) -> Sending {
+        Sending {
+            floor,
+            wanted_slot: next_slot,
+            next_slot,
+            in_flight: VecDeque::new(),
+            comes_on: true,
+            probing: false,
+            wanted: false,
+            begin,
+        }
+    }
+
+    /// The follower says which slot it lacks first.
+    fn hear(&mut self, slot: u32) {
+        if slot < self.wanted_slot || slot > self.next_slot {
+            // It has lost what it had, or has had something from somebody else.
+            return self.go_on_from(slot);
+        }
+        self.comes_on |= slot > self.wanted_slot;
+        self.probing &= slot == self.wanted_slot;
+        self.wanted_slot = slot;
+        while self.in_flight.pop_front_if(|(behind, _)| *behind <= slot).is_some() {}
+    }
+
+    /// A heartbeat interval has passed. If the follower has not come on, a piece was lost, and
+    /// those behind it were for nothing.
+    pub(super) fn on_tick(&mut self) {
+        if !core::mem::take(&mut self.comes_on) {
+            self.go_on_from(self.wanted_slot);
+            self.probing = true;
+        }
+    }
+
+    fn go_on_from(&mut self, slot: u32) {
+        (self.wanted_slot, self.next_slot) = (slot, slot);
+        self.in_flight.clear();
+    }
+
+    /// Whether another piece may be on its way.
+    fn has_room(&self, bytes_max: usize) -> bool {
+        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        self.in_flight.is_empty() || (!self.probing && bytes < bytes_max)
+    }
 }
 
 /// A snapshot that is arriving. It outlives the leader that began it.
@@ -66,7 +132,7 @@ impl Group {
             newest: self.newest_stamp,
         };
         let next_slot = u32::from(self.state.store.first_slot());
-        let sending = Sending { floor, next_slot, wanted: false, begin: Some(begin) };
+        let sending = Sending::new(floor, next_slot, Some(begin));
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&node)
         {
@@ -76,8 +142,8 @@ impl Group {
         self.send_snapshot_piece(turn, node);
     }
 
-    /// Sends the piece that the follower wants, or asks what it wants; the same again at every
-    /// tick until there is an answer.
+    /// Sends the next pieces as far as the follower's window allows, or asks what it wants: when it
+    /// has said something, and at every tick.
     pub(super) fn send_snapshot_piece(&mut self, turn: &mut Turn<'_>, node: NodeId) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
@@ -85,23 +151,47 @@ impl Group {
             return;
         }
         let Some(sending) = &progress.snapshot else { return };
-        let (floor, next_slot) = (sending.floor, sending.next_slot);
         if !sending.wanted {
+            let floor = sending.floor;
             return self.say_epoch(turn, node, Body::SnapshotOffer { floor });
         }
-        let is_first = next_slot == u32::from(self.state.store.first_slot());
-        if is_first && sending.begin.is_none() {
+        for _ in 0..PIECES_AT_ONCE_MAX {
+            self.send_next_piece(turn, node);
+        }
+    }
+
+    fn send_next_piece(&mut self, turn: &mut Turn<'_>, node: NodeId) {
+        let window_bytes_max = self.limits.window_bytes_max / SNAPSHOT_WINDOW_SHARE;
+        let first_of_all = u32::from(self.state.store.first_slot());
+        let sending = self.sending_to(node).filter(|sending| sending.has_room(window_bytes_max));
+        let Some(sending) = sending else { return };
+        let (floor, next_slot) = (sending.floor, sending.next_slot);
+        let is_first = next_slot == first_of_all;
+        let begin = if is_first { sending.begin.clone() } else { None };
+        if next_slot > u32::from(self.state.store.last_slot()) {
+            return;
+        }
+        if is_first && begin.is_none() {
             // The follower has lost what it had of another leader's snapshot.
             return self.start_snapshot(turn, node);
         }
-        let begin = sending.begin.clone().filter(|_| is_first);
         let first_slot = u16::try_from(next_slot).unwrap_or(u16::MAX);
         let bytes_max = self.limits.image_bytes_max;
-        let image = self.image(turn, first_slot, bytes_max);
+        let image = self.image(turn, Vec::new(), first_slot, bytes_max);
+        let (next_slot, bytes) = (u32::from(image.last_slot) + 1, image.records.len());
         let done = image.last_slot == self.state.store.last_slot();
         let epochs = if done { self.epochs.up_to(floor.index) } else { Epochs::default() };
+        if let Some(sending) = self.sending_to(node) {
+            sending.next_slot = next_slot;
+            sending.in_flight.push_back((next_slot, bytes));
+        }
         let piece = SnapshotPiece { floor, image, done, begin, epochs };
         self.say_epoch(turn, node, Body::Snapshot(piece));
+    }
+
+    fn sending_to(&mut self, node: NodeId) -> Option<&mut Sending> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        leader.progress.get_mut(&node)?.snapshot.as_mut()
     }
 
     /// A follower says what it wants. What it has of an earlier snapshot stays good for as long as
@@ -128,11 +218,11 @@ impl Group {
         }
         if sending.floor == floor {
             // Pieces of another history may hold entries beyond their floor that are lost.
-            sending.next_slot = if same_history { next_slot } else { first_slot };
+            sending.hear(if same_history { next_slot } else { first_slot });
         } else if sending.wanted {
             return;
         } else if reaches {
-            *sending = Sending { floor, next_slot, wanted: true, begin: None };
+            *sending = Sending::new(floor, next_slot, None);
             turn.event(Event::SnapshotResumed { group: self.id, node: from, next_slot });
         }
         sending.wanted = true;
@@ -310,8 +400,14 @@ impl Group {
         turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
-    fn image(&self, turn: &Turn<'_>, first_slot: u16, bytes_max: usize) -> Image<'static> {
-        let mut image = self.state.image(first_slot, bytes_max, self.commit);
+    fn image(
+        &self,
+        turn: &Turn<'_>,
+        buffer: Vec<u8>,
+        first_slot: u16,
+        bytes_max: usize,
+    ) -> Image<'static> {
+        let mut image = self.state.image_in(buffer, first_slot, bytes_max, self.commit);
         if turn.local.mutants.is(Mutant::OnceForgottenInImages) {
             image.once = Cow::Borrowed(&[]);
         }
@@ -338,15 +434,23 @@ impl Group {
         self.checkpoint_lost(turn);
     }
 
-    /// Writes the image of the slots from `first_slot` on; returns the next slot to go on with,
-    /// which is beyond the last when done.
-    pub fn checkpoint_slots(&mut self, turn: &mut Turn<'_>, first_slot: u16) -> u32 {
-        let bytes_max = self.limits.image_bytes_max;
-        let image = self.image(turn, first_slot, bytes_max);
-        let next = u32::from(image.last_slot) + 1;
+    /// Writes the image of the slots from `first_slot` on, of about so many bytes; returns the next
+    /// slot to go on with, which is beyond the last when done.
+    pub fn checkpoint_slots(
+        &mut self,
+        turn: &mut Turn<'_>,
+        first_slot: u16,
+        bytes_max: usize,
+    ) -> u32 {
+        let buffer = core::mem::take(&mut turn.local.records);
+        let image = self.image(turn, buffer, first_slot, bytes_max);
+        let mut head = core::mem::take(&mut turn.local.scratch);
+        log_record::LogRecord::encode_image_head(self.id, &image, &mut head);
         // The checkpoint is complete when its last piece is on disk, whenever that is: where writes
         // do not wait for the disk, they do not wait for pieces either.
-        self.log_record(turn, log_record::Body::Image(image), self.options.durability);
-        next
+        self.newest_record = turn.append_parts(&head, &image.records, self.options.durability);
+        turn.local.scratch = head;
+        turn.local.records = image.records.into_owned();
+        u32::from(image.last_slot) + 1
     }
 }

@@ -169,7 +169,8 @@ fn an_epoch_that_cannot_be_is_not_believed_whoever_says_it() {
         assert!(member.hear(PEER, absurd, vote).is_empty());
         member.step(|group, turn| {
             assert_eq!(group.on_heartbeat(turn, PEER, absurd, 0), None);
-            group.on_heartbeat_answer(turn, PEER, DISK, 1, absurd);
+            let term = crate::node::LeaseTerm::default();
+            group.on_heartbeat_answer(turn, PEER, DISK, (1, absurd, term));
         });
         assert!(member.group.leads() && member.group.epoch() == epoch, "{absurd}");
     }

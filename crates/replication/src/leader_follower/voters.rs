@@ -88,6 +88,7 @@ impl Group {
     ) {
         self.tell_for_replaced(turn, node, incarnation);
         self.voters.admit(node, incarnation);
+        self.forget_bonds();
         // Remembered, as after a restart nobody may be left who could tell that it is committed.
         if self.voters.is_born() {
             let voters = self.voters.list();
@@ -213,7 +214,7 @@ impl Group {
     }
 
     /// All others have written the same set down: the group can start.
-    fn finish_birth(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn finish_birth(&mut self, turn: &mut Turn<'_>) {
         let prepared = !self.voters.set.is_empty()
             && self.voters.prepared.len() == self.members.len() - 1
             && turn.local.synced >= self.voters.position;

@@ -9,6 +9,7 @@
 use super::message::Page;
 use crate::conflict::last_write_wins;
 use crate::storage::record::Record;
+use crate::storage::store::unpack;
 use crate::version::{Stamp, VersionVector};
 use crate::wire::{Read, Reader};
 use alloc::vec::Vec;
@@ -79,7 +80,7 @@ pub fn news<'p, 's>(
     let mut news = News::default();
     let mut r = Reader(&page.records);
     while !r.is_empty() {
-        let (key, record) = (r.bytes()?, r.record()?);
+        let (key, record) = unpack(r.short_bytes()?)?;
         news.newest = news.newest.max(record.newest_stamp());
         let is_known = kept(key).is_some_and(|kept| {
             last_write_wins::merge(&kept, &record).outcome == last_write_wins::Outcome::Kept

@@ -49,12 +49,12 @@ pub fn is_of(actor: u64, datacenter: DatacenterId) -> bool {
     actor >> INCARNATION_BITS == u64::from(datacenter.0)
 }
 
-/// The next local write: its name, and everything its leader had seen.
+/// The next local write: its name, and everything of others that its leader had seen.
 #[derive(Clone, Debug)]
 pub struct Proposal {
     /// Its stamp and its dot.
     pub name: Name,
-    /// What it was made on.
+    /// What of others it was made on.
     pub dependencies: VersionVector,
 }
 
@@ -62,7 +62,7 @@ pub struct Proposal {
 /// uncommitted tail included.
 pub fn propose(actor: u64, covered: &VersionVector, stamp: Stamp) -> Proposal {
     let dot = Dot { actor, counter: covered.get(actor).saturating_add(1) };
-    Proposal { name: Name { stamp, dot }, dependencies: covered.clone() }
+    Proposal { name: Name { stamp, dot }, dependencies: covered.without(actor) }
 }
 
 /// Whether stamps have run ahead of the wall clock too far to add another one; the error to
@@ -130,7 +130,7 @@ mod tests {
         for counter in 1..4 {
             let proposal = propose(eu, &covered, Stamp(1));
             assert_eq!(proposal.name.dot, Dot { actor: eu, counter });
-            assert_eq!(proposal.dependencies, covered);
+            assert_eq!(proposal.dependencies, covered.without(eu));
             covered.advance(proposal.name.dot);
         }
     }

@@ -15,7 +15,6 @@ use super::catch_up::Transfer;
 use super::leader;
 use super::message::{Pull, Wants};
 use crate::NodeId;
-use crate::few::Few;
 use crate::storage::record::Record;
 use crate::version::{Dot, Stamp, VersionVector};
 use crate::wire::{Read, Reader, Writer};
@@ -46,12 +45,12 @@ pub struct Update<'a> {
     pub index: u64,
     /// Its name: who made it, and which of his it was.
     pub dot: Dot,
-    /// When it was made.
+    /// When it was made; no stamp in its changes is newer.
     pub stamp: Stamp,
-    /// Everything that its maker had seen.
+    /// Everything of others that its maker had seen; of his own he had seen everything.
     pub dependencies: VersionVector,
-    /// The keys that it wrote, with their whole records.
-    pub changes: Few<(Cow<'a, [u8]>, Record<'a>)>,
+    /// What it changes, as the logs of all groups have it.
+    pub changes: Cow<'a, [u8]>,
 }
 
 impl<'a> Update<'a> {
@@ -61,34 +60,14 @@ impl<'a> Update<'a> {
         w.dot(self.dot);
         w.u64(self.stamp.0);
         w.vector(&self.dependencies);
-        w.u32(self.changes.len() as u32);
-        for (key, record) in &*self.changes {
-            w.bytes(key);
-            w.record(record);
-        }
+        w.bytes(&self.changes);
     }
 
     /// Reads an update.
     pub fn decode(r: &mut Reader<'a>) -> Read<Update<'a>> {
         let (index, dot, stamp) = (r.u64()?, r.dot()?, Stamp(r.u64()?));
-        let dependencies = r.vector()?;
-        let changes = match r.u32()? {
-            1 => Few::One((Cow::Borrowed(r.bytes()?), r.record()?)),
-            count => {
-                let mut changes = Vec::new();
-                for _ in 0..count {
-                    changes.push((Cow::Borrowed(r.bytes()?), r.record()?));
-                }
-                Few::Many(changes)
-            }
-        };
+        let (dependencies, changes) = (r.vector()?, Cow::Borrowed(r.bytes()?));
         Ok(Update { index, dot, stamp, dependencies, changes })
-    }
-
-    /// The newest stamp in it.
-    pub fn newest_stamp(&self) -> Stamp {
-        let records = self.changes.iter().map(|(_, record)| record.newest_stamp());
-        records.fold(self.stamp, Stamp::max)
     }
 }
 
@@ -112,7 +91,7 @@ pub fn judge(update: &Update<'_>, covered: &VersionVector, wall_ms: u64) -> Verd
         Verdict::Known
     } else if update.dot.counter > next || !covered.covers_all(&update.dependencies) {
         Verdict::Early
-    } else if leader::is_ahead(update.newest_stamp(), wall_ms) {
+    } else if leader::is_ahead(update.stamp, wall_ms) {
         Verdict::Ahead
     } else {
         Verdict::Take

@@ -8,7 +8,6 @@ use super::message::Page;
 use super::sync::{self, Batch, Taken, Update, Verdict, judge};
 use crate::conflict::last_write_wins;
 use crate::data::{ExpiresAt, Write, mint};
-use crate::few::Few;
 use crate::storage::record::Record;
 use crate::version::{Dot, HybridClock, Stamp, VersionVector};
 use crate::wire::{Reader, Writer};
@@ -63,18 +62,18 @@ impl Site {
             index: 0,
             dot: name.dot,
             stamp: name.stamp,
-            dependencies: self.covered.clone(),
-            changes: Few::One((Cow::Owned(key), record)),
+            dependencies: self.covered.without(self.actor),
+            changes: Cow::Owned(change(&key, &record)),
         };
         self.append(update);
     }
 
     fn append(&mut self, mut update: Update<'static>) {
-        self.clock.observe(update.newest_stamp());
+        self.clock.observe(update.stamp);
         self.covered.advance(update.dot);
-        for (key, record) in &*update.changes {
-            self.merge(key.to_vec(), record.clone());
-        }
+        let mut r = Reader(&update.changes);
+        let (key, record) = (r.bytes().unwrap(), r.record().unwrap());
+        self.merge(key.to_vec(), record.into_owned());
         update.index = self.log.len() as u64 + 1;
         self.log.push(update);
     }
@@ -109,10 +108,7 @@ impl Site {
                 Verdict::Known => continue,
                 Verdict::Take => {
                     any = true;
-                    let changes = update.changes.into_iter();
-                    let changes = changes
-                        .map(|(key, record)| (Cow::Owned(key.into_owned()), record.into_owned()));
-                    let changes = changes.collect();
+                    let changes = Cow::Owned(update.changes.into_owned());
                     self.append(Update { changes, ..update });
                 }
                 Verdict::Early | Verdict::Ahead => return any,
@@ -130,6 +126,15 @@ impl Site {
         }
         bytes
     }
+}
+
+/// What an update changes, as the logs of these sites have it.
+fn change(key: &[u8], record: &Record<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut w = Writer(&mut bytes);
+    w.bytes(key);
+    w.record(record);
+    bytes
 }
 
 /// Everybody pulls from everybody until nobody gets anything new.
@@ -260,7 +265,7 @@ fn page(slot: u16, done: bool, covered: VersionVector, records: Vec<u8>) -> Page
 
 fn update(actor: u64, counter: u64, dependencies: &[(u64, u64)], stamp: Stamp) -> Update<'static> {
     let dependencies = VersionVector::from_iter(dependencies.iter().copied());
-    let changes = Few::Many(Vec::new());
+    let changes = Cow::Borrowed(&[][..]);
     Update { index: 1, dot: Dot { actor, counter }, stamp, dependencies, changes }
 }
 

@@ -1,10 +1,13 @@
 //! Checkpoints: the log does not grow for ever.
 //!
-//! A checkpoint is written into the node's own log, a piece a turn, while everything goes on: who
+//! A checkpoint is written into the node's own log, piece by piece, while everything goes on: who
 //! this is, what is known of each group, and then images of all records, slot range by slot
-//! range. Once the last piece is on disk, what came before the first is not needed any more,
-//! except for entries that were not committed when their group's images began. That piece says where
-//! the log may begin from then on: a log without its beginning is recognised. No group holds up
+//! range. It goes at the pace of the writes, a byte for a byte: a turn that has written much takes
+//! up to twice as long for it, and no turn stands still for a checkpoint. A node that nobody writes
+//! to goes on with it at its heartbeats. Once the last piece is on disk, what came before the first
+//! is not needed any more, except for entries that were not committed when their group's images
+//! began. That piece says where the log may begin from then on: a log without its beginning is
+//! recognised. No group holds up
 //! the others: its committed state can always be shown, whatever waits to be committed. But a group
 //! whose entries nobody commits holds the log from the first of them on, and the status says so.
 
@@ -16,7 +19,21 @@ use crate::turn::Turn;
 use crate::{GroupId, Position};
 use alloc::collections::VecDeque;
 
-/// The node's checkpoint, at work or not.
+/// A checkpoint begins when the log has grown by so many times what the last one wrote. With 4, each
+/// record is written down once more for as many bytes of writes as four of its like have; the log of
+/// a large state takes up to seven times the state on disk, and a start reads as much: the newest
+/// complete checkpoint, what was written since, and the next one with what is written meanwhile.
+const GROWTH_FACTOR: u64 = 4;
+
+/// A piece has so many bytes at least: each costs a look at all that is not committed.
+const PIECE_BYTES_MIN: usize = 64 << 10;
+
+/// A group without records costs as much as the so-manyeth part of the largest piece.
+const EMPTY_PIECE_SHARE: u64 = 64;
+
+/// The node's checkpoint, at work or not. What is counted of the log is what was written into it
+/// besides checkpoints: else one that is larger than the growth which starts one would start the
+/// next, for ever.
 #[derive(Default)]
 pub struct Checkpoint {
     /// What is left to write: a group, and the slot to go on with.
@@ -27,10 +44,12 @@ pub struct Checkpoint {
     keep_from: Position,
     /// When the last piece is on disk, the checkpoint is complete.
     last_piece: Option<Position>,
-    /// How many bytes the log had grown by when the newest checkpoint began, and what that one has
-    /// written itself since: else a checkpoint that is larger than the growth which starts one
-    /// would start the next, for ever.
+    /// Bytes of all checkpoints of this process.
+    all_bytes: u64,
+    /// How long the log was when the newest checkpoint began.
     began_at_bytes: u64,
+    /// Up to which length of the log the checkpoint at work has kept pace with it.
+    paced_bytes: u64,
     /// Bytes of the newest checkpoint.
     bytes: u64,
     /// This process's identity record.
@@ -38,34 +57,49 @@ pub struct Checkpoint {
 }
 
 impl Roles {
-    /// A turn's share of the checkpoint: starts one if it is time, writes a piece if one is at
+    /// A turn's share of the checkpoint: starts one if it is time, writes pieces if one is at
     /// work.
     pub(super) fn step_checkpoint(&mut self, turn: &mut Turn<'_>) {
         if self.checkpoint.last_piece.is_some() {
             return;
         }
+        let log_bytes = turn.local.appended_bytes.saturating_sub(self.checkpoint.all_bytes);
         if self.checkpoint.left.is_empty() {
-            let grown = turn.local.appended_bytes.saturating_sub(self.checkpoint.began_at_bytes);
-            // Twice as much as the last one wrote, at the least: of three bytes that a large
-            // state's log grows by, one at most is a checkpoint's.
-            let enough = self.limits.checkpoint_bytes.max(2 * self.checkpoint.bytes);
-            if grown < enough || !self.begin_checkpoint(turn) {
+            let grown = log_bytes.saturating_sub(self.checkpoint.began_at_bytes);
+            let enough = self
+                .limits
+                .checkpoint_bytes
+                .max(GROWTH_FACTOR.saturating_mul(self.checkpoint.bytes));
+            if grown < enough || !self.begin_checkpoint(turn, log_bytes) {
                 return;
             }
         }
-        let before = turn.local.appended_bytes;
-        self.write_piece(turn);
-        let written = turn.local.appended_bytes - before;
-        self.checkpoint.bytes += written;
-        self.checkpoint.began_at_bytes += written;
+        let largest = self.limits.image_bytes_max;
+        let mut owed = log_bytes.saturating_sub(self.checkpoint.paced_bytes);
+        if owed < PIECE_BYTES_MIN.min(largest) as u64 {
+            return;
+        }
+        while owed > 0 && !self.checkpoint.left.is_empty() {
+            let bytes_max = usize::try_from(owed).unwrap_or(largest).min(largest);
+            let written = self.write_piece(turn, bytes_max);
+            let paid = written.max(largest as u64 / EMPTY_PIECE_SHARE).max(1);
+            owed = owed.saturating_sub(paid);
+            self.checkpoint.paced_bytes += paid;
+        }
     }
 
-    /// Writes the next piece of the checkpoint at work.
-    fn write_piece(&mut self, turn: &mut Turn<'_>) {
-        let Some((id, slot)) = self.checkpoint.left.pop_front() else { return };
-        let bytes_max = self.limits.image_bytes_max;
+    /// A heartbeat interval has passed: the checkpoint at work goes on although nobody writes.
+    pub(super) fn urge_checkpoint(&mut self) {
+        let piece = self.limits.image_bytes_max as u64;
+        self.checkpoint.paced_bytes = self.checkpoint.paced_bytes.saturating_sub(piece);
+    }
+
+    /// Writes the next piece of the checkpoint at work; returns its bytes.
+    fn write_piece(&mut self, turn: &mut Turn<'_>, bytes_max: usize) -> u64 {
+        let Some((id, slot)) = self.checkpoint.left.pop_front() else { return 0 };
+        let before = turn.local.appended_bytes;
         let next = match self.groups.get_mut(&id) {
-            Some(group) => Some(group.checkpoint_slots(turn, slot)),
+            Some(group) => Some(group.checkpoint_slots(turn, slot, bytes_max)),
             None => self.leaderless.get_mut(&id.keyspace).and_then(|leaderless| {
                 let next = leaderless.image(turn, id, slot, bytes_max);
                 next.map(u32::from)
@@ -78,10 +112,12 @@ impl Roles {
             let begin = Begin { keep_from: self.checkpoint.keep_from };
             self.checkpoint.last_piece = Some(turn.append(&begin.encode(), Durability::Fsync));
         }
+        self.checkpoint.count(turn.local.appended_bytes - before)
     }
 
-    fn begin_checkpoint(&mut self, turn: &mut Turn<'_>) -> bool {
+    fn begin_checkpoint(&mut self, turn: &mut Turn<'_>, log_bytes: u64) -> bool {
         let Some(identity) = &self.checkpoint.identity else { return false };
+        let before = turn.local.appended_bytes;
         let mut keep_from = turn.append(&identity.encode(), Durability::Fsync);
         self.checkpoint.began = keep_from;
         for group in self.groups.values_mut() {
@@ -95,8 +131,9 @@ impl Roles {
         let left = groups.map(|id| (*id, self.first_slot_of(*id))).collect();
         self.checkpoint.left = left;
         self.checkpoint.keep_from = keep_from;
-        self.checkpoint.began_at_bytes = turn.local.appended_bytes;
+        (self.checkpoint.began_at_bytes, self.checkpoint.paced_bytes) = (log_bytes, log_bytes);
         self.checkpoint.bytes = 0;
+        self.checkpoint.count(turn.local.appended_bytes - before);
         true
     }
 
@@ -124,5 +161,14 @@ impl Roles {
     fn first_slot_of(&self, id: GroupId) -> u16 {
         let keyspace = self.cluster.keyspace(id.keyspace);
         keyspace.map_or(0, |keyspace| keyspace.slots_of(id.partition).0)
+    }
+}
+
+impl Checkpoint {
+    /// Takes note of bytes of the newest checkpoint.
+    fn count(&mut self, bytes: u64) -> u64 {
+        self.bytes += bytes;
+        self.all_bytes += bytes;
+        bytes
     }
 }

@@ -60,7 +60,14 @@ impl Roles {
                 return true;
             }
         };
+        let is_over = match work {
+            Work::Part(Part::OutcomeAsked(asked)) => self.forwards.seen.is_over(asked),
+            _ => false,
+        };
         match work {
+            Work::Part(Part::OutcomeAsked(asked)) => {
+                group.hold_outcome_asked(turn, requester, *asked, is_over);
+            }
             Work::Once(..) if group.merges() => return false,
             Work::SetMany(pairs, _) if group.merges() => {
                 multi_leader::set_many(group, turn, requester, *pairs, need);
@@ -265,7 +272,10 @@ fn lead_part(
             Ok(lost) => group.replay_lost(turn, requester, &lost),
             Err(_) => turn.refuse(requester, "ERR a malformed report"),
         },
-        Part::Switchover { .. } => turn.refuse(requester, "ERR nobody here can hand over"),
+        // Taken before.
+        Part::OutcomeAsked(_) | Part::Switchover { .. } => {
+            turn.refuse(requester, "ERR nobody here can hand over");
+        }
         Part::Size | Part::Keys(_) | Part::Random | Part::Scan { .. } => {
             // What this reply does not show any more must not come back under a later leader
             // with a slower clock: a removal in the log keeps the group's time.
@@ -304,6 +314,7 @@ fn look(
         Part::Flush
         | Part::Wait { .. }
         | Part::Outcome(_)
+        | Part::OutcomeAsked(_)
         | Part::Degraded
         | Part::Replay(_)
         | Part::Switchover { .. } => Reply::error("ERR not a look at the records of one group"),

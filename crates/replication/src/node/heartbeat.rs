@@ -3,13 +3,26 @@
 
 use super::forward::batch;
 use super::heartbeat_gaps::HeartbeatGaps;
-use super::message::{Confirmed, Led, Message};
+use super::message::{Confirmed, Led as LedGroup, Message};
 use super::{Node, Roles};
+use crate::keyspace::Durability;
+use crate::leader_follower::leap::is_leap;
 use crate::turn::Turn;
 use crate::version::EntryId;
 use crate::{Event, Incarnation, Message as AnyMessage, NodeId, Session};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+
+/// Who leads a group, as far as heartbeats have told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Led {
+    /// Who.
+    pub(super) node: NodeId,
+    /// In which epoch.
+    pub(super) epoch: u64,
+    /// Up to where its log went when it said so.
+    pub(super) last: u64,
+}
 
 /// What a node knows of another.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +42,7 @@ pub struct Peer {
 impl Roles {
     pub(super) fn send_heartbeats(&mut self, turn: &mut Turn<'_>) {
         turn.local.rounds.start(turn.now.monotonic_us);
+        self.forwards.settle();
         self.beat(turn, |_, _| true);
     }
 
@@ -45,11 +59,14 @@ impl Roles {
     }
 
     fn beat(&self, turn: &mut Turn<'_>, to: impl Fn(&Roles, NodeId) -> bool) {
-        let led: Vec<Led> = self
+        if self.cluster.members.len() == 1 {
+            return;
+        }
+        let led: Vec<LedGroup> = self
             .groups
             .values()
             .filter(|group| group.leads())
-            .map(|group| Led {
+            .map(|group| LedGroup {
                 group: group.id,
                 epoch: group.epoch(),
                 commit: group.commit_to_tell(),
@@ -60,6 +77,7 @@ impl Roles {
             session: self.session,
             round: turn.local.rounds.newest(),
             keyspaces: self.keyspaces_digest,
+            settled: self.forwards.settled(),
             led,
         };
         let message = AnyMessage::Node(message);
@@ -78,16 +96,18 @@ impl Roles {
         message: Message<'_>,
     ) {
         match message {
-            Message::Heartbeat { session, round, keyspaces, led } => {
+            Message::Heartbeat { session, round, keyspaces, settled, led } => {
+                self.forwards.seen.is_new(from, session, settled);
                 self.note_gap(turn, from, session, &led);
                 if self.note_heartbeat(turn, from, session, keyspaces) {
                     self.on_heartbeat(turn, from, round, &led);
                 }
             }
-            Message::HeartbeatAnswer { round, confirmed } => {
+            Message::HeartbeatAnswer { round, confirmed, term } => {
                 for Confirmed { group, epoch } in confirmed {
                     if let Some(group) = self.groups.get_mut(&group) {
-                        group.on_heartbeat_answer(turn, from, incarnation, round, epoch);
+                        let answer = (round, epoch, term);
+                        group.on_heartbeat_answer(turn, from, incarnation, answer);
                     }
                 }
             }
@@ -113,9 +133,9 @@ impl Roles {
                     self.on_tell_lost(turn, from, token, &answer);
                 }
             }
-            Message::NotHere { to, token, group, attempt, leader } => {
+            Message::NotHere { to, token, leader } => {
                 if to == self.session {
-                    self.on_not_here(turn, token, group, attempt, leader);
+                    self.on_not_here(turn, from, token, leader);
                 }
             }
         }
@@ -127,8 +147,21 @@ impl Roles {
         self.peers.get(usize::from(node.0)).is_some_and(|peer| peer.foreign)
     }
 
+    /// What an earlier process has promised for longer than this one does is over: the next process
+    /// need not keep it.
+    pub(super) fn outlive_promises(&mut self, turn: &mut Turn<'_>) {
+        let lease_us = self.timing.lease_us;
+        if turn.now.monotonic_us >= self.promised_until_us
+            && let Some(identity) = &mut self.checkpoint.identity
+            && identity.lease_us > lease_us
+        {
+            identity.lease_us = lease_us;
+            turn.append(&identity.encode(), Durability::Fsync);
+        }
+    }
+
     /// Notes how long a peer was silent. What every heartbeat is late by is no silence.
-    fn note_gap(&mut self, turn: &Turn<'_>, from: NodeId, session: Session, led: &[Led]) {
+    fn note_gap(&mut self, turn: &Turn<'_>, from: NodeId, session: Session, led: &[LedGroup]) {
         let leads = led.iter().any(|led| self.groups.contains_key(&led.group));
         let ignored_us = self.timing.silence_us();
         if let Some(peer) = self.peers.get_mut(usize::from(from.0)) {
@@ -161,16 +194,10 @@ impl Roles {
         same
     }
 
-    fn on_heartbeat(&mut self, turn: &mut Turn<'_>, from: NodeId, round: u64, led: &[Led]) {
+    fn on_heartbeat(&mut self, turn: &mut Turn<'_>, from: NodeId, round: u64, led: &[LedGroup]) {
         let mut confirmed = Vec::new();
-        for Led { group, epoch, commit, last } in led {
-            let known = self.leaders.get(group).map_or(0, |(_, epoch)| *epoch);
-            if *epoch >= known && self.placement.contains_key(group) {
-                let before = self.leaders.insert(*group, (from, *epoch));
-                if before != Some((from, *epoch)) {
-                    self.forwards.resume(*group);
-                }
-            }
+        for LedGroup { group, epoch, commit, last } in led {
+            self.hear_leader(turn, *group, Led { node: from, epoch: *epoch, last: *last });
             if let Some(group) = self.groups.get_mut(group)
                 && let Some(epoch) = group.on_heartbeat(turn, from, *epoch, *commit)
             {
@@ -179,9 +206,59 @@ impl Roles {
             }
         }
         if !confirmed.is_empty() {
-            let answer = Message::HeartbeatAnswer { round, confirmed };
+            let term = self.timing.lease_term();
+            let answer = Message::HeartbeatAnswer { round, confirmed, term };
             turn.send(from, AnyMessage::Node(answer));
         }
+    }
+
+    /// Somebody says that it leads a group.
+    fn hear_leader(&mut self, turn: &mut Turn<'_>, id: crate::GroupId, led: Led) {
+        let before = self.leaders.get(&id).copied();
+        let known = before.map_or(0, |before| before.epoch);
+        if led.epoch < known || !self.placement.contains_key(&id) {
+            return;
+        }
+        if is_leap(known, led.epoch) {
+            let (group, from, epoch) = (id, led.node, led.epoch);
+            return turn.event(Event::EpochRefused { group, from, epoch });
+        }
+        self.leaders.insert(id, led);
+        if before.is_none_or(|before| (before.node, before.epoch) != (led.node, led.epoch)) {
+            self.forwards.resume(id);
+        }
+    }
+
+    /// Whether a node that does not lead a group tells of a newer leader than is known: what it
+    /// names has to be a member, and of an epoch that can be.
+    pub(super) fn tells_leader(
+        &self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        id: crate::GroupId,
+        (node, epoch): (NodeId, u64),
+    ) -> bool {
+        let known = self.leaders.get(&id).map_or(0, |led| led.epoch);
+        if is_leap(known, epoch) {
+            turn.event(Event::EpochRefused { group: id, from, epoch });
+            return false;
+        }
+        epoch > known && self.placement.get(&id).is_some_and(|members| members.contains(&node))
+    }
+
+    /// What is known of a node as the leader of a group: its epoch (0 if none is known), and up to
+    /// where its log goes at least.
+    pub(super) fn led_by(&self, id: crate::GroupId, node: NodeId) -> Led {
+        let nothing = Led { node, epoch: 0, last: 0 };
+        let heard = self.leaders.get(&id).copied().filter(|led| led.node == node);
+        let heard = heard.unwrap_or(nothing);
+        let own = self.groups.get(&id).filter(|group| group.leader() == Some(node));
+        let own = own.map_or(nothing, |group| Led {
+            node,
+            epoch: group.epoch(),
+            last: group.known_of_leader(),
+        });
+        if (own.epoch, own.last) > (heard.epoch, heard.last) { own } else { heard }
     }
 
     /// Whether another node was heard lately, or is this one.
@@ -213,8 +290,8 @@ impl Roles {
         {
             return Some(leader).filter(|node| self.is_up(turn, *node));
         }
-        let (leader, _) = self.leaders.get(&id)?;
-        Some(*leader).filter(|node| *node != turn.local.me && self.is_up(turn, *node))
+        let leader = self.leaders.get(&id)?.node;
+        Some(leader).filter(|node| *node != turn.local.me && self.is_up(turn, *node))
     }
 }
 
@@ -297,7 +374,8 @@ mod tests {
         for (keyspaces, answers) in [(ours ^ 1, 0), (ours, 1)] {
             let session = Session { incarnation, boot: 1 };
             let led = Vec::new();
-            let heartbeat = Message::Heartbeat { session, round: 1, keyspaces, led };
+            let (round, settled) = (1, 0);
+            let heartbeat = Message::Heartbeat { session, round, keyspaces, settled, led };
             let message = AnyMessage::Node(heartbeat);
             node.step(now, Input::Message { from, incarnation, message }, &mut sink);
             sink.sent = 0;

@@ -25,6 +25,9 @@ pub struct Identity {
     /// clock (milliseconds since 1970), where that is higher. So a process on a disk that was
     /// restored from an old backup is not taken for one that its peers have met.
     pub boot: u64,
+    /// For how long this process, or one before whose word may still hold, may have promised to vote
+    /// for nobody, in microseconds: the next one keeps that.
+    pub lease_us: u64,
     /// The options of the keyspaces that must not change under stored keys.
     pub keyspaces: Vec<Protected>,
 }
@@ -39,6 +42,7 @@ impl Identity {
         w.bytes(self.node.as_bytes());
         w.u64(self.incarnation.0);
         w.u64(self.boot);
+        w.u64(self.lease_us);
         w.u32(self.keyspaces.len() as u32);
         for option in &self.keyspaces {
             w.bytes(option.0.as_bytes());
@@ -51,13 +55,13 @@ impl Identity {
     pub fn decode(r: &mut Reader<'_>) -> Read<Identity> {
         let cluster = text(r)?;
         let node = text(r)?;
-        let (incarnation, boot) = (r.incarnation()?, r.u64()?);
+        let (incarnation, boot, lease_us) = (r.incarnation()?, r.u64()?, r.u64()?);
         let mut keyspaces = Vec::new();
         for _ in 0..r.u32()? {
             keyspaces.push((text(r)?, text(r)?));
         }
         r.finish()?;
-        Ok(Identity { cluster, node, incarnation, boot, keyspaces })
+        Ok(Identity { cluster, node, incarnation, boot, lease_us, keyspaces })
     }
 }
 

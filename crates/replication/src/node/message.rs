@@ -1,5 +1,6 @@
 //! Messages between nodes that belong to no model: liveness, leadership, proxied commands.
 
+use crate::node::LeaseTerm;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{GroupId, NodeId, Session};
 use alloc::borrow::Cow;
@@ -40,6 +41,9 @@ pub enum Message<'a> {
         round: u64,
         /// A digest of the sender's keyspaces; nodes whose digests differ refuse each other.
         keyspaces: u64,
+        /// Whatever the sender has forwarded in batches up to this one is answered or given up: it
+        /// is not to be carried out any more.
+        settled: u64,
         /// What the sender leads.
         led: Vec<Led>,
     },
@@ -49,6 +53,8 @@ pub enum Message<'a> {
         round: u64,
         /// For each group of the heartbeat that the answerer is a member of.
         confirmed: Vec<Confirmed>,
+        /// What the answerer promises by that.
+        term: LeaseTerm,
     },
     /// Clients' commands, sent once. Executed only if the sequence is larger than every one that
     /// came from this sender before: what is repeated or overtaken is dropped, never executed late.
@@ -76,10 +82,6 @@ pub enum Message<'a> {
         to: Session,
         /// The forward's.
         token: u64,
-        /// The group.
-        group: GroupId,
-        /// The forward's.
-        attempt: u64,
         /// Who leads, as far as the receiver knows, and since which epoch.
         leader: Option<(NodeId, u64)>,
     },
@@ -131,11 +133,12 @@ impl<'a> Message<'a> {
     /// Writes the message.
     pub fn encode(&self, w: &mut Writer<'_>) {
         match self {
-            Message::Heartbeat { session, round, keyspaces, led } => {
+            Message::Heartbeat { session, round, keyspaces, settled, led } => {
                 w.u8(0);
                 w.session(*session);
                 w.u64(*round);
                 w.u64(*keyspaces);
+                w.u64(*settled);
                 w.u32(led.len() as u32);
                 for led in led {
                     w.group(led.group);
@@ -144,9 +147,11 @@ impl<'a> Message<'a> {
                     w.u64(led.last);
                 }
             }
-            Message::HeartbeatAnswer { round, confirmed } => {
+            Message::HeartbeatAnswer { round, confirmed, term } => {
                 w.u8(1);
                 w.u64(*round);
+                w.u64(term.lease_us);
+                w.u64(term.clock_drift_ppm);
                 w.u32(confirmed.len() as u32);
                 for confirmed in confirmed {
                     w.group(confirmed.group);
@@ -165,12 +170,10 @@ impl<'a> Message<'a> {
                 w.session(*to);
                 w.bytes(answers);
             }
-            Message::NotHere { to, token, group, attempt, leader } => {
+            Message::NotHere { to, token, leader } => {
                 w.u8(4);
                 w.session(*to);
                 w.u64(*token);
-                w.group(*group);
-                w.u64(*attempt);
                 w.option_node(leader.map(|(node, _)| node));
                 w.u64(leader.map_or(0, |(_, epoch)| epoch));
             }
@@ -194,21 +197,23 @@ impl<'a> Message<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Message<'a>> {
         Ok(match r.u8()? {
             0 => {
-                let (session, round, keyspaces) = (r.session()?, r.u64()?, r.u64()?);
+                let (session, round) = (r.session()?, r.u64()?);
+                let (keyspaces, settled) = (r.u64()?, r.u64()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
                     let (group, epoch) = (r.group()?, r.u64()?);
                     led.push(Led { group, epoch, commit: r.u64()?, last: r.u64()? });
                 }
-                Message::Heartbeat { session, round, keyspaces, led }
+                Message::Heartbeat { session, round, keyspaces, settled, led }
             }
             1 => {
                 let round = r.u64()?;
+                let term = LeaseTerm { lease_us: r.u64()?, clock_drift_ppm: r.u64()? };
                 let mut confirmed = Vec::new();
                 for _ in 0..r.u32()? {
                     confirmed.push(Confirmed { group: r.group()?, epoch: r.u64()? });
                 }
-                Message::HeartbeatAnswer { round, confirmed }
+                Message::HeartbeatAnswer { round, confirmed, term }
             }
             2 => Message::Forward {
                 to: r.session()?,
@@ -218,9 +223,9 @@ impl<'a> Message<'a> {
             },
             3 => Message::Answer { to: r.session()?, answers: Cow::Borrowed(r.bytes()?) },
             4 => {
-                let (to, token, group) = (r.session()?, r.u64()?, r.group()?);
-                let (attempt, node, epoch) = (r.u64()?, r.option_node()?, r.u64()?);
-                Message::NotHere { to, token, group, attempt, leader: node.map(|n| (n, epoch)) }
+                let (to, token) = (r.session()?, r.u64()?);
+                let (node, epoch) = (r.option_node()?, r.u64()?);
+                Message::NotHere { to, token, leader: node.map(|node| (node, epoch)) }
             }
             5 => Message::AskLost {
                 to: r.session()?,

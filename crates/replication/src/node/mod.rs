@@ -27,7 +27,7 @@ pub mod slots;
 pub mod status;
 mod switchover;
 
-pub use setup::{Limits, OpenError, Setup, Timing};
+pub use setup::{LeaseTerm, Limits, OpenError, Setup, Timing};
 
 use crate::keyspace::Cluster;
 use crate::leader_follower::Group;
@@ -66,12 +66,14 @@ pub struct Roles {
     placement: BTreeMap<GroupId, Vec<NodeId>>,
     peers: Vec<heartbeat::Peer>,
     /// Who leads what, as far as heartbeats have told, and since which epoch.
-    leaders: BTreeMap<GroupId, (NodeId, u64)>,
+    leaders: BTreeMap<GroupId, heartbeat::Led>,
     forwards: forward::Forwards,
     gathers: gather::Gathers,
     lost_queries: lost_writes::LostQueries,
     checkpoint: checkpoint::Checkpoint,
     heartbeat_due_us: u64,
+    /// Until when what an earlier process has promised may hold.
+    promised_until_us: u64,
 }
 
 impl Node {
@@ -94,9 +96,10 @@ impl Node {
             }
             Input::PeerLost(node) => roles.on_peer_lost(turn, node),
             Input::Durable { written, synced } => {
+                let (written_before, synced_before) = (turn.local.written, turn.local.synced);
                 turn.local.kept(written, synced);
                 turn.send_owed();
-                roles.on_durable(turn);
+                roles.on_durable(turn, (written > written_before, synced > synced_before));
             }
             Input::Tick => roles.on_tick(turn),
             Input::TurnEnd => roles.on_turn_end(turn),
@@ -105,7 +108,7 @@ impl Node {
         roles.start_ready_waits(turn);
         if ends_turn {
             // What the turn's end itself has appended.
-            roles.groups.values_mut().for_each(|group| group.record_turn(turn));
+            roles.groups.end_turn(turn);
             roles.send_batches(turn);
             turn.send_answers();
         }
@@ -117,7 +120,8 @@ impl Node {
         look_ahead(keys.filter_map(|key| Some((self.roles.store_of(key)?, key))));
     }
 
-    /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock.
+    /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock, as of
+    /// the end of its last turn. May be too early; the tick then tells better.
     pub fn next_deadline(&self) -> u64 {
         self.roles.next_deadline()
     }
@@ -221,8 +225,9 @@ impl Roles {
         }
     }
 
-    fn on_durable(&mut self, turn: &mut Turn<'_>) {
-        for group in self.groups.values_mut() {
+    /// The log is kept further than before; `grown` says whether it is written, and synced.
+    fn on_durable(&mut self, turn: &mut Turn<'_>, grown: (bool, bool)) {
+        for group in self.groups.on_kept(grown.0, grown.1) {
             group.on_durable(turn);
         }
         for leaderless in self.leaderless.values_mut() {
@@ -233,15 +238,18 @@ impl Roles {
     }
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
-        for group in self.groups.values_mut() {
+        let beats = turn.now.monotonic_us >= self.heartbeat_due_us;
+        for group in self.groups.due(turn.now.monotonic_us, beats) {
             group.on_tick(turn);
         }
         for leaderless in self.leaderless.values_mut() {
             leaderless.on_tick(turn);
         }
-        if turn.now.monotonic_us >= self.heartbeat_due_us {
-            self.heartbeat_due_us = turn.now.monotonic_us + self.timing.heartbeat_interval_us;
+        if beats {
+            self.heartbeat_due_us = self.timing.next_beat_us(turn.now.monotonic_us);
+            self.urge_checkpoint();
             self.send_heartbeats(turn);
+            self.outlive_promises(turn);
             self.lose_silent(turn);
             self.tend_streams(turn);
             for group in self.groups.values_mut() {
@@ -254,13 +262,13 @@ impl Roles {
 
     fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
         // First the reads that were evaluated before this input's clock was read, and only those.
-        for group in self.groups.values_mut() {
+        for group in self.groups.touched() {
             group.let_lease_reads_go(turn);
         }
         self.deliver_waiting(turn);
         self.step_checkpoint(turn);
         let (mut wants_round, mut announces) = (false, false);
-        for group in self.groups.values_mut() {
+        for group in self.groups.ending() {
             wants_round |= group.take_wants_round(turn);
             announces |= group.take_announcement();
             group.on_turn_end(turn);
@@ -292,9 +300,9 @@ impl Roles {
     }
 
     fn next_deadline(&self) -> u64 {
-        let groups = self.groups.values().map(Group::next_deadline).min().unwrap_or(u64::MAX);
         let leaderless = self.leaderless.values().map(Leaderless::next_deadline).min();
-        groups
+        self.groups
+            .next_deadline()
             .min(leaderless.unwrap_or(u64::MAX))
             .min(self.heartbeat_due_us)
             .min(self.forwards.next_deadline())

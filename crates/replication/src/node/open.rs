@@ -59,10 +59,13 @@ impl Node {
         // clock has not.
         let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
         let boot = boot.max(now.wall_ms);
+        let promised_us = identity.as_ref().map_or(0, |identity| identity.lease_us);
         let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
-        let identity = Identity { boot, incarnation, ..identity_of(&setup) };
+        let lease_us = setup.timing.lease_us.max(promised_us);
+        let identity = Identity { boot, incarnation, lease_us, ..identity_of(&setup) };
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
+        local.process = roles.session.number();
         local.appended_bytes = log_bytes.get();
         local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
@@ -91,8 +94,9 @@ impl Node {
         }
         turn.local.last_input_us = now.monotonic_us;
         for group in roles.groups.values_mut() {
-            group.promise_at_start(&turn);
+            group.promise_at_start(&turn, lease_us);
         }
+        roles.promised_until_us = now.monotonic_us.saturating_add(lease_us);
         roles.heartbeat_due_us = now.monotonic_us;
         Ok(Node { local, roles })
     }
@@ -104,6 +108,7 @@ fn identity_of(setup: &Setup) -> Identity {
         node: setup.cluster.member(setup.me).map_or(String::new(), |member| member.name.clone()),
         incarnation: setup.new_incarnation,
         boot: 0,
+        lease_us: setup.timing.lease_us,
         keyspaces: setup.cluster.describe(),
     }
 }
@@ -140,6 +145,7 @@ impl Roles {
             lost_queries: LostQueries::default(),
             checkpoint: Checkpoint::default(),
             heartbeat_due_us: 0,
+            promised_until_us: 0,
             cluster,
         };
         roles.join_groups(setup);

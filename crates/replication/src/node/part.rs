@@ -3,6 +3,7 @@
 //! cannot use.
 
 use super::message::encode_arguments;
+use crate::asked_token::AskedToken;
 use crate::version::EntryId;
 use crate::wire::{Read, Reader, Writer};
 use crate::{Arguments, NodeId, Span};
@@ -46,6 +47,8 @@ pub enum Part<'a> {
     },
     /// What has become of an entry.
     Outcome(EntryId),
+    /// What has become of a command that was forwarded.
+    OutcomeAsked(AskedToken),
     /// The group's degrade ledger.
     Degraded,
     /// The leader hands over.
@@ -94,6 +97,10 @@ impl<'a> Part<'a> {
                 w.u8(6);
                 w.entry_id(*id);
             }
+            Part::OutcomeAsked(asked) => {
+                w.u8(10);
+                asked.write(&mut w);
+            }
             Part::Degraded => w.u8(7),
             Part::Switchover { to } => {
                 w.u8(8);
@@ -134,6 +141,7 @@ impl<'a> Part<'a> {
             7 => Part::Degraded,
             8 => Part::Switchover { to: r.option_node()? },
             9 => Part::Replay(r.bytes()?),
+            10 => Part::OutcomeAsked(AskedToken::read(&mut r)?),
             _ => return Err(crate::wire::Malformed),
         };
         r.finish()?;

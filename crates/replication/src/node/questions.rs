@@ -5,9 +5,9 @@ use super::Roles;
 use super::gather::Kind;
 use super::part::Part;
 use super::requests::Work;
+use crate::asked_token::AnyToken;
 use crate::command::error::{ECHO_BYTES_MAX, echo};
 use crate::keyspace::{Keyspace, Model, guarantees};
-use crate::token::Token;
 use crate::turn::{Requester, Turn};
 use crate::{GroupId, Reply};
 use alloc::borrow::Cow;
@@ -23,17 +23,20 @@ impl Roles {
         requester: Requester,
         token: &[u8],
     ) {
-        let token = match Token::parse(token, turn.local.cluster) {
+        let token = match AnyToken::parse(token, turn.local.cluster) {
             Ok(token) => token,
             Err(wrong) => return turn.refuse(requester, wrong.text()),
         };
-        if !self.placement.contains_key(&token.group) || self.is_leaderless(token.group) {
+        if !self.placement.contains_key(&token.group()) || self.is_leaderless(token.group()) {
             let text = "ERR this token is of a keyspace, generation or partition that this \
                         cluster does not have";
             return turn.refuse(requester, text);
         }
-        let part = Part::Outcome(token.id);
-        self.deliver(turn, requester, token.group, &Work::Part(part.clone()), &|out| {
+        let part = match token {
+            AnyToken::Entry(token) => Part::Outcome(token.id),
+            AnyToken::Asked(asked) => Part::OutcomeAsked(asked),
+        };
+        self.deliver(turn, requester, token.group(), &Work::Part(part.clone()), &|out| {
             part.encode(out)
         });
     }

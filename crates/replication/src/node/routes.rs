@@ -4,7 +4,10 @@
 use crate::GroupId;
 use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Keyspace, SLOTS};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What a route leads to, as this node sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,9 +23,12 @@ pub struct Route {
 /// The way from each key to its group.
 #[derive(Default)]
 pub struct Routes {
-    /// The keyspaces by prefix.
     prefixes: Vec<Prefix>,
-    /// For each first byte, the part of `prefixes` that begins with it: start and end.
+    /// Where a prefix that is not empty is among them.
+    by_prefix: HashTable<usize>,
+    /// How long the prefixes are that begin with the same byte: each length once, the longest
+    /// first; and for each byte its part of them, start and end.
+    lengths: Vec<usize>,
     by_first_byte: Vec<(usize, usize)>,
     /// The keyspace of the empty prefix.
     every_key: Option<usize>,
@@ -32,8 +38,6 @@ pub struct Routes {
 
 struct Prefix {
     prefix: Vec<u8>,
-    /// The longest other prefix that this one begins with.
-    shorter: Option<usize>,
     partitions: u16,
     /// Where its partitions start in `routes`.
     first_route: usize,
@@ -46,30 +50,31 @@ impl Routes {
         keyspaces: &[Keyspace],
         group: impl Fn(&Keyspace, u16) -> (GroupId, Option<usize>),
     ) -> Routes {
-        let mut sorted: Vec<(usize, &Keyspace)> = keyspaces.iter().enumerate().collect();
-        sorted.sort_unstable_by(|(_, a), (_, b)| a.prefix.cmp(&b.prefix));
-        let mut routes = Vec::new();
-        let mut prefixes: Vec<Prefix> = Vec::new();
-        for (number, keyspace) in sorted {
-            // What this one begins with came before it, the longest of them last.
-            let shorter = prefixes.iter().rposition(|p| keyspace.prefix.starts_with(&p.prefix));
-            let (first_route, partitions) = (routes.len(), keyspace.partitions());
-            routes.extend((0..partitions).map(|partition| {
+        let mut all = Routes::default();
+        for (number, keyspace) in keyspaces.iter().enumerate() {
+            let (first_route, partitions) = (all.routes.len(), keyspace.partitions());
+            all.routes.extend((0..partitions).map(|partition| {
                 let (group, place) = group(keyspace, partition);
                 Route { keyspace: number, group, place }
             }));
             let prefix = keyspace.prefix.clone();
-            prefixes.push(Prefix { prefix, shorter, partitions, first_route });
+            all.prefixes.push(Prefix { prefix, partitions, first_route });
         }
-        let bounds = |byte: u8| {
-            let before = |p: &Prefix| p.prefix.first().is_none_or(|first| *first < byte);
-            let start = prefixes.partition_point(before);
-            let here = |p: &&Prefix| p.prefix.first() == Some(&byte);
-            (start, start + prefixes.iter().skip(start).take_while(here).count())
-        };
-        let by_first_byte = (0..=u8::MAX).map(bounds).collect();
-        let every_key = prefixes.iter().position(|prefix| prefix.prefix.is_empty());
-        Routes { prefixes, by_first_byte, every_key, routes }
+        let hash = |place: &usize| all.prefixes.get(*place).map_or(0, |p| xxh3_64(&p.prefix));
+        for (place, prefix) in all.prefixes.iter().enumerate() {
+            match prefix.prefix.is_empty() {
+                true => all.every_key = Some(place),
+                false => _ = all.by_prefix.insert_unique(hash(&place), place, hash),
+            }
+        }
+        for byte in 0..=u8::MAX {
+            let here = all.prefixes.iter().filter(|p| p.prefix.first() == Some(&byte));
+            let lengths: BTreeSet<usize> = here.map(|prefix| prefix.prefix.len()).collect();
+            let start = all.lengths.len();
+            all.lengths.extend(lengths.iter().rev());
+            all.by_first_byte.push((start, all.lengths.len()));
+        }
+        all
     }
 
     /// The route of a key: the keyspace with the longest matching prefix, and in it the partition
@@ -88,25 +93,18 @@ impl Routes {
     fn prefix_of(&self, key: &[u8]) -> Option<&Prefix> {
         let first = key.first().and_then(|byte| self.by_first_byte.get(usize::from(*byte)));
         let (start, end) = first.copied().unwrap_or_default();
-        if start == end {
-            return self.prefixes.get(self.every_key?);
-        }
-        self.longest_of(key, start, end)
+        let longest = if start == end { None } else { self.longest_of(key, start, end) };
+        self.prefixes.get(longest.or(self.every_key)?)
     }
 
-    /// The longest prefix of a key, of those from `start` to `end` and the empty one. All prefixes
-    /// of the key that there are begin the newest one that is not behind the key.
-    fn longest_of(&self, key: &[u8], start: usize, end: usize) -> Option<&Prefix> {
-        let within = self.prefixes.get(start..end).unwrap_or_default();
-        let behind = start + within.partition_point(|prefix| *prefix.prefix <= *key);
-        let mut place = if behind > start { Some(behind - 1) } else { self.every_key };
-        while let Some(prefix) = self.prefixes.get(place?) {
-            if key.starts_with(&prefix.prefix) {
-                return Some(prefix);
-            }
-            place = prefix.shorter;
-        }
-        None
+    /// The longest prefix of a key that is not empty, given which lengths there may be.
+    fn longest_of(&self, key: &[u8], start: usize, end: usize) -> Option<usize> {
+        self.lengths.get(start..end)?.iter().find_map(|length| {
+            let prefix = key.get(..*length)?;
+            let is_it =
+                |place: &usize| self.prefixes.get(*place).is_some_and(|p| *p.prefix == *prefix);
+            self.by_prefix.find(xxh3_64(prefix), is_it).copied()
+        })
     }
 }
 

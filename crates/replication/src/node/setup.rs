@@ -37,10 +37,11 @@ pub struct Timing {
     /// starts an election; a leader that has not heard C replicas for so long steps down.
     pub election_timeout_us: u64,
     /// How long a follower that has confirmed a heartbeat votes for nobody; less than the election
-    /// timeout, so that no election waits for it. The same on all nodes.
+    /// timeout, so that no election waits for it. Each follower tells: a leader counts on what was
+    /// promised, and not on what it would have promised itself.
     pub lease_us: u64,
     /// How much faster one node's monotonic clock may run than another's, in millionths: by so
-    /// much less does a leader count on its lease.
+    /// much less does a leader count on its lease. The larger of its own bound and the follower's.
     pub clock_drift_ppm: u64,
     /// How long a command waits for its group to have a leader.
     pub leader_wait_us: u64,
@@ -48,13 +49,36 @@ pub struct Timing {
     pub forward_timeout_us: u64,
 }
 
+/// What a node promises when it confirms a heartbeat: it goes with every such answer, as two nodes
+/// may have been given different numbers, or be of different versions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeaseTerm {
+    /// For how long it votes for nobody, in microseconds of its own clock.
+    pub lease_us: u64,
+    /// How much faster one clock may run than another, in millionths, as far as it knows.
+    pub clock_drift_ppm: u64,
+}
+
 impl Timing {
+    /// What this node promises to those who lead.
+    pub fn lease_term(&self) -> LeaseTerm {
+        LeaseTerm { lease_us: self.lease_us, clock_drift_ppm: self.clock_drift_ppm }
+    }
+
     /// The longest time that a follower waits for a leader, given an election timeout, in
     /// microseconds. The draw only has to keep two candidates apart for as long as a question takes
     /// to arrive, a few milliseconds, however slow their disks are: whoever asks one that has begun
     /// an epoch is told. A wider one makes failovers slower and nothing safer.
     pub fn longest_wait_us(election_timeout_us: u64) -> u64 {
         election_timeout_us.saturating_add(election_timeout_us / 2)
+    }
+
+    /// When something is due that is done once a heartbeat interval, after this moment. All that a
+    /// node does so often it does at the same moments, whenever each of it began: a node with many
+    /// groups wakes up no more often than one with a single group.
+    pub fn next_beat_us(&self, now_us: u64) -> u64 {
+        let interval_us = self.heartbeat_interval_us.max(1);
+        now_us.saturating_add(interval_us - now_us % interval_us)
     }
 
     /// The shortest time between two heartbeats that counts as a silence, in microseconds: one of

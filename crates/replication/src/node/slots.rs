@@ -132,7 +132,7 @@ impl Node {
             return members.iter().copied().find(|node| self.is_up(now, *node));
         }
         let heard = || {
-            let (leader, _) = self.roles.leaders.get(&id)?;
+            let leader = &self.roles.leaders.get(&id)?.node;
             // What others have told of this node itself is older than what it knows.
             (*leader != self.local.me).then_some(*leader)
         };
@@ -143,7 +143,7 @@ impl Node {
 
 impl Roles {
     fn epoch_of(&self, id: GroupId) -> u64 {
-        let heard = self.leaders.get(&id).map_or(0, |(_, epoch)| *epoch);
+        let heard = self.leaders.get(&id).map_or(0, |led| led.epoch);
         self.groups.get(&id).map_or(heard, |group| group.epoch().max(heard))
     }
 }

@@ -87,7 +87,7 @@ impl Node {
     fn group_status(&self, now: Time, id: GroupId, members: &[NodeId]) -> GroupStatus {
         let group = self.roles.groups.get(&id);
         // A member knows for itself; what others have heard counts only while the leader is up.
-        let heard = self.roles.leaders.get(&id).map(|(leader, _)| *leader);
+        let heard = self.roles.leaders.get(&id).map(|led| led.node);
         let leader = match group {
             Some(group) => group.leader(),
             None => heard.filter(|leader| self.is_up(now, *leader)),

@@ -67,8 +67,10 @@ const RECORD_HEAD_BYTES: usize = 4;
 pub struct LogWriter {
     next: Position,
     chain: u64,
-    /// The open batch, its header still blank; empty while it has no record.
-    open: Vec<u8>,
+    /// The open batch, its header still blank, behind whatever the driver has put in front of it.
+    buffer: Vec<u8>,
+    /// Where in the buffer it begins.
+    start: usize,
     count: u32,
 }
 
@@ -79,14 +81,14 @@ pub struct Sealed {
     pub first: Position,
     /// Its last record.
     pub last: Position,
-    /// Where its bytes are in the buffer that was given.
+    /// Where its bytes are in the buffer.
     pub bytes: Range<usize>,
 }
 
 impl LogWriter {
     /// A writer that goes on where recovery has ended; `Position(1)` and 0 for a new log.
     pub fn new(next: Position, chain: u64) -> LogWriter {
-        LogWriter { next, chain, open: Vec::new(), count: 0 }
+        LogWriter { next, chain, buffer: Vec::new(), start: 0, count: 0 }
     }
 
     /// Adds a record to the open batch and returns its position.
@@ -96,14 +98,15 @@ impl LogWriter {
 
     /// The same for a record that begins with `head` and goes on with `rest`.
     pub fn append_parts(&mut self, head: &[u8], rest: &[u8]) -> Position {
-        if self.open.is_empty() {
-            self.open.resize(HEADER_BYTES, 0);
+        if self.count == 0 {
+            self.start = self.buffer.len();
+            self.buffer.resize(self.start + HEADER_BYTES, 0);
         }
-        self.open.reserve(RECORD_HEAD_BYTES + head.len() + rest.len());
+        self.buffer.reserve(RECORD_HEAD_BYTES + head.len() + rest.len());
         let length = u32::try_from(head.len() + rest.len()).unwrap_or(u32::MAX);
-        Writer(&mut self.open).u32(length);
-        self.open.extend_from_slice(head);
-        self.open.extend_from_slice(rest);
+        Writer(&mut self.buffer).u32(length);
+        self.buffer.extend_from_slice(head);
+        self.buffer.extend_from_slice(rest);
         self.count += 1;
         let position = self.next;
         self.next = Position(position.0 + 1);
@@ -121,7 +124,7 @@ impl LogWriter {
     }
 
     fn length(&self) -> usize {
-        if self.pending() { self.open.len() + CRC_BYTES } else { 0 }
+        if self.pending() { self.buffer.len() - self.start + CRC_BYTES } else { 0 }
     }
 
     /// The newest record, be it sealed or not; `Position(0)` in an empty log.
@@ -134,9 +137,23 @@ impl LogWriter {
         self.chain
     }
 
-    /// Closes the open batch and adds it to `out`, in whole sectors. `durable` is the highest
+    /// The buffer that batches are gathered in, for a driver that wants them in memory of its own
+    /// and with something in front of them. Not to be changed up to the end of an open batch, but
+    /// for what is in front of it.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Forgets so many bytes of the buffer's, from an index on, which are all in front of the open
+    /// batch.
+    pub fn drop_in_front(&mut self, from: usize, bytes: usize) {
+        self.buffer.drain(from..from + bytes);
+        self.start = self.start.saturating_sub(bytes);
+    }
+
+    /// Closes the open batch where it lies in the buffer, in whole sectors. `durable` is the highest
     /// position that is known to be on disk now. Nothing happens where there is no record.
-    pub fn seal(&mut self, durable: Position, out: &mut Vec<u8>) -> Option<Sealed> {
+    pub fn seal_here(&mut self, durable: Position) -> Option<Sealed> {
         if !self.pending() {
             return None;
         }
@@ -148,17 +165,31 @@ impl LogWriter {
             count: self.count,
             chain: self.chain,
         };
-        let start = out.len();
-        header.encode(out);
-        let records = self.open.get(HEADER_BYTES..).unwrap_or(&[]);
-        let crc = checksum(out.get(start..).unwrap_or(&[]), records);
-        out.extend_from_slice(records);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out.resize(start + padded(out.len() - start), 0);
+        let start = self.start;
+        let batch = self.buffer.get_mut(start..).unwrap_or_default();
+        let (head, records) = batch.split_at_mut_checked(HEADER_BYTES).unwrap_or_default();
+        head.copy_from_slice(&header.encode());
+        let crc = checksum(head, records);
+        self.buffer.extend_from_slice(&crc.to_le_bytes());
+        let bytes = padded(self.buffer.len() - start);
+        self.buffer.resize(start + bytes, 0);
         self.chain = link(self.chain, crc);
-        self.open.clear();
         self.count = 0;
-        Some(Sealed { first, last: self.last(), bytes: start..out.len() })
+        Some(Sealed { first, last: self.last(), bytes: start..start + bytes })
+    }
+
+    /// The same for a driver that puts nothing in front of batches: adds the closed batch to `out`.
+    /// If that is empty, its memory is used for the next batch, and nothing is copied.
+    pub fn seal(&mut self, durable: Position, out: &mut Vec<u8>) -> Option<Sealed> {
+        let sealed = self.seal_here(durable)?;
+        if out.is_empty() && sealed.bytes.start == 0 {
+            core::mem::swap(&mut self.buffer, out);
+            return Some(sealed);
+        }
+        let start = out.len();
+        out.extend_from_slice(self.buffer.get(sealed.bytes.clone()).unwrap_or_default());
+        self.buffer.truncate(sealed.bytes.start);
+        Some(Sealed { bytes: start..out.len(), ..sealed })
     }
 }
 
@@ -377,19 +408,23 @@ struct Header {
 }
 
 impl Header {
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        let start = bytes.len();
-        bytes.extend_from_slice(MAGIC);
-        let mut w = Writer(bytes);
-        w.u16(VERSION);
-        w.u16(0);
-        w.u64(self.length);
-        w.u64(self.first.0);
-        w.u64(self.durable.0);
-        w.u32(self.count);
-        w.u64(self.chain);
-        let crc = crc32fast::hash(bytes.get(start..).unwrap_or(&[]));
-        bytes.extend_from_slice(&crc.to_le_bytes());
+    fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let fields: [&[u8]; 7] = [
+            MAGIC,
+            // Two bytes of it are 0.
+            &u32::from(VERSION).to_le_bytes(),
+            &self.length.to_le_bytes(),
+            &self.first.0.to_le_bytes(),
+            &self.durable.0.to_le_bytes(),
+            &self.count.to_le_bytes(),
+            &self.chain.to_le_bytes(),
+        ];
+        let (named, crc) = bytes.split_at_mut(HEADER_CRC_AT);
+        let all = fields.iter().flat_map(|field| field.iter());
+        named.iter_mut().zip(all).for_each(|(byte, value)| *byte = *value);
+        crc.copy_from_slice(&crc32fast::hash(named).to_le_bytes());
+        bytes
     }
 
     /// Reads a header and its version; an error where it is not one that a writer has written.

@@ -306,7 +306,7 @@ fn a_value_that_looks_like_a_header_proves_nothing() {
     let (mut bytes, records, ends) = write(&[&[b"one"], &[b"two"]], true);
     let (real, _, real_ends) = write(&[&[b"one"], &[b"two"], &[b"three"]], true);
     let (first, durable, chain) = (Position(1000), Position(999), 77 << 32 | 5);
-    Header { length: 100, first, durable, count: 1, chain }.encode(&mut bytes);
+    bytes.extend(Header { length: 100, first, durable, count: 1, chain }.encode());
     bytes.extend([0; 100]);
     let log = recover(&[&bytes]).unwrap();
     assert_eq!((owned(&log), log.end.offset), (records, ends[1]));
@@ -335,7 +335,7 @@ fn lengths_that_lie_are_only_a_bad_batch() {
         let (first, durable) = (Position(1), Position(0));
         let header = Header { length, first, durable, count, chain: 0 };
         let mut bytes = Vec::new();
-        header.encode(&mut bytes);
+        bytes.extend(header.encode());
         bytes.extend(9u32.to_le_bytes());
         let crc = checksum(&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES..]);
         bytes.extend(crc.to_le_bytes());

@@ -10,7 +10,7 @@ use crate::promises;
 use replication::keyspace::{AckLevel, GroupOptions};
 use replication::leader_follower::degrade_ledger::Interval;
 use replication::quorum::Quorum;
-use replication::version::EntryId;
+use std::collections::BTreeSet;
 
 /// Checks each acknowledged write whose entry is known, with the copies that there were when its
 /// client had the OK; `options_of` says how its group acknowledges, and `below` are the writes that
@@ -69,15 +69,14 @@ pub fn check_below(below: &[Below], quorum: &Quorum) -> Verdict {
 /// fewer acks than declared: each is in one interval; an interval's numbers are those of its
 /// writes, or bounds where a leader closed it that had not acknowledged them.
 pub fn check_ledger(ledger: &[Interval], below: &[Below]) -> Verdict {
-    let mut seen: Vec<EntryId> = Vec::new();
+    let known = |below: &&Below| ledger.iter().any(|interval| interval.opened == below.interval);
     for interval in ledger {
         let degraded = interval.degraded;
         if interval.closed_ms.is_none() {
             return Err(format!("an interval of the degrade ledger is never closed: {interval:?}"));
         }
-        let indexes = degraded.first.index..=degraded.last.index;
         let inside: Vec<&Below> =
-            below.iter().filter(|below| indexes.contains(&below.entry.index)).collect();
+            below.iter().filter(|below| below.interval == interval.opened).collect();
         let fewest = inside.iter().map(|below| below.told).min();
         let exact = !inside.is_empty()
             && inside.iter().map(|below| below.entry).min() == Some(degraded.first)
@@ -85,15 +84,19 @@ pub fn check_ledger(ledger: &[Interval], below: &[Below]) -> Verdict {
             && inside.len() as u64 == degraded.writes
             && fewest == Some(degraded.fewest);
         let bound = inside.len() as u64 <= degraded.writes
+            && inside.iter().all(|b| degraded.first <= b.entry && b.entry <= degraded.last)
             && fewest.is_none_or(|fewest| fewest >= degraded.fewest);
         if !(if degraded.is_bound { bound } else { exact }) {
             return Err(format!(
                 "the degrade ledger says {interval:?}, but these were: {inside:?}"
             ));
         }
-        seen.extend(inside.iter().map(|below| below.entry));
+        let twice = inside.iter().map(|below| below.entry).collect::<BTreeSet<_>>();
+        if twice.len() < inside.len() && !degraded.is_bound {
+            return Err(format!("the degrade ledger counts a write twice: {inside:?}"));
+        }
     }
-    match below.iter().find(|below| !seen.contains(&below.entry)) {
+    match below.iter().find(|below| !known(below)) {
         Some(missing) => Err(format!("{missing:?} is in no interval of the degrade ledger")),
         None => Ok(()),
     }
@@ -105,13 +108,14 @@ mod tests {
     use crate::checkers::wgl::tests::set;
     use replication::keyspace::{Acks, GroupOptions};
     use replication::leader_follower::degrade_ledger::Degraded;
+    use replication::version::EntryId;
 
     fn id(index: u64) -> EntryId {
         EntryId { epoch: 1, index }
     }
 
     fn below(index: u64, told: u64, found: usize) -> Below {
-        Below { entry: id(index), told, found }
+        Below { entry: id(index), told, found, interval: id(2) }
     }
 
     #[test]
@@ -144,6 +148,7 @@ mod tests {
     #[test]
     fn a_ledger_that_says_too_little_or_too_much_is_seen() {
         let interval = |first, last, writes, is_bound| Interval {
+            opened: id(2),
             opened_ms: 1,
             closed_ms: Some(2),
             degraded: Degraded { first: id(first), last: id(last), writes, fewest: 2, is_bound },
@@ -156,6 +161,13 @@ mod tests {
         assert!(check_ledger(&[], &writes).is_err(), "both are missing");
         assert!(check_ledger(&[interval(3, 9, 7, true)], &writes).is_ok(), "a bound");
         assert!(check_ledger(&[interval(3, 9, 1, true)], &writes).is_err(), "no bound");
+        assert!(check_ledger(&[interval(5, 9, 7, true)], &writes).is_err(), "not within it");
+        let again = [below(4, 2, 2), below(6, 2, 2), below(6, 2, 2)];
+        assert!(check_ledger(&[interval(4, 6, 3, false)], &again).is_err(), "one counts twice");
+        let later = Interval { opened: id(8), ..interval(4, 4, 1, false) };
+        let retried = [below(4, 2, 2), Below { interval: id(8), ..below(4, 2, 2) }, below(6, 2, 2)];
+        assert!(check_ledger(&[interval(4, 6, 2, false), later], &retried).is_ok(), "sent again");
+        assert!(check_ledger(&[interval(4, 6, 2, false)], &retried).is_err(), "in no interval");
         let open = Interval { closed_ms: None, ..interval(4, 6, 2, false) };
         assert!(check_ledger(&[open], &writes).is_err());
     }

@@ -7,6 +7,8 @@
 pub mod acks;
 pub mod counters;
 pub mod fading;
+pub mod follower_reads;
+pub mod leaders;
 pub mod leadership;
 pub mod lost_write_report;
 pub mod lost_writes;
@@ -15,6 +17,7 @@ pub mod possible_loss;
 pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;
+pub mod surviving_reads;
 pub mod waits;
 pub mod wgl;
 pub mod zones;

@@ -6,8 +6,12 @@ use crate::history::{Action, Operation};
 use crate::observe::{Commit, tokens};
 use crate::outcomes::Question;
 use replication::GroupId;
-use replication::token::Token;
+use replication::asked_token::AnyToken;
+use replication::version::EntryId;
 use std::collections::BTreeMap;
+
+/// What clients have asked for: each entry's connection, and the command's number there.
+type Asked = BTreeMap<(GroupId, EntryId), (u64, u64)>;
 
 /// Checks the answers against the entries that nodes took for committed, against each other, and
 /// (for keys that only saw APPENDs) against what is there in the end. Each question names the
@@ -15,33 +19,44 @@ use std::collections::BTreeMap;
 pub fn check(
     questions: &[Question],
     operations: &[Operation],
-    commits: &[Commit],
+    (commits, asked): (&[Commit], &Asked),
     end: &BTreeMap<String, Option<String>>,
 ) -> Verdict {
     let committed: BTreeMap<(GroupId, u64), u64> =
         commits.iter().map(|c| ((c.group, c.entry.index), c.entry.epoch)).collect();
-    let mut settled: BTreeMap<Token, &str> = BTreeMap::new();
+    let mut settled: BTreeMap<AnyToken, &str> = BTreeMap::new();
     for question in questions {
-        let (token, id) = (question.token, question.token.id);
+        let token = question.token;
         let answer = match question.answer.as_str() {
             answer @ ("COMMITTED" | "LOST" | "PENDING") => answer,
             other if other.starts_with("UNKNOWN") || other.starts_with("TRYAGAIN") => continue,
             other if other.starts_with("CLUSTERDOWN") => continue,
-            other => return Err(format!("TF.OUTCOME of {id:?} answered {other}")),
+            other => return Err(format!("TF.OUTCOME of {token:?} answered {other}")),
         };
-        let there = committed.get(&(token.group, id.index)).map(|epoch| *epoch == id.epoch);
+        let epoch_of = |group, index| committed.get(&(group, index));
+        let there = match token {
+            AnyToken::Entry(token) => {
+                epoch_of(token.group, token.id.index).map(|epoch| *epoch == token.id.epoch)
+            }
+            AnyToken::Asked(token) => {
+                let name = (token.client.0, token.sequence);
+                let mut entries =
+                    asked.iter().filter(|((group, _), by)| *group == token.group && **by == name);
+                Some(entries.any(|((group, id), _)| epoch_of(*group, id.index) == Some(&id.epoch)))
+            }
+        };
         let wrong = match answer {
             "COMMITTED" => there == Some(false),
             "LOST" => there == Some(true),
             _ => false,
         };
         if wrong {
-            return Err(format!("TF.OUTCOME of {id:?} answered {answer}, and that is not so"));
+            return Err(format!("TF.OUTCOME of {token:?} answered {answer}, and that is not so"));
         }
         if let Some(before) = settled.get(&token)
             && *before != answer
         {
-            return Err(format!("TF.OUTCOME of {id:?} answered {before}, then {answer}"));
+            return Err(format!("TF.OUTCOME of {token:?} answered {before}, then {answer}"));
         }
         if answer != "PENDING" {
             settled.insert(token, answer);
@@ -53,7 +68,7 @@ pub fn check(
             let values = tokens(read.as_deref().unwrap_or("").as_bytes());
             let survives = values.contains(value);
             if (answer == "COMMITTED" && !survives) || (answer == "LOST" && survives) {
-                return Err(format!("{value} ({id:?}) is {answer}, and the end is {values:?}"));
+                return Err(format!("{value} ({token:?}) is {answer}, and the end is {values:?}"));
             }
         }
     }
@@ -65,8 +80,9 @@ mod tests {
     use super::*;
     use crate::checkers::wgl::tests::operation;
     use crate::history::Outcome;
-    use replication::version::EntryId;
-    use replication::{DatacenterId, KeyspaceId, NodeId};
+    use replication::asked_token::AskedToken;
+    use replication::token::Token;
+    use replication::{ClientId, DatacenterId, KeyspaceId, NodeId, Session};
 
     const GROUP: GroupId = GroupId {
         keyspace: KeyspaceId(1),
@@ -76,7 +92,24 @@ mod tests {
     };
 
     fn ask(epoch: u64, answer: &str) -> Question {
-        let token = Token { group: GROUP, id: EntryId { epoch, index: 5 } };
+        let id = EntryId { epoch, index: 5 };
+        let token = AnyToken::Entry(Token { group: GROUP, id });
+        Question { token, operation: 0, answer: answer.into() }
+    }
+
+    /// A question about a command that was forwarded: number 9 of its connection is the entry.
+    fn ask_forwarded(sequence: u64, answer: &str) -> Question {
+        let token = AnyToken::Asked(AskedToken {
+            group: GROUP,
+            epoch: 2,
+            after_index: 0,
+            node: NodeId(0),
+            session: Session::default(),
+            client: ClientId(8),
+            sequence,
+            key_mark: 0,
+            last_batch: 1,
+        });
         Question { token, operation: 0, answer: answer.into() }
     }
 
@@ -85,7 +118,18 @@ mod tests {
         let operations = [operation(Action::Append("~a;".into()), outcome, 1, 2)];
         let commit = Commit::of(NodeId(0), GROUP, EntryId { epoch: 2, index: 5 }, b"body");
         let end = BTreeMap::from([(String::from("k"), Some(String::from(end)))]);
-        check(questions, &operations, &[commit], &end)
+        let asked = BTreeMap::from([((GROUP, EntryId { epoch: 2, index: 5 }), (8, 9))]);
+        check(questions, &operations, (&[commit], &asked), &end)
+    }
+
+    #[test]
+    fn what_is_not_so_of_a_forwarded_write_is_seen() {
+        let ask = ask_forwarded;
+        assert!(verdict(&[ask(9, "PENDING"), ask(9, "COMMITTED")], "~a;").is_ok());
+        assert!(verdict(&[ask(9, "UNKNOWN no longer known")], "~a;").is_ok());
+        assert!(verdict(&[ask(7, "LOST")], "").is_ok());
+        assert!(verdict(&[ask(9, "LOST")], "").is_err(), "it is committed");
+        assert!(verdict(&[ask(7, "COMMITTED")], "~a;").is_err(), "there is no such entry");
     }
 
     #[test]

@@ -9,11 +9,13 @@ mod server;
 mod sink;
 mod suffer;
 mod turn;
+mod vigil;
 
 pub use server::{OVERLOOKED, Server, State};
 pub use sink::GARBLED;
 
 use crate::disk::Pace;
+use crate::leases::Terms;
 use crate::network::{Network, Weather};
 use crate::observe::Observations;
 use crate::trace::Trace;
@@ -115,6 +117,7 @@ pub struct Cluster {
     /// How many things have happened.
     pub steps: u64,
     plan: Plan,
+    terms: Terms,
     /// Stands in every frame.
     cluster_digest: u64,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -136,6 +139,11 @@ struct Wire {
 impl Cluster {
     /// A cluster whose nodes start at once, on empty disks.
     pub fn new(plan: Plan, seed: u64, trace: Trace) -> Cluster {
+        Cluster::with_terms(plan, seed, trace, Terms::default())
+    }
+
+    /// The same where nodes need not promise alike.
+    pub fn with_terms(plan: Plan, seed: u64, trace: Trace, terms: Terms) -> Cluster {
         let mut random = Random::new(seed);
         let nodes = plan.cluster.members.len();
         let servers = (0..nodes).map(|n| Server::new(NodeId(n as u16), &plan, &mut random));
@@ -151,6 +159,7 @@ impl Cluster {
             steps: 0,
             cluster_digest: replication::frame::cluster_digest(&plan.cluster.name),
             plan,
+            terms,
             queue: BTreeMap::new(),
             sequence: 0,
             connections: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! One simulated machine: its disk and clocks stay, its process comes and goes.
 
 use super::turn::Arrival;
+use super::vigil::Vigil;
 use super::{Cluster, Happening, Outside, Plan, sink::Sink};
 use crate::clock::Clock;
 use crate::disk::{Disk, Opened};
@@ -66,6 +67,8 @@ pub(super) struct Process {
     pub replies: BTreeMap<ClientId, Replies>,
     /// The last record that the node has written at its start.
     pub opened_at: Position,
+    /// What it must have noticed.
+    pub vigil: Vigil,
     /// Up to where each group's commits are noted.
     pub commits_seen: BTreeMap<GroupId, u64>,
 }
@@ -88,6 +91,7 @@ impl Process {
             busy_until: now_us,
             replies: BTreeMap::new(),
             commits_seen: BTreeMap::new(),
+            vigil: Vigil::default(),
             opened_at,
         }
     }
@@ -138,12 +142,13 @@ impl Cluster {
         if self.is_up(id) {
             return;
         }
+        let processes = self.server(id).map_or(0, |server| server.process_number);
         let setup = Setup {
             cluster: self.plan.cluster.clone(),
             me: id,
             new_incarnation: Incarnation(self.random.next_u64()),
             seed: self.random.next_u64(),
-            timing: self.plan.timing,
+            timing: self.terms.of(self.plan.timing, id, processes),
             limits: self.plan.limits,
             mutants: self.plan.mutants,
             may_have_lost_unsynced: false,
@@ -180,6 +185,10 @@ impl Cluster {
             self.observations.repaired.push(id);
             // What it had acknowledged, and nobody else had, may have been there.
             self.observations.wipes.push((id, now_us));
+            if !self.observations.flipped.contains(&id) {
+                let text = format!("{name} found its log damaged, and nothing had damaged it");
+                self.observations.unfit.push(text);
+            }
         }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);

@@ -148,6 +148,7 @@ impl Cluster {
         if flipped {
             self.trace.line(now_us, || format!("{name}'s disk has a bit flipped"));
             self.observations.count("flipped bit");
+            self.observations.flipped.insert(id);
         }
         flipped
     }

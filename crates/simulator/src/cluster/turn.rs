@@ -7,6 +7,7 @@ use crate::disk::DiskFailure;
 use crate::observe::{Commit, Observations};
 use crate::promises;
 use replication::frame;
+use replication::mutant::Mutant;
 use replication::{ClientId, Event, Input, NodeId, Position, Reply, RequestId, Requests, Span};
 use std::rc::Rc;
 
@@ -63,6 +64,11 @@ impl Cluster {
         }
         let (written, synced, next) = match server.disk.done(&mut self.random) {
             Ok(done) => done,
+            Err(DiskFailure::Error) if self.plan.mutants.is(Mutant::SyncRetried) => {
+                server.disk.lose_silently();
+                server.disk_due_us = Some(now_us + 1);
+                return self.schedule(now_us + 1, Happening::Disk { node: id, process });
+            }
             Err(failure) => {
                 let drops = failure == DiskFailure::Error && server.failure_drops;
                 return self.disk_failed(id, failure, drops);
@@ -72,6 +78,9 @@ impl Cluster {
             return;
         }
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        if let Some(process) = &mut server.process {
+            process.vigil.kept(synced);
+        }
         if server.process.as_ref().is_some_and(|process| synced >= process.opened_at) {
             server.lost_power = false;
             server.disk.trust();
@@ -175,6 +184,12 @@ impl Cluster {
         at_us += if stall_at == arrivals.len() { stall_us } else { 0 };
         process.busy_until = at_us;
         process.note_commits(id, sink.observations());
+        let is_tick = clock_read_at.is_none()
+            && stall_us == 0
+            && arrivals.iter().any(|arrival| matches!(arrival, Arrival::Tick));
+        let heard =
+            arrivals.iter().filter_map(Arrival::peer).filter(|from| !refused.contains(from));
+        process.vigil.heard(heard, at_us);
         let more = !process.inbox.is_empty();
         if more {
             process.turn_at = Some(at_us);
@@ -186,6 +201,7 @@ impl Cluster {
             self.schedule(at_us, Happening::Turn { node: id, process: process_number });
         }
         self.note_early(id, process_number, early, disk_due_us);
+        self.look_at_leaders(id, &output, is_tick, at_us);
         self.note_troubles(id, stall_us, &refused, at_us);
         self.carry_out(id, output, at_us);
     }
@@ -368,6 +384,14 @@ impl Process {
 }
 
 impl Arrival {
+    /// The node that it comes from, if it is a frame.
+    fn peer(&self) -> Option<NodeId> {
+        match self {
+            Arrival::Frame { from, .. } => Some(*from),
+            _ => None,
+        }
+    }
+
     /// The inputs that it stands for, in order.
     ///
     /// # Errors

@@ -159,6 +159,22 @@ impl Faults {
     }
 }
 
+/// From the moment at which a node dozes off to the cut: what was on its way to it arrives.
+const CUT_US: (u64, u64) = (2_000, 30_000);
+
+impl Faults {
+    /// A leader stands still for less than an election takes, and is cut off before it wakes up:
+    /// the answers to what it had asked before are the last that it gets, and it gets them late.
+    pub(super) fn doze(&mut self, node: NodeId, cluster: &mut Cluster) {
+        let leader = cluster.observations.leaderships.last().map(|start| start.node);
+        let node = leader.unwrap_or(node);
+        let timeout_us = cluster.plan().timing.election_timeout_us;
+        let duration_us = cluster.random.range(timeout_us / 4, timeout_us);
+        cluster.pause(node, duration_us);
+        self.later(Later::Isolate(node), CUT_US, cluster);
+    }
+}
+
 pub(super) fn pause(node: NodeId, cluster: &mut Cluster) {
     let duration = cluster.random.range(PAUSED_US.0, PAUSED_US.1);
     let leader = cluster.observations.leaderships.last().map(|start| start.node);

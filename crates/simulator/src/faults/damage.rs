@@ -48,6 +48,7 @@ impl Faults {
             .trace
             .line(cluster.now_us, || format!("{node}'s disk: {}: {harm:?}", damage.name()));
         self.flipped.insert(node);
+        cluster.observations.flipped.insert(node);
         if !harm.can_be_seen {
             cluster.observations.count("end of the log lost unseen");
             cluster.observations.wipes.push((node, cluster.now_us));

@@ -3,8 +3,8 @@
 //! **The atlas.** What destroys acknowledged bytes must leave the cluster a good copy: a committed
 //! entry stays on more than N - E voters whose disks tell the truth. A wipe and a flipped bit
 //! announce themselves (another incarnation, a wrong checksum) and count for nothing until the
-//! others have brought the node up to date; so they are allowed whenever everybody has the same
-//! state. A disk that lies does not, and its node goes on under its old name: it has forgotten
+//! others have brought the node up to date; so they are allowed at any time, one node after
+//! another. A disk that lies does not, and its node goes on under its old name: it has forgotten
 //! entries that it acknowledged and votes that it gave. That is survived only where all other
 //! members hold durably all that it held, epochs included, and nothing that it forgot was only
 //! its own (the count of its starts, for example): so the lie begins after a process has started,
@@ -23,6 +23,11 @@ const STALL_US: (u64, u64) = (500_000, 5_000_000);
 const FULL_US: (u64, u64) = (50_000, 1_500_000);
 /// How long a disk lies before that may come out, and from one attempt to the next.
 const LIE_US: (u64, u64) = (1_000, 60_000);
+
+/// So often does the leader fall soon after another node has lost its disk.
+const LEADER_FALLS_PERCENT: u64 = 50;
+/// How soon.
+const FALLS_AFTER_US: (u64, u64) = (500, 100_000);
 
 impl Faults {
     /// Starts a node, whose disk may be damaged.
@@ -53,9 +58,11 @@ impl Faults {
         self.later(Later::DiskWell(node), FULL_US, cluster);
     }
 
-    /// A disk is lost only where nothing is lost with it: everybody is up, connected, has the same
-    /// state, and counts with the disk that he has in everybody's eyes. Without a leader nobody
-    /// tells when a lost disk is made good, so there it happens once.
+    /// A disk is lost at any time at which everybody is up and counts, with the disk that he has, in
+    /// everybody's eyes: so one after another. What it held alone with others stays with those, and
+    /// what it had promised is not forgotten, as a new disk counts for nothing. Without a leader
+    /// nobody tells when a lost disk is made good: there it happens once, and only where everybody
+    /// is connected and has the same state.
     pub(super) fn wipe(&mut self, node: NodeId, cluster: &mut Cluster) {
         if !self.may_lose(node, cluster) {
             return;
@@ -63,19 +70,25 @@ impl Faults {
         cluster.crash(node, true);
         cluster.wipe(node);
         self.restart_later(node, cluster);
+        self.fall_too(node, cluster);
+    }
+
+    /// Soon after that the leader falls as well.
+    fn fall_too(&mut self, node: NodeId, cluster: &mut Cluster) {
+        let leader = cluster.observations.leaderships.last().map(|start| start.node);
+        if let Some(leader) = leader.filter(|leader| *leader != node)
+            && self.families.leader_hunt
+            && cluster.random.chance(LEADER_FALLS_PERCENT)
+        {
+            self.later(Later::Fall(leader, 0), FALLS_AFTER_US, cluster);
+        }
     }
 
     pub(super) fn may_lose(&mut self, node: NodeId, cluster: &Cluster) -> bool {
-        let first = !core::mem::replace(&mut self.wiped, true);
-        let recovered = first || leader_groups(cluster, node) > 0;
-        let may = recovered
-            && is_whole(cluster)
-            && self.flipped.is_empty()
-            && all_count(cluster)
-            && crate::convergence::all_equal(cluster);
-        if !may {
-            self.wiped = !first;
-        }
+        let leads = leader_groups(cluster, node) > 0;
+        let calm = leads || (is_whole(cluster) && crate::convergence::all_equal(cluster));
+        let may = (leads || !self.wiped) && calm && self.flipped.is_empty() && all_count(cluster);
+        self.wiped |= may;
         may
     }
 
@@ -89,6 +102,7 @@ impl Faults {
             self.flipped.insert(node);
         }
         self.restart_later(node, cluster);
+        self.fall_too(node, cluster);
     }
 
     /// A node does not start from its log: right, where that is damaged. Its operator gives it an

@@ -34,6 +34,8 @@ enum Later {
     Restart(NodeId),
     /// A node crashes: a new leader, or one that is caught in a storm of so many more crashes.
     Fall(NodeId, u32),
+    /// A node is cut off from all others.
+    Isolate(NodeId),
     /// All links are whole again.
     Mend,
     /// A node's links come or go, so many times more.
@@ -62,6 +64,7 @@ enum Fault {
     CrashPointOfAll,
     Storm,
     Pause,
+    Doze,
     StallTurn,
     Isolate,
     Split,
@@ -121,6 +124,7 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.storms, Fault::Storm),
         (families.pauses, Fault::Pause),
         (families.pauses, Fault::Pause),
+        (families.pauses && families.partitions, Fault::Doze),
         (families.stalled_turns, Fault::StallTurn),
         (families.partitions, Fault::Isolate),
         (families.partitions, Fault::Split),
@@ -140,6 +144,7 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.stalled_disks, Fault::StallDisk),
         (families.disk_errors, Fault::DiskError),
         (families.full_disks, Fault::FullDisk),
+        (families.wipes, Fault::Wipe),
         (families.wipes, Fault::Wipe),
         (families.lying_disks, Fault::Lie),
         (families.lying_disks, Fault::Lie),
@@ -194,6 +199,7 @@ impl Faults {
                 cluster.trace.line(cluster.now_us, || String::from("the network is whole"));
                 cluster.network.heal();
             }
+            Some(Later::Isolate(node)) => self.cut(&[node], true, true, cluster),
             Some(Later::Flap(node, more)) => self.flap(node, more, cluster),
             Some(Later::Clog(node, until_us)) => self.clog(node, until_us, cluster),
             Some(Later::Strobe(node, more)) => self.strobe(node, more, cluster),
@@ -267,6 +273,7 @@ impl Faults {
             Fault::CrashPointOfAll => self.crash_point_of_all(cluster),
             Fault::Storm => self.storm(node, cluster),
             Fault::Pause => crash::pause(node, cluster),
+            Fault::Doze => self.doze(node, cluster),
             Fault::StallTurn => crash::stall_turn(node, cluster),
             Fault::Isolate => {
                 cluster.observations.count("isolated node");

@@ -103,7 +103,7 @@ impl Kind {
     }
 
     /// Whether the zones judge it.
-    pub(super) fn is_zoned(self) -> bool {
+    pub fn is_zoned(self) -> bool {
         matches!(self, Kind::Register | Kind::Pair)
     }
 

@@ -14,8 +14,8 @@ use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::options::{ModelName, Options};
 use crate::outcomes::{self, Question};
 use crate::promises;
+use replication::asked_token::AnyToken;
 use replication::random::Random;
-use replication::token::Token;
 use replication::{ClientId, DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
 use wait::Wait;
@@ -83,7 +83,7 @@ pub struct Workload {
     waits: Option<Random>,
     options: Options,
     /// Writes whose outcome was open: the word, what it stands for, and the operation.
-    pub held: Vec<(String, Token, usize)>,
+    pub held: Vec<(String, AnyToken, usize)>,
 }
 
 impl Workload {

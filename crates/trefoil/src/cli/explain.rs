@@ -42,7 +42,10 @@ fn text(options: &Options) -> miette::Result<String> {
         let separator = if number == 0 { "" } else { "\n" };
         let _ = writeln!(out, "{separator}{}", lines.next().unwrap_or_default());
         for line in lines {
-            wrap(&line, &mut out);
+            match line.ends_with(':') {
+                true => drop(writeln!(out, "\n  {line}")),
+                false => wrap(&line, &mut out),
+            }
         }
     }
     Ok(out)

@@ -7,7 +7,7 @@ use crate::resp::parse::Parser;
 use mio::net::TcpStream;
 use replication::ClientId;
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,6 +63,11 @@ pub struct Client {
     pub replies: Replies,
     /// The reply after which the connection is closed.
     pub last_sequence: Option<u64>,
+    /// It may still be sending when it has been told its last: what comes is read and thrown away
+    /// until it closes, for to close on it would destroy what it has not read yet.
+    pub outlasts_replies: bool,
+    /// It has been told its last, and so has the system.
+    pub(super) is_told_all: bool,
     /// Nothing is read until its replies have gone.
     pub paused: bool,
     /// It is on the loop's list of sockets to read.
@@ -71,6 +76,8 @@ pub struct Client {
     pub ending: bool,
     /// It is on the list of clients to be told something.
     pub(super) dirty: bool,
+    /// The turn in which it was last written to.
+    pub(super) written_in: u64,
 }
 
 impl Client {
@@ -96,10 +103,13 @@ impl Client {
             parser: Parser::default(),
             replies: Replies::default(),
             last_sequence: None,
+            outlasts_replies: false,
+            is_told_all: false,
             paused: false,
             ready: false,
             ending: false,
             dirty: false,
+            written_in: u64::MAX,
         }
     }
 
@@ -151,9 +161,21 @@ impl Client {
             }
         }
         let all_said = self.replies.unsent() == 0 && self.replies.outstanding() == 0;
-        let close =
-            self.replies.unsent() > OUT_BYTES_MAX || (self.last_sequence.is_some() && all_said);
-        (if close { Sent::Close } else { Sent::Fine }, taken)
+        let is_over = self.last_sequence.is_some() && all_said;
+        if self.replies.unsent() > OUT_BYTES_MAX || (is_over && !self.outlasts_replies) {
+            return (Sent::Close, taken);
+        }
+        if is_over && !self.is_told_all {
+            self.is_told_all = true;
+            let ended = self.stream.shutdown(Shutdown::Write);
+            return (if ended.is_ok() { Sent::Last } else { Sent::Close }, taken);
+        }
+        (Sent::Fine, taken)
+    }
+
+    /// Whether all that it says from now on is thrown away.
+    pub fn is_told_all(&self) -> bool {
+        self.is_told_all
     }
 }
 

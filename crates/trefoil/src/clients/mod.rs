@@ -42,8 +42,21 @@ const PLACE_BITS: u32 = 20;
 pub enum Sent {
     /// All of it, or as much as the socket takes now.
     Fine,
+    /// All that it will ever be: what the client still says is to be thrown away until it closes.
+    Last,
     /// The connection is to be closed.
     Close,
+}
+
+/// What a flush has found out about clients, by place.
+#[derive(Default)]
+pub struct Flushed {
+    /// They can be read again.
+    pub readable: Vec<usize>,
+    /// They have been told their last, and may still be sending.
+    pub told_all: Vec<usize>,
+    /// They are to be closed.
+    pub closing: Vec<usize>,
 }
 
 /// All clients of this node.
@@ -64,6 +77,8 @@ pub struct Clients {
     pub bytes_out: u64,
     /// Writes to clients' sockets.
     pub writes: u64,
+    /// Those that were not the first to their socket in their turn: none, or the loop is wrong.
+    pub repeated_writes: u64,
 }
 
 impl Clients {
@@ -81,6 +96,7 @@ impl Clients {
             rejected: 0,
             bytes_out: 0,
             writes: 0,
+            repeated_writes: 0,
         }
     }
 
@@ -214,21 +230,28 @@ impl Clients {
         }
     }
 
-    /// One write for each client that has something to be told. Gives the places of those that can
-    /// be read again, and of those that are to be closed.
-    pub fn flush(&mut self, readable: &mut Vec<usize>, closing: &mut Vec<usize>) {
+    /// One write for each client that has something to be told, in this turn.
+    pub fn flush(&mut self, turn: u64, flushed: &mut Flushed) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for place in dirty.drain(..) {
             let Some(client) = self.table.get_mut(place).and_then(Option::as_deref_mut) else {
                 continue;
             };
             client.dirty = false;
-            self.writes += u64::from(!client.replies.ready().is_empty());
+            if !client.replies.ready().is_empty() {
+                self.writes += 1;
+                self.repeated_writes += u64::from(client.written_in == turn);
+                client.written_in = turn;
+            }
             let (sent, bytes) = client.flush();
             self.bytes_out += bytes as u64;
-            if sent == Sent::Close {
-                closing.push(place);
-                continue;
+            match sent {
+                Sent::Fine => {}
+                Sent::Last => flushed.told_all.push(place),
+                Sent::Close => {
+                    flushed.closing.push(place);
+                    continue;
+                }
             }
             if let Some(buffer) = client.replies.take_sent_buffer()
                 && self.pool.len() < POOL_BUFFERS_MAX
@@ -238,7 +261,7 @@ impl Clients {
             }
             if client.paused && !client.is_over_soft_limits() {
                 client.paused = false;
-                readable.push(place);
+                flushed.readable.push(place);
             }
         }
         self.dirty = dirty;

@@ -19,8 +19,7 @@ impl Blocks {
     /// Blocks in front of which stands the beginning of a block that is on disk already.
     pub fn new(tail: &[u8]) -> Blocks {
         let mut blocks = Blocks::default();
-        blocks.reserve(tail.len().max(1));
-        blocks.bytes.extend_from_slice(tail);
+        blocks.begin_with(tail);
         blocks
     }
 
@@ -32,23 +31,51 @@ impl Blocks {
         blocks
     }
 
-    /// Memory for so many bytes behind what is held: while no more are added, nothing moves.
+    /// Memory for so many bytes behind what is held, in whole blocks that start where pages do:
+    /// while no more are added, nothing moves.
     pub fn reserve(&mut self, bytes: usize) {
         let held = self.as_slice().len();
         let blocks = (held + bytes).next_multiple_of(BLOCK_BYTES);
-        if self.bytes.capacity() >= self.start + blocks {
+        let is_aligned = self.as_slice().as_ptr().addr() % BLOCK_BYTES == 0;
+        if is_aligned && self.bytes.capacity() >= self.start + blocks {
             return;
         }
-        let mut larger: Vec<u8> = Vec::with_capacity(BLOCK_BYTES + blocks);
+        let memory = self.bytes.capacity().max(blocks);
+        let mut larger: Vec<u8> = Vec::with_capacity(BLOCK_BYTES + memory);
         let start = larger.as_ptr().addr().wrapping_neg() % BLOCK_BYTES;
         larger.resize(start, 0);
         larger.extend_from_slice(self.as_slice());
         *self = Blocks { bytes: larger, start };
     }
 
-    /// Where a batch is added, after [`Blocks::reserve`].
-    pub fn end(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Gives the memory away for a batch to be gathered at its end, which must not be written
+    /// before it is back.
+    pub fn lend(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Takes the memory back, with a batch behind what was held. If it has grown meanwhile, it
+    /// starts where it happens to: for direct writes, [`Blocks::reserve`] is to follow.
+    pub fn take_back(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+    }
+
+    /// Where the first block starts in the memory that is lent.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// What the last block holds, if that is no whole one.
+    pub fn tail(&self) -> &[u8] {
+        let held = self.as_slice();
+        held.get(held.len() - held.len() % BLOCK_BYTES..).unwrap_or(&[])
+    }
+
+    /// Holds this and nothing else, as [`Blocks::new`] does.
+    pub fn begin_with(&mut self, tail: &[u8]) {
+        self.bytes.truncate(self.start);
+        self.reserve(tail.len().max(1));
+        self.bytes.extend_from_slice(tail);
     }
 
     /// What is held; from a block's start on.
@@ -72,11 +99,6 @@ impl Blocks {
         }
         result
     }
-
-    /// Forgets what is held: the next batch starts a segment.
-    pub fn clear(&mut self) {
-        self.bytes.truncate(self.start);
-    }
 }
 
 #[cfg(test)]
@@ -89,13 +111,16 @@ mod tests {
         let mut blocks = Blocks::new(&[7; 100]);
         let mut expected = vec![7u8; 100];
         for (number, bytes) in [1usize, 4000, 512, 9000, 8192, 6 << 20, 3].into_iter().enumerate() {
-            blocks.reserve(bytes);
+            let mut lent = blocks.lend();
+            lent.extend(std::iter::repeat_n(number as u8, bytes));
+            blocks.take_back(lent);
+            blocks.reserve(0);
             let before = blocks.as_slice().as_ptr();
-            blocks.end().extend(std::iter::repeat_n(number as u8, bytes));
-            assert_eq!(blocks.as_slice().as_ptr(), before, "nothing has moved");
             expected.extend(std::iter::repeat_n(number as u8, bytes));
             let held = expected.len();
+            assert_eq!(blocks.tail(), expected.chunks_exact(BLOCK_BYTES).remainder());
             blocks.write(|whole| {
+                assert_eq!(whole.as_ptr(), before, "nothing has moved");
                 assert_eq!(whole.as_ptr().addr() % BLOCK_BYTES, 0);
                 assert_eq!(whole.len(), held.next_multiple_of(BLOCK_BYTES));
                 assert_eq!(whole[..held], expected);
@@ -105,8 +130,8 @@ mod tests {
             assert_eq!(blocks.as_slice(), expected);
             assert!(blocks.bytes.capacity() <= BYTES_KEPT);
         }
-        blocks.clear();
-        assert!(blocks.as_slice().is_empty());
+        blocks.begin_with(&[5; 3]);
+        assert_eq!(blocks.as_slice(), [5; 3]);
         assert_eq!(Blocks::zeros(5000).as_slice(), [0; 8192]);
     }
 }

@@ -162,13 +162,11 @@ impl Directory {
                 let mut block =
                     file.bytes.get(offset - offset % BLOCK_BYTES..).unwrap_or(&[]).to_vec();
                 block.resize(offset % BLOCK_BYTES, 0);
-                blocks = Blocks::new(&block);
                 // What is there is written once more: so it shows whether direct writes work here.
                 let at = (offset - offset % BLOCK_BYTES) as u64;
-                blocks.reserve(1);
-                blocks.end().push(0);
                 let mut filled = Ok(());
-                blocks.write(|whole| filled = segment.try_direct(whole, at));
+                let mut whole = Blocks::new(&[block.as_slice(), &[0]].concat());
+                whole.write(|whole| filled = segment.try_direct(whole, at));
                 filled?;
                 blocks = Blocks::new(&block);
             }

@@ -1,6 +1,6 @@
 //! The event loop's side of the log: what gathers, where it goes, and how far it is kept.
 
-use super::blocks::Blocks;
+use super::blocks::{BLOCK_BYTES, Blocks};
 use super::directory::{Directory, Resumed, Segments};
 use super::log_thread::{LogThread, Order, Report};
 use super::segment::Segment;
@@ -64,8 +64,10 @@ enum Work {
 /// The event loop's side of the log.
 pub struct Log {
     writer: LogWriter,
-    /// The memory of a batch; away while the thread writes one.
+    /// The memory of a batch: lent to the writer, which gathers one there.
     blocks: Blocks,
+    /// The memory of the batch before; away while the thread writes that.
+    written_blocks: Blocks,
     /// The segments that are needed and their first records; the last one is written to.
     live: VecDeque<(Arc<Segment>, Position)>,
     /// Where in the last one the next batch goes.
@@ -115,7 +117,7 @@ impl Log {
     ) -> Result<Log, DiskError> {
         let first_bytes = nominal_bytes(1, options.segment_bytes_max);
         let resumed = directory.resume(segments, recovered, first_bytes, options.direct)?;
-        let Resumed { live, at, blocks, spares } = resumed;
+        let Resumed { live, at, mut blocks, spares } = resumed;
         let direct = live.back().is_some_and(|(segment, _)| segment.is_direct());
         if options.direct && !direct {
             operator_log::line(format_args!(
@@ -133,11 +135,13 @@ impl Log {
             reports: report_sender,
         };
         let thread = spawn(directory, "log", move || thread.run(wake))?;
-        let writer = LogWriter::new(recovered.next, recovered.chain);
+        let mut writer = LogWriter::new(recovered.next, recovered.chain);
+        *writer.buffer() = blocks.lend();
         let last = writer.last();
         Ok(Log {
             writer,
             blocks,
+            written_blocks: Blocks::default(),
             live,
             at,
             work: Work::Nothing,
@@ -219,14 +223,14 @@ impl Log {
         {
             // Everything before is written: there is one batch at a time.
             self.live.push_back((spare, Position(self.written.0 + 1)));
+            self.writer.drop_in_front(self.blocks.start(), (self.at % BLOCK_BYTES as u64) as usize);
             self.at = 0;
-            self.blocks.clear();
             self.counts.segments += 1;
         }
         // The block that it starts in is written with it.
-        let block_at = self.at - self.blocks.as_slice().len() as u64;
-        self.blocks.reserve(bytes);
-        let sealed = self.writer.seal(self.synced, self.blocks.end())?;
+        let block_at = self.at - self.at % BLOCK_BYTES as u64;
+        let sealed = self.writer.seal_here(self.synced)?;
+        self.blocks.take_back(std::mem::take(self.writer.buffer()));
         self.at += bytes as u64;
         let segment = self.live.back()?.0.clone();
         (self.sync_asked, self.counts_when_written) = (false, false);
@@ -235,7 +239,11 @@ impl Log {
 
     fn write_direct(&mut self) {
         let Some((segment, at, last)) = self.seal() else { return };
-        let blocks = std::mem::take(&mut self.blocks);
+        self.blocks.reserve(0);
+        let mut next = std::mem::take(&mut self.written_blocks);
+        next.begin_with(self.blocks.tail());
+        let blocks = std::mem::replace(&mut self.blocks, next);
+        *self.writer.buffer() = self.blocks.lend();
         self.work = Work::Writing(last);
         self.counts.direct += 1;
         self.order(Order::Write { segment, at, blocks, synced: self.synced });
@@ -244,7 +252,9 @@ impl Log {
     fn write(&mut self, now: Instant) -> Result<(), DiskError> {
         self.sync_owed |= self.sync_asked;
         let Some((segment, at, last)) = self.seal() else { return Ok(()) };
-        self.blocks.write(|whole| segment.write(whole, at))?;
+        let written = self.blocks.write(|whole| segment.write(whole, at));
+        *self.writer.buffer() = self.blocks.lend();
+        written?;
         if !self.unsynced.last().is_some_and(|known| Arc::ptr_eq(known, &segment)) {
             self.unsynced.push(segment);
         }
@@ -282,7 +292,7 @@ impl Log {
     fn hear(&mut self, report: Report) -> Result<(), DiskError> {
         match (report, std::mem::replace(&mut self.work, Work::Nothing)) {
             (Report::Written(blocks), Work::Writing(last)) => {
-                self.blocks = blocks;
+                self.written_blocks = blocks;
                 (self.written, self.synced) = (last, last);
             }
             (Report::Synced(list), Work::Syncing(last)) => {

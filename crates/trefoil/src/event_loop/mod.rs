@@ -13,6 +13,7 @@ mod sink;
 pub use clock::Clock;
 pub use sink::{Counts, Sink};
 
+use crate::clients::Flushed;
 use crate::disk::{Directory, DiskError};
 use crate::operator_log;
 use crate::session::ServerState;
@@ -81,6 +82,8 @@ pub struct EventLoop {
     /// Clients that will say nothing more: until when they are waited for, and who.
     lingering: VecDeque<(Instant, usize, ClientId)>,
     accept_more: bool,
+    /// Counts all turns, whatever CONFIG RESETSTAT does.
+    turns: u64,
     now: Instant,
     time: Time,
 }
@@ -156,6 +159,7 @@ impl EventLoop {
             ready_peers: VecDeque::new(),
             lingering: VecDeque::new(),
             accept_more: false,
+            turns: 0,
             now,
             time: clock.time(),
         })
@@ -222,13 +226,8 @@ impl EventLoop {
                 }
                 token => {
                     let ending = event.is_read_closed() || event.is_error();
-                    if let Some(node) = self.sink.peers.link_of(token) {
-                        let registry = self.poll.registry();
-                        if self.sink.peers.link_event(node, self.now, registry) {
-                            self.peer_lost(node);
-                        }
-                    } else if let Some(place) = self.sink.peers.place_of(token) {
-                        self.peer_ready(place, ending);
+                    if let Some(place) = self.sink.peers.place_of(token) {
+                        self.peer_event(place, event.is_readable(), ending);
                     } else if let Some(place) = self.sink.clients.place_of(token) {
                         let broken = event.is_error() || event.is_write_closed();
                         self.client_event(place, event.is_readable(), ending, broken);
@@ -245,6 +244,7 @@ impl EventLoop {
     /// Everything between two waits.
     fn turn(&mut self) -> Result<(), LoopError> {
         self.state.counters.turns += 1;
+        self.turns += 1;
         self.hear_log()?;
         if self.sink.peers.is_accept_due(self.now) {
             self.sink.peers.accept(&self.peer_listener, self.poll.registry(), self.now);
@@ -306,14 +306,18 @@ impl EventLoop {
         }
         let mut lost = Vec::new();
         let registry = self.poll.registry();
-        self.sink.peers.flush(self.now, registry, &mut lost);
+        let turn = self.turns;
+        self.sink.peers.flush(turn, self.now, registry, &mut lost);
         self.sink.peers.dial(self.now, registry);
-        let (mut readable, mut closing) = (Vec::new(), Vec::new());
-        self.sink.clients.flush(&mut readable, &mut closing);
-        for place in readable {
+        let mut flushed = Flushed::default();
+        self.sink.clients.flush(turn, &mut flushed);
+        for place in flushed.readable {
             self.client_event(place, true, false, false);
         }
-        for place in closing {
+        for place in flushed.told_all {
+            self.outlast_client(place);
+        }
+        for place in flushed.closing {
             self.close_client(place);
         }
         for node in lost {

@@ -107,6 +107,9 @@ impl EventLoop {
         let client = self.sink.clients.at(place)?;
         client.ready = false;
         if client.last_sequence.is_some() {
+            if client.is_told_all() {
+                self.throw_away(place, buffer);
+            }
             return None;
         }
         if client.is_over_soft_limits() {
@@ -300,6 +303,7 @@ impl EventLoop {
         client.carry = Vec::new();
         let request = RequestId { client: client.id, sequence: client.replies.ask(false) };
         client.close_after_replies();
+        client.outlasts_replies = true;
         self.sink.clients.answer(request, |out, _| encode::error(out, &format!("ERR {error}")));
     }
 
@@ -312,6 +316,33 @@ impl EventLoop {
             self.lingering.push_back((self.now + LINGER, place, client.id));
         }
         self.sink.clients.touch(place);
+    }
+
+    /// A client that has been told its last may still be sending, and reads only when it has sent.
+    pub(super) fn outlast_client(&mut self, place: usize) {
+        let Some(client) = self.sink.clients.at(place) else { return };
+        self.lingering.push_back((self.now + LINGER, place, client.id));
+        self.client_event(place, true, false, false);
+    }
+
+    fn throw_away(&mut self, place: usize, buffer: &mut [u8]) {
+        let Some(client) = self.sink.clients.at(place) else { return };
+        self.state.counters.reads += 1;
+        match client.stream.read(buffer) {
+            Ok(length) if length > 0 => {
+                self.state.counters.bytes_in += length as u64;
+                if length == buffer.len() || client.ending {
+                    self.client_event(place, true, false, false);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.state.counters.reads_empty += 1;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                self.client_event(place, true, false, false);
+            }
+            Ok(_) | Err(_) => self.close_client(place),
+        }
     }
 
     /// Closes clients that have waited long enough for their last replies.

@@ -120,6 +120,8 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "loop_reads_empty", counters.reads_empty);
     field(text, "loop_writes_to_clients", sink.clients.writes);
     field(text, "loop_writes_to_peers", sink.peers.writes());
+    let repeated = sink.clients.repeated_writes + sink.peers.repeated_writes();
+    field(text, "loop_writes_repeated", repeated);
     field(text, "rejected_connections", sink.clients.rejected);
     field(text, "client_protocol_errors", counters.protocol_errors);
     field(text, "peer_connections_refused", sink.peers.refused);

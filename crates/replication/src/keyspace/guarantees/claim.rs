@@ -6,24 +6,25 @@ use alloc::vec::Vec;
 
 /// The checkers that claims name: files of `crates/simulator/src/checkers`, without their ending.
 /// A test there compares the two.
-pub const CHECKERS: [&str; 10] = [
+pub const CHECKERS: [&str; 14] = [
     "acks",
     "counters",
+    "follower_reads",
+    "leaders",
     "leadership",
+    "lost_write_report",
     "lost_writes",
     "outcomes",
     "possible_loss",
     "quorum_reads",
     "superseded",
+    "surviving_reads",
     "wgl",
     "zones",
 ];
 
 /// It follows from the numbers before it.
 pub(super) const ARITHMETIC: &[&str] = &["arithmetic"];
-/// No checker looks at it.
-pub(super) const UNCHECKED: &[&str] = &["no checker"];
-
 /// Statements in order.
 #[derive(Default)]
 pub(super) struct Claims {
@@ -31,6 +32,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// What the next lines are about: a line that ends with a colon.
+    pub(super) fn heading(&mut self, text: &str) {
+        self.lines.push(format!("{text}:"));
+    }
+
     /// What is no claim: a headline, what an option is called, what is refused.
     pub(super) fn plain(&mut self, text: impl Into<String>) {
         self.lines.push(text.into());

@@ -1,6 +1,6 @@
 //! What a leader-follower group guarantees: of the home, or of each datacenter.
 
-use super::claim::{ARITHMETIC, Claims, UNCHECKED};
+use super::claim::{ARITHMETIC, Claims};
 use super::{nodes, votes};
 use crate::keyspace::{AckLevel, Durability, Failover, GroupOptions, MissingAcks, Reads};
 use crate::node::Timing;
@@ -20,11 +20,15 @@ pub(super) struct Holders {
 
 /// Of a leader-follower keyspace.
 pub(super) const LEADER_FOLLOWER: Holders =
-    Holders { acks: &["acks"], survival: &["lost_writes"], reads: &["zones", "wgl"] };
+    Holders { acks: &["acks"], survival: &["lost_writes"], reads: &["zones", "wgl", "leaders"] };
 
 /// Of a multi-leader keyspace, within a datacenter.
-pub(super) const MULTI_LEADER: Holders =
-    Holders { acks: UNCHECKED, survival: &["superseded", "counters"], reads: &["quorum_reads"] };
+/// Within a datacenter the loss of an acknowledged write is what shows that an ack was no copy.
+pub(super) const MULTI_LEADER: Holders = Holders {
+    acks: &["superseded", "counters"],
+    survival: &["superseded", "counters"],
+    reads: &["quorum_reads", "leaders"],
+};
 
 /// One group.
 pub(super) fn explain_group(
@@ -40,6 +44,8 @@ pub(super) fn explain_group(
          its log."
     ));
     explain_acks(options, &quorum, holders, claims);
+    explain_missing_acks(options, &quorum, holders.acks, claims);
+    claims.heading("Failover");
     let majority = n / 2 + 1;
     let election = match options.failover {
         Failover::Safe => format!("failover = safe: the larger of N - A + 1 and {majority}"),
@@ -56,6 +62,18 @@ pub(super) fn explain_group(
              failover loses it, because C + E > N."
         ),
     );
+    explain_nodes_down(options, &quorum, claims);
+    explain_unfit_leaders(options, &quorum, claims);
+    claims.heading("What can be lost");
+    explain_failover(options, &quorum, holders.survival, claims);
+    let copies = match options.ack_level {
+        AckLevel::Received => 0,
+        _ if degrades(options) => quorum.degraded(),
+        _ => a,
+    };
+    explain_durability(options.durability, copies, holders.survival, claims);
+    explain_power_cuts(options, &quorum, claims);
+    claims.heading("Reads");
     claims.add(
         holders.reads,
         format!(
@@ -64,19 +82,19 @@ pub(super) fn explain_group(
             a.min(c)
         ),
     );
-    explain_nodes_down(options, &quorum, claims);
-    explain_failover(options, &quorum, holders.survival, claims);
-    let copies = if options.ack_level == AckLevel::Received { 0 } else { a };
-    explain_durability(options.durability, copies, holders.acks, claims);
-    explain_power_cuts(options, &quorum, claims);
-    explain_missing_acks(options, &quorum, holders.acks, claims);
-    explain_reads(options, &quorum, holders.reads, claims);
+    explain_reads(options, &quorum, holders, claims);
     explain_leases(options, &quorum, holders.reads, claims);
-    explain_stalls(options, claims);
+}
+
+/// Whether acks that are missing may be lowered.
+fn degrades(options: &GroupOptions) -> bool {
+    let quorum = Quorum::of(options);
+    options.missing_acks == MissingAcks::Degrade && quorum.degraded() < quorum.acks
 }
 
 /// What a writer waits for.
 fn explain_acks(options: &GroupOptions, quorum: &Quorum, holders: &Holders, claims: &mut Claims) {
+    claims.heading("Acknowledgement");
     let (n, a, acks, level) = (quorum.replicas, quorum.acks, options.acks, options.ack_level);
     let when = match level {
         AckLevel::Received => "have the write in memory",
@@ -107,7 +125,11 @@ fn explain_acks(options: &GroupOptions, quorum: &Quorum, holders: &Holders, clai
 }
 
 fn explain_nodes_down(options: &GroupOptions, quorum: &Quorum, claims: &mut Claims) {
-    let (writes, failover) = (quorum.writes_tolerate(), quorum.failover_tolerates());
+    let failover = quorum.failover_tolerates();
+    let (writes, how) = match degrades(options) {
+        true => (quorum.replicas - quorum.commit, ", then with acks that are lowered"),
+        false => (quorum.writes_tolerate(), ""),
+    };
     let reads = match options.reads {
         // A leader shows that it leads by a round that C replicas answer, itself included.
         Reads::Leader => quorum.replicas - quorum.commit,
@@ -116,7 +138,8 @@ fn explain_nodes_down(options: &GroupOptions, quorum: &Quorum, claims: &mut Clai
     claims.add(
         ARITHMETIC,
         format!(
-            "While the leader is up, writes go on with {writes} other {} down, reads with {reads}.",
+            "While the leader is up, writes go on with {writes} other {} down{how}, reads with \
+             {reads}.",
             nodes(writes)
         ),
     );
@@ -163,11 +186,17 @@ fn explain_failover(
             format!(
                 "A failover CAN LOSE acknowledged writes: A + E = {} is not more than N = {n}. \
                  Lost are the newest ones, those that fewer than C = {c} replicas had when the \
-                 leader failed; what an old leader must cut when it returns is kept aside.",
+                 leader failed.",
                 a + e
             ),
         ),
     }
+    claims.add(
+        &["lost_write_report"],
+        "What an old leader must cut when it returns is kept aside and reported once, with who wrote \
+         it and whether it had been acknowledged: TF.LOST LIST. If it does not return, the new \
+         leader reports how many entries it may have had.",
+    );
 }
 
 /// What becomes of copies when power fails or disks are lost; `copies` had counted.
@@ -184,26 +213,25 @@ pub(super) fn explain_durability(
              nor a power cut takes a copy that counted, be it on all nodes at once.",
         ),
         Durability::Interval => claims.add(
-            UNCHECKED,
-            "durability = interval-1s: a copy counts when the operating system has it, and is on \
-             disk within a second. A crash of processes takes nothing; a power cut CAN TAKE the \
-             copies of the last second from each node that it hits. WAITAOF waits until a write \
-             is on disk.",
+            holders,
+            "durability = interval-1s: a copy counts when the operating system has it, which syncs \
+             once a second. A crash of processes takes nothing; a power cut CAN TAKE the copies of \
+             the last second from each node that it hits.",
         ),
     }
     match copies {
         0 => claims.add(
-            holders,
+            ARITHMETIC,
             "At the moment of OK there need be no durable copy: if the processes that have the \
              write in memory crash, it is lost.",
         ),
         1 => claims.add(
-            holders,
+            ARITHMETIC,
             "At the moment of OK one copy may be all there is: if its disk is destroyed before \
              others have copied it, the write is lost.",
         ),
         _ => claims.add(
-            holders,
+            ARITHMETIC,
             format!(
                 "At the moment of OK there are {copies} copies or more: with {} of their disks \
                  destroyed there is still one.",
@@ -275,7 +303,9 @@ fn explain_missing_acks(
                  copies within {timeout_ms} ms is acknowledged as soon as it is committed (C = {c} \
                  copies), so that writes go on with {} {} down and an OK still survives every \
                  failover; TF.DEGRADED LIST tells from which write to which that happened. With \
-                 fewer than {c} copies it is answered -UNKNOWN.",
+                 fewer than {c} copies it is answered -UNKNOWN. While it lasts, writes are \
+                 acknowledged as soon as they are committed. A retry (TF.ONCE) follows the same \
+                 rule; a command with acks of its own (TF.WITH) gets those or -UNKNOWN.",
                 n - c,
                 nodes(n - c)
             ),
@@ -292,12 +322,12 @@ fn explain_missing_acks(
     claims.add(holders, text);
 }
 
-fn explain_reads(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims: &mut Claims) {
+fn explain_reads(options: &GroupOptions, quorum: &Quorum, holders: &Holders, claims: &mut Claims) {
     let (round, n) = (quorum.commit, quorum.replicas);
     let is_durable = options.ack_level != AckLevel::Received && quorum.acknowledged_survives();
     match options.reads {
         Reads::Leader if is_durable => claims.add(
-            reads,
+            holders.reads,
             format!(
                 "reads = leader: linearizable, every read sees every write acknowledged before it; \
                  the leader answers when {round} of {n} replicas, itself included, have \
@@ -305,17 +335,39 @@ fn explain_reads(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claims
             ),
         ),
         Reads::Leader => claims.add(
-            UNCHECKED,
-            "reads = leader: every read sees every write acknowledged before it, until a failover \
-             loses some; what was read can then be gone, too.",
+            &["surviving_reads", "leaders"],
+            "reads = leader: every read sees every write acknowledged before it that no failover \
+             has lost. What was read can be lost later, too.",
         ),
         Reads::Follower => claims.add(
-            UNCHECKED,
-            "reads = follower: any replica answers from what it knows to be committed. A read may \
-             be STALE by the replication lag, may miss one's own write, and may be older than the \
-             read before it.",
+            &["follower_reads"],
+            "reads = follower: any replica answers, a follower from what it knows to be committed. A \
+             read may be STALE by the replication lag, may miss one's own write, and may be older \
+             than the read before it.",
         ),
     }
+    if options.reads == Reads::Leader && quorum.replicas > 1 {
+        explain_waiting_reads(options, holders.reads, claims);
+    }
+}
+
+/// What becomes of a read whose key has a write that is not visible (docs/decisions/011).
+fn explain_waiting_reads(options: &GroupOptions, holders: &[&str], claims: &mut Claims) {
+    let timeout_ms = options.ack_timeout_ms;
+    let is_told_older = options.missing_acks == MissingAcks::Error;
+    let text = match is_told_older {
+        true => format!(
+            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms at \
+             most. Then it is answered with what was visible when it came, as if it had come before \
+             the write; where somebody was told otherwise, or where copies have been missing for \
+             less than 20 ms, with -TRYAGAIN."
+        ),
+        false => format!(
+            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms at \
+             most. Then it is answered -TRYAGAIN."
+        ),
+    };
+    claims.add(holders, text);
 }
 
 /// How a leader knows that it leads, and what that rests on.
@@ -335,9 +387,10 @@ fn explain_leases(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claim
             reads,
             format!(
                 "leases = true: who confirms a heartbeat votes for nobody for {lease_ms} ms, and \
-                 so long, less {drift} %, the leader answers reads without asking. This ASSUMES \
-                 that no node's clock runs more than {drift} % faster than another's; if one does, \
-                 a read may be stale during a failover. Writes never rest on it."
+                 so long, less {drift} %, the leader answers reads without asking. Each node tells \
+                 for how long it has promised; the shorter counts. This ASSUMES that no node's \
+                 clock runs more than {drift} % faster than another's; if one does, a read may be \
+                 stale during a failover. Writes never rest on it."
             ),
         ),
         (_, false) => claims.add(
@@ -348,12 +401,28 @@ fn explain_leases(options: &GroupOptions, quorum: &Quorum, reads: &[&str], claim
     }
 }
 
-fn explain_stalls(options: &GroupOptions, claims: &mut Claims) {
-    if options.replicas > 1 {
-        claims.plain(format!(
+/// Leaders that cannot go on.
+fn explain_unfit_leaders(options: &GroupOptions, quorum: &Quorum, claims: &mut Claims) {
+    if options.replicas < 2 {
+        return;
+    }
+    if quorum.commit > 1 {
+        let silence_ms = Timing::default().election_timeout_us / 1000;
+        claims.add(
+            &["leaders"],
+            format!(
+                "A leader that hears fewer than C = {} replicas, itself included, for {silence_ms} \
+                 ms steps down.",
+                quorum.commit
+            ),
+        );
+    }
+    claims.add(
+        &["leaders"],
+        format!(
             "disk-stall-ms = {}: a leader whose disk does not answer for so long hands over to \
              another node, or steps down where none can take over.",
             options.disk_stall_ms
-        ));
-    }
+        ),
+    );
 }

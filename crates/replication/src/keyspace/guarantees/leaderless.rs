@@ -1,6 +1,6 @@
 //! What a leaderless keyspace guarantees.
 
-use super::claim::{ARITHMETIC, Claims, UNCHECKED};
+use super::claim::{ARITHMETIC, Claims};
 use super::group::explain_durability;
 use crate::DatacenterId;
 use crate::keyspace::{Cluster, Keyspace, Leaderless};
@@ -36,9 +36,9 @@ pub(super) fn explain_leaderless(
         claims.add(ARITHMETIC, datacenter_down(cluster, keyspace, options, datacenter));
     }
     explain_overlap(n, w, r, claims);
-    explain_durability(options.durability, w, UNCHECKED, claims);
+    explain_durability(options.durability, w, &["quorum_reads", "counters"], claims);
     let timeout_ms = options.timeout_ms;
-    claims.add(UNCHECKED, format!(
+    claims.plain(format!(
         "A write with fewer than {w} acks after {timeout_ms} ms is answered -PARTIAL with how many \
          it has: it is not undone, may be seen, and may spread later."
     ));

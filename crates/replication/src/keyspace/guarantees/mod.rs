@@ -2,8 +2,8 @@
 //! print.
 //!
 //! Every sentence names the rule or the numbers that it follows from, and the checker of the
-//! simulator (a file of `crates/simulator/src/checkers`) that holds the models to it, or says that
-//! there is none. Where in doubt it promises less.
+//! simulator (a file of `crates/simulator/src/checkers`) that holds the models to it. What has none
+//! is no claim: a warning, what a word means, what is refused. Where in doubt it promises less.
 
 mod claim;
 mod group;
@@ -17,11 +17,12 @@ use crate::quorum::Quorum;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use claim::{ARITHMETIC, Claims, UNCHECKED};
+use claim::{ARITHMETIC, Claims};
 use group::{LEADER_FOLLOWER, MULTI_LEADER, explain_group};
 use leaderless::explain_leaderless;
 
-/// What a keyspace guarantees and what it does not: a headline, then one statement a line.
+/// What a keyspace guarantees and what it does not: a headline, then one statement a line, with
+/// headings in between, which end with a colon.
 pub fn explain(cluster: &Cluster, keyspace: &Keyspace) -> Vec<String> {
     let mut claims = Claims::default();
     let prefix = match keyspace.prefix.escape_ascii().to_string() {
@@ -37,6 +38,7 @@ pub fn explain(cluster: &Cluster, keyspace: &Keyspace) -> Vec<String> {
         Model::LeaderFollower(options) => {
             let home = cluster.datacenter_name(options.home);
             explain_group(&options.group, &home, &LEADER_FOLLOWER, &mut claims);
+            claims.heading("Datacenters");
             claims.add(
                 ARITHMETIC,
                 format!(
@@ -65,6 +67,7 @@ fn explain_multi_leader(cluster: &Cluster, options: &MultiLeader, claims: &mut C
     for number in &options.datacenters {
         explain_group_once(options, *number, cluster, claims);
     }
+    claims.heading("Between the datacenters");
     claims.add(
         &["leadership"],
         format!(
@@ -73,13 +76,12 @@ fn explain_multi_leader(cluster: &Cluster, options: &MultiLeader, claims: &mut C
         ),
     );
     claims.add(
-        UNCHECKED,
+        ARITHMETIC,
         "With any number of other datacenters down or cut off, a datacenter goes on with reads and \
          writes. Reads see the others' writes later, by the replication lag between them; nothing \
          is linearizable across datacenters.",
     );
-    claims.add(
-        UNCHECKED,
+    claims.plain(
         "If a datacenter is destroyed, the acknowledged writes that it had not yet sent ARE LOST; \
          if it is only down, they come when it is back.",
     );

@@ -7,6 +7,12 @@
 //! are committed. It is closed when the newest write that had fewer acks has all of them, or when
 //! the A-th replica is no further behind than half the time that writers would wait for it: then
 //! the declared acks can be had again.
+//!
+//! A command that is sent again (`TF.ONCE`) follows the same rule, whoever wrote it and when: what
+//! it waits for may be an entry of an earlier leader, or one from before the interval. Then the
+//! interval is widened to that entry, by another entry that is committed before the OK. An interval
+//! so tells which writes its leader has acknowledged with fewer acks while it was open; a write
+//! whose first attempt was acknowledged so by an earlier leader may be in that one's, too.
 
 use super::super::degrade_ledger::{Degraded, Interval, Note};
 use super::super::entry::{Entry, Payload};
@@ -40,7 +46,17 @@ pub struct Degrading {
     /// This leader's writes whose clients were told that the outcome is open, as far as replicas
     /// may lack them: one that is sent again is acknowledged for the first time.
     left_open: BTreeSet<u64>,
+    /// The first write that was acknowledged in the interval in its turn, and not because it was
+    /// sent again; 0: none yet. What is older is from before the interval.
+    in_turn_from: u64,
+    /// Writes from before the interval that were acknowledged in it, when they were sent again.
+    older: BTreeSet<u64>,
+    /// The first write that the ledger was asked to widen the interval to; 0: none.
+    widened_to: u64,
 }
+
+/// Older writes that an interval remembers one by one. With more of them its numbers are bounds.
+const OLDER_WRITES_MAX: usize = 4096;
 
 /// Whether acks are lowered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,6 +68,17 @@ enum Stage {
     Opening { index: u64, deadline_us: u64 },
     /// They are.
     Open,
+}
+
+impl Degrading {
+    /// A write from before the interval is acknowledged in it: whether for the first time.
+    fn note_older(&mut self, index: u64) -> bool {
+        if self.older.len() >= OLDER_WRITES_MAX && !self.older.contains(&index) {
+            self.degraded.is_bound = true;
+            return true;
+        }
+        self.older.insert(index)
+    }
 }
 
 impl Group {
@@ -75,7 +102,10 @@ impl Group {
                 };
                 if let Role::Leader(leader) = &mut self.role {
                     leader.degrading.stage = Stage::Opening { index, deadline_us: until_us };
+                    leader.degrading.in_turn_from = 0;
                     leader.degrading.degraded = Degraded::default();
+                    leader.degrading.older.clear();
+                    leader.degrading.widened_to = 0;
                 }
                 Some(until_us)
             }
@@ -101,6 +131,7 @@ impl Group {
         };
         while let Some(write) = self.pop_held_write(|write| write.id.index <= lowered) {
             let has = copies.iter().filter(|copy| **copy >= write.id.index).count();
+            self.note_in_turn(write.id.index);
             self.note_degraded(turn, write.id, has as u64);
             self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
         }
@@ -118,30 +149,64 @@ impl Group {
         }
     }
 
-    /// The same for commands that were sent again: what they wait for was written before, and is
-    /// in the ledger already if its first answer was OK. What an earlier leader wrote waits for all
-    /// its acks, as only that one knew which interval it is in; and so does what was written before
-    /// the interval: whoever inherits it would close it without that.
+    /// The same for commands that were sent again: what they wait for was written before. Of this
+    /// leader's own it is in the ledger already, unless its first answer was that the outcome is
+    /// open. For what is from before the interval the ledger is widened first: whoever inherits the
+    /// interval would else close it without that.
     fn release_degraded_retries(&mut self, turn: &mut Turn<'_>, lowered: u64, copies: &[u64]) {
         let (usual, epoch) = (self.need(), self.epoch);
-        let Some(first) = self.degraded.open().map(|interval| interval.degraded.first) else {
-            return;
-        };
+        let Some(interval) = self.degraded.open().copied() else { return };
+        let first = interval.degraded.first;
+        let unrecorded = turn.local.mutants.is(Mutant::RetryDegradedUnrecorded);
         let Role::Leader(leader) = &mut self.role else { return };
-        let (enough, waiting): (Vec<Special>, Vec<Special>) =
-            leader.held.special.drain(..).partition(|Special { write, need }| {
-                let is_own = write.id.epoch == epoch && write.id >= first;
-                *need == usual && write.id.index <= lowered && is_own
-            });
+        let (committed, mut waiting): (Vec<Special>, Vec<Special>) = leader
+            .held
+            .special
+            .drain(..)
+            .partition(|Special { write, need }| *need == usual && write.id.index <= lowered);
+        let mut earliest = first;
+        let mut enough = Vec::with_capacity(committed.len());
+        for special in committed {
+            earliest = earliest.min(special.write.id);
+            match special.write.id >= first || unrecorded {
+                true => enough.push(special.write),
+                false => waiting.push(special),
+            }
+        }
         leader.held.special = waiting;
-        for Special { write, .. } in enough {
+        let from = leader.degrading.in_turn_from;
+        for write in enough {
             let has = copies.iter().filter(|copy| **copy >= write.id.index).count();
-            if let Role::Leader(leader) = &mut self.role
-                && leader.degrading.left_open.remove(&write.id.index)
-            {
+            let Role::Leader(leader) = &mut self.role else { return };
+            let is_own = write.id.epoch == epoch && from > 0 && write.id.index >= from;
+            let degrading = &mut leader.degrading;
+            let is_new = match is_own {
+                true => degrading.left_open.remove(&write.id.index),
+                false => degrading.note_older(write.id.index),
+            };
+            if is_new && !unrecorded {
                 self.note_degraded(turn, write.id, has as u64);
             }
             self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
+        }
+        self.widen(turn, earliest, first);
+    }
+
+    /// Asks the ledger to let the interval begin with an earlier write, once.
+    fn widen(&mut self, turn: &mut Turn<'_>, earliest: EntryId, first: EntryId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let asked = &mut leader.degrading.widened_to;
+        if earliest < first && (*asked == 0 || earliest.index < *asked) {
+            *asked = earliest.index;
+            self.append(turn, None, Payload::Degrade(Note::Opened { first: earliest }));
+        }
+    }
+
+    fn note_in_turn(&mut self, index: u64) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.degrading.in_turn_from == 0
+        {
+            leader.degrading.in_turn_from = index;
         }
     }
 
@@ -149,13 +214,14 @@ impl Group {
         let Role::Leader(leader) = &mut self.role else { return };
         let degraded = &mut leader.degrading.degraded;
         if degraded.writes == 0 {
-            *degraded = Degraded { first: entry, fewest: copies, ..Degraded::default() };
+            *degraded = Degraded { first: entry, fewest: copies, ..*degraded };
         }
         degraded.first = degraded.first.min(entry);
         degraded.last = degraded.last.max(entry);
         degraded.writes += 1;
         degraded.fewest = degraded.fewest.min(copies);
-        turn.event(Event::AcknowledgedBelow { group: self.id, entry, copies });
+        let interval = self.degraded.open().map_or(EntryId::default(), |open| open.opened);
+        turn.event(Event::AcknowledgedBelow { group: self.id, entry, copies, interval });
     }
 
     /// A write's client is told that the outcome is open.

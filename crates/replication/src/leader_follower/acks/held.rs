@@ -5,9 +5,11 @@ use super::super::{Group, Role};
 use super::evaluated::Evaluated;
 use super::need::{Need, SPECIAL_WRITES_MAX};
 use super::older::Either;
+use crate::asked_token::AskedToken;
 use crate::command::Reply;
 use crate::keyspace::MissingAcks;
 use crate::mutant::Mutant;
+use crate::node::LeaseTerm;
 use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
 use crate::{ClientId, Incarnation, NodeId};
@@ -66,6 +68,8 @@ pub(in super::super) enum Answer {
     Either(Box<Either>),
     /// What has become of an entry: only a confirmed leader knows.
     Outcome(EntryId),
+    /// The same for a command that was forwarded, and whether it can no longer arrive.
+    OutcomeAsked(Box<(AskedToken, bool)>),
     /// The degrade ledger; the bytes are the keyspace's prefix.
     Degraded(Vec<u8>),
 }
@@ -104,8 +108,7 @@ impl Group {
         turn: &mut Turn<'_>,
         from: NodeId,
         incarnation: Incarnation,
-        round: u64,
-        epoch: u64,
+        (round, epoch, term): (u64, u64, LeaseTerm),
     ) {
         if self.refuses_leap(turn, from, epoch) {
             return;
@@ -116,8 +119,10 @@ impl Group {
         if epoch < self.epoch {
             return;
         }
+        let bound_until_us = self.bound_until_us(turn, round, term);
         if let Some(progress) = self.progress_of(turn, from, incarnation) {
             progress.confirmed_round = progress.confirmed_round.max(round);
+            progress.bound_until_us = progress.bound_until_us.max(bound_until_us);
             self.renew_lease(turn);
             self.release(turn);
         }
@@ -315,7 +320,7 @@ impl Group {
             leader.held.special.drain(..).partition(|s| s.write.deadline_us <= now_us);
         leader.held.special = special;
         for Special { write, need } in expired {
-            let may_be = need == usual && write.id.epoch == self.epoch;
+            let may_be = need == usual;
             let degraded = may_be.then(|| self.degrade_at_deadline(turn, write.id));
             if let (Some(deadline_us), Role::Leader(leader)) = (degraded.flatten(), &mut self.role)
             {

@@ -124,6 +124,6 @@ impl Group {
     }
 }
 
-fn word(text: &'static str) -> Reply<'static> {
+pub(super) fn word(text: &'static str) -> Reply<'static> {
     Reply::Simple(Cow::Borrowed(text))
 }

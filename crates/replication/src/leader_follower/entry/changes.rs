@@ -1,11 +1,11 @@
 //! What an entry changes: a whole record for each key.
 //!
-//! Where all writes of a key are ordered, a record has its names from the entry that wrote it: they
-//! are written once, in the entry's head.
+//! Mostly a record has its name, dot and stamp, from the entry that wrote it ([`Entry::name`]): then
+//! it is not written a second time.
 
-use super::Entry;
+use crate::data::Name;
 use crate::storage::record::{Record, Value};
-use crate::version::{Dot, EntryId, Stamp};
+use crate::version::Stamp;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use alloc::borrow::Cow;
 use alloc::vec::{self, Vec};
@@ -47,16 +47,16 @@ impl<'a> Change<'a> {
         CHANGE_BYTES + self.key.len() + record
     }
 
-    /// Writes the change of an entry.
-    pub(super) fn encode(&self, entry: &Entry<'_>, w: &mut Writer<'_>) {
+    /// Writes the change of an entry that gives this name.
+    pub(super) fn encode(&self, name: Name, w: &mut Writer<'_>) {
         w.short_bytes(&self.key);
         let Some(record) = &self.record else { return w.u8(REMOVED) };
         match (&record.value, record.expires_at_ms) {
-            (Value::String(value), None) if is_named_by(record, (entry.id, entry.stamp)) => {
+            (Value::String(value), None) if is_named_by(record, name) => {
                 w.u8(STRING);
                 w.short_bytes(value);
             }
-            (Value::String(value), Some(at_ms)) if is_named_by(record, (entry.id, entry.stamp)) => {
+            (Value::String(value), Some(at_ms)) if is_named_by(record, name) => {
                 w.u8(STRING_WITH_DEADLINE);
                 w.u64(at_ms);
                 w.short_bytes(value);
@@ -85,9 +85,14 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Reads what [`Change::encode`] has written, in an entry of this name.
+    /// The newest stamp in it.
+    pub fn newest_stamp(&self) -> Stamp {
+        self.record.as_ref().map_or(Stamp::ZERO, Record::newest_stamp)
+    }
+
+    /// Reads what [`Change::encode`] has written, in an entry that gives this name.
     #[inline]
-    pub(super) fn decode(name: (EntryId, Stamp), r: &mut Reader<'a>) -> Read<Change<'a>> {
+    pub(super) fn decode(name: Name, r: &mut Reader<'a>) -> Read<Change<'a>> {
         let key = Cow::Borrowed(r.short_bytes()?);
         let record = match r.u8()? {
             REMOVED => None,
@@ -100,20 +105,15 @@ impl<'a> Change<'a> {
     }
 }
 
-fn is_named_by(record: &Record<'_>, (id, stamp): (EntryId, Stamp)) -> bool {
-    record.dot == dot_of(id)
-        && record.stamp == stamp
-        && record.expiry_stamp == stamp
+fn is_named_by(record: &Record<'_>, name: Name) -> bool {
+    record.dot == name.dot
+        && record.stamp == name.stamp
+        && record.expiry_stamp == name.stamp
         && record.increments.is_empty()
 }
 
-fn dot_of(id: EntryId) -> Dot {
-    Dot { actor: id.epoch, counter: id.index }
-}
-
-fn string((id, stamp): (EntryId, Stamp), expires_at_ms: Option<u64>, value: &[u8]) -> Record<'_> {
-    let (dot, value) = (dot_of(id), Value::String(Cow::Borrowed(value)));
-    let increments = Cow::Borrowed(&[][..]);
+fn string(Name { stamp, dot }: Name, expires_at_ms: Option<u64>, value: &[u8]) -> Record<'_> {
+    let (value, increments) = (Value::String(Cow::Borrowed(value)), Cow::Borrowed(&[][..]));
     Record { stamp, dot, value, expiry_stamp: stamp, expires_at_ms, increments }
 }
 
@@ -147,6 +147,31 @@ impl<'a> From<Vec<Change<'a>>> for Changes<'a> {
 impl<'a> FromIterator<Change<'a>> for Changes<'a> {
     fn from_iter<I: IntoIterator<Item = Change<'a>>>(changes: I) -> Changes<'a> {
         Changes::Many(changes.into_iter().collect())
+    }
+}
+
+impl<'a> Changes<'a> {
+    /// Reads the changes of a write of this name, as its entry has them: see [`super::Shared`].
+    pub fn of_write(name: Name, bytes: &'a [u8]) -> Read<Changes<'a>> {
+        let mut r = Reader(bytes);
+        let changes = Changes::decode(name, &mut r)?;
+        r.finish()?;
+        Ok(changes)
+    }
+
+    /// Reads the changes of an entry that gives this name.
+    #[inline]
+    pub(super) fn decode(name: Name, r: &mut Reader<'a>) -> Read<Changes<'a>> {
+        Ok(match r.short()? {
+            1 => Changes::One(Change::decode(name, r)?),
+            count => {
+                let mut changes = Vec::new();
+                for _ in 0..count {
+                    changes.push(Change::decode(name, r)?);
+                }
+                Changes::Many(changes)
+            }
+        })
     }
 }
 

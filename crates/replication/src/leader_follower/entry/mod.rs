@@ -10,6 +10,7 @@ pub use changes::{Change, Changes};
 use super::degrade_ledger::Note;
 use super::message::{VoterSet, decode_voters, encode_voters};
 use crate::command::Reply;
+use crate::data::Name;
 use crate::turn::Asker;
 use crate::version::{Dot, EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -120,7 +121,7 @@ impl<'a> Once<'a> {
 pub struct Origin {
     /// The group that made it, and its number there.
     pub dot: Dot,
-    /// Everything that group had seen before it.
+    /// Everything of others that group had seen before it; of its own it had seen everything.
     pub dependencies: VersionVector,
 }
 
@@ -168,6 +169,11 @@ impl Payload<'_> {
 }
 
 impl<'a> Entry<'a> {
+    /// The name that the entry gives to what it writes: that of the write, wherever it was made.
+    pub fn name(&self) -> Name {
+        name_of(self.id, self.stamp, self.origin.as_ref().map(|origin| origin.dot))
+    }
+
     /// The keys that it changes, if that is what it does.
     pub(super) fn changes(&self) -> Option<&Changes<'a>> {
         match &self.payload {
@@ -220,7 +226,8 @@ impl<'a> Entry<'a> {
             }
             Payload::Changes(changes) => {
                 w.short(changes.len() as u64);
-                changes.iter().for_each(|change| change.encode(self, &mut w));
+                let name = self.name();
+                changes.iter().for_each(|change| change.encode(name, &mut w));
             }
             Payload::Clear => {}
             Payload::Voter(node, incarnation) => {
@@ -251,6 +258,33 @@ impl<'a> Entry<'a> {
         Ok(if head.has & HAS_ORIGIN != 0 { Some(r.dot()?) } else { None })
     }
 
+    /// What groups that exchange their entries are told of this one; `None` if that is nothing.
+    pub fn shared(bytes: &'a [u8]) -> Read<Option<Shared<'a>>> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        if head.kind != KIND_CHANGES || head.has & (HAS_ORIGIN | HAS_ONCE) != HAS_ORIGIN {
+            return Ok(None);
+        }
+        let origin = Origin { dot: r.dot()?, dependencies: r.vector()? };
+        if head.has & HAS_ASKER != 0 {
+            Asker::read(&mut r)?;
+        }
+        Ok(Some(Shared { stamp: head.stamp, origin, changes: r.0 }))
+    }
+
+    /// Only who asked for it, if a client did.
+    pub fn asker_of(bytes: &'a [u8]) -> Read<Option<Asker<&'a [u8]>>> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
+        if head.has & HAS_ASKER == 0 {
+            return Ok(None);
+        }
+        if head.has & HAS_ORIGIN != 0 {
+            let _ = (r.dot()?, r.vector()?);
+        }
+        Asker::read(&mut r).map(Some)
+    }
+
     /// Reads an entry; the bytes must hold nothing else.
     pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
         let mut r = Reader(bytes);
@@ -265,16 +299,10 @@ impl<'a> Entry<'a> {
             KIND_OPENING => {
                 Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? })
             }
-            KIND_CHANGES => Payload::Changes(match r.short()? {
-                1 => Changes::One(Change::decode((id, stamp), &mut r)?),
-                count => {
-                    let mut changes = Vec::new();
-                    for _ in 0..count {
-                        changes.push(Change::decode((id, stamp), &mut r)?);
-                    }
-                    Changes::Many(changes)
-                }
-            }),
+            KIND_CHANGES => {
+                let dot = origin.as_ref().map(|origin| origin.dot);
+                Payload::Changes(Changes::decode(name_of(id, stamp, dot), &mut r)?)
+            }
             KIND_CLEAR => Payload::Clear,
             KIND_VOTER => Payload::Voter(r.node()?, r.incarnation()?),
             KIND_COVERS => Payload::Covers(r.vector()?),
@@ -288,6 +316,23 @@ impl<'a> Entry<'a> {
         r.finish()?;
         Ok(Entry { id, stamp, origin, asker, once, payload })
     }
+}
+
+/// A write, as groups that exchange their entries tell it to each other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shared<'a> {
+    /// When it was made; no stamp of its records is newer.
+    pub stamp: Stamp,
+    /// Its name.
+    pub origin: Origin,
+    /// What it changes: see [`Changes::of_write`].
+    pub changes: &'a [u8],
+}
+
+/// The name that an entry gives to what it writes.
+fn name_of(id: EntryId, stamp: Stamp, dot: Option<Dot>) -> Name {
+    let own = Dot { actor: id.epoch, counter: id.index };
+    Name { stamp, dot: dot.unwrap_or(own) }
 }
 
 /// What every entry begins with: enough to know whether more of it has to be looked at.
@@ -334,8 +379,11 @@ impl Head {
     pub fn checked(bytes: &[u8]) -> Read<Head> {
         let mut r = Reader(bytes);
         let head = Head::read(&mut r)?;
-        if head.kind != KIND_CHANGES || head.has & (HAS_ORIGIN | HAS_ONCE) != 0 {
+        if head.kind != KIND_CHANGES || head.has & HAS_ONCE != 0 {
             return Entry::decode(bytes).map(|_| head);
+        }
+        if head.has & HAS_ORIGIN != 0 {
+            (r.dot()?, r.vector()?);
         }
         if head.has & HAS_ASKER != 0 {
             Asker::read(&mut r)?;
@@ -352,9 +400,24 @@ impl Head {
         matches!(self.kind, KIND_OPENING | KIND_OPENING_AFTER_LOSS)
     }
 
-    /// Whether its commit means nothing beyond the records that it changes.
+    /// Whether its commit means nothing beyond the records that it changes, and that the write of
+    /// its name is covered, if it has one.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.has & HAS_ORIGIN == 0 && matches!(self.kind, KIND_CHANGES | KIND_CLEAR | KIND_OPENING)
+        matches!(self.kind, KIND_CHANGES | KIND_CLEAR | KIND_OPENING)
+    }
+
+    /// The same for an entry's bytes; takes note that the write is covered.
+    #[inline]
+    pub fn covers_if_plain(bytes: &[u8], covered: &mut VersionVector) -> bool {
+        let mut r = Reader(bytes);
+        let Ok(head) = Head::read(&mut r) else { return false };
+        if head.has & HAS_ORIGIN != 0
+            && head.is_plain()
+            && let Ok(dot) = r.dot()
+        {
+            covered.advance(dot);
+        }
+        head.is_plain()
     }
 }

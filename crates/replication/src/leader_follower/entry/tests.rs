@@ -39,7 +39,7 @@ fn entries() -> Vec<Entry<'static>> {
         Payload::OpeningAfterLoss(opener, vec![(NodeId(1), Incarnation(7))]),
     ];
     let label = &b"127.0.0.1:5000"[..];
-    let asker = Asker { node: NodeId(4), client: ClientId(6), sequence: 8, label };
+    let asker = Asker { node: NodeId(4), process: 5, client: ClientId(6), sequence: 8, label };
     let once = Once {
         session: Cow::Borrowed(b"session"),
         sequence: 1,
@@ -75,7 +75,10 @@ fn an_entry_is_read_as_it_was_written() {
         assert_eq!((head.id, head.stamp), (ID, STAMP));
         let is_records =
             matches!(entry.payload, Payload::Changes(_) | Payload::Clear | Payload::Opening(_));
-        assert_eq!(head.is_plain(), is_records && entry.origin.is_none(), "{entry:?}");
+        assert_eq!(head.is_plain(), is_records, "{entry:?}");
+        let mut covered = VersionVector::default();
+        assert_eq!(Head::covers_if_plain(&bytes, &mut covered), is_records);
+        assert_eq!(covered.is_empty(), !is_records || entry.origin.is_none());
     }
 }
 

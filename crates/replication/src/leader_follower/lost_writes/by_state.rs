@@ -70,6 +70,7 @@ impl Group {
                 id,
                 asker: Asker {
                     node: turn.local.me,
+                    process: 0,
                     client: ClientId(0),
                     sequence: 0,
                     label: Arc::from(NOT_KNOWN.as_bytes()),

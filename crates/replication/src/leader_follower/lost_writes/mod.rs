@@ -233,7 +233,7 @@ impl Group {
         Some(LostWrite { id, asker, leader, is_own, status, once, what, cut_at_ms, is_lost })
     }
 
-    fn log_kept(&self, turn: &mut Turn<'_>, write: &LostWrite) {
+    fn log_kept(&mut self, turn: &mut Turn<'_>, write: &LostWrite) {
         let mut bytes = Vec::new();
         write.encode(&mut Writer(&mut bytes));
         let record = log_record::Body::CutEntry(Cow::Owned(bytes));
@@ -241,7 +241,7 @@ impl Group {
     }
 
     fn log_fate(
-        &self,
+        &mut self,
         turn: &mut Turn<'_>,
         id: EntryId,
         fate: Fate,
@@ -377,10 +377,10 @@ impl Group {
     }
 
     /// Writes down in a checkpoint what is kept of cut entries.
-    pub(super) fn checkpoint_lost(&self, turn: &mut Turn<'_>) {
-        for write in self.lost_writes.kept.values() {
-            self.log_kept(turn, write);
-        }
+    pub(super) fn checkpoint_lost(&mut self, turn: &mut Turn<'_>) {
+        let kept = core::mem::take(&mut self.lost_writes.kept);
+        kept.values().for_each(|write| self.log_kept(turn, write));
+        self.lost_writes.kept = kept;
         let ranges: Vec<Range> = self.lost_writes.acknowledged.ranges().copied().collect();
         for range in ranges {
             self.log_record(turn, log_record::Body::Acknowledged(range), Durability::Fsync);

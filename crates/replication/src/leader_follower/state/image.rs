@@ -5,13 +5,27 @@ use super::undo::{Aside, Old};
 use crate::keyspace::slot::slot_of;
 use crate::leader_follower::image::Image;
 use crate::leader_follower::once::table::Committed;
-use crate::storage::record::Record;
-use crate::storage::store::Store;
+use crate::storage::store::{self, Store};
 use crate::version::Stamp;
 use crate::wire::{Read, Reader, Writer};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+
+/// An image looks at so many times the slots that would fill it if all held the same.
+const IMAGE_SHARES: u64 = 4;
+
+/// What there was before the entries that are not committed.
+struct Before<'a> {
+    /// With one of them that removed all keys, the table that was put aside for it: then no later
+    /// change of a key matters.
+    table: Option<&'a Store>,
+    /// The keys that they have changed, with what was there, as the store's bytes. Of a key that
+    /// was changed several times, the oldest pre-image counts.
+    keys: BTreeMap<(u16, &'a [u8]), Option<&'a [u8]>>,
+    sessions: Committed<'a>,
+    horizon_ms: u64,
+}
 
 impl State {
     /// The newest entry that some slots contain although the group has not applied it.
@@ -25,65 +39,102 @@ impl State {
         of_slot.map(|(_, _, ahead)| *ahead).fold(applied, u64::max)
     }
 
-    /// The committed records of the slots from `first_slot` on, until `bytes_max` is used; the
-    /// group is applied up to `applied`. Slots that contain more go into images of their own.
+    /// The committed records of the slots from `first_slot` on, until about `bytes_max` is used;
+    /// the group is applied up to `applied`. Slots that contain more go into images of their own.
     pub fn image(&self, first_slot: u16, bytes_max: usize, applied: u64) -> Image<'static> {
+        self.image_in(Vec::new(), first_slot, bytes_max, applied)
+    }
+
+    /// The same with a buffer for the records.
+    pub fn image_in(
+        &self,
+        mut records: Vec<u8>,
+        first_slot: u16,
+        bytes_max: usize,
+        applied: u64,
+    ) -> Image<'static> {
+        records.clear();
         let up_to = self.applied_in(first_slot, applied);
-        // With an uncommitted entry that removed all keys, the table that was put aside for it:
-        // then no later change of a key matters.
-        let mut aside: Option<&Store> = None;
-        // Of a key that was changed several times, the oldest pre-image counts.
-        let mut committed: BTreeMap<&[u8], Option<Record<'_>>> = BTreeMap::new();
-        let mut sessions = Committed::new();
-        let mut horizon_ms = None;
-        for old in self.undo.iter() {
-            match old {
-                Old::Absent(_) | Old::Record(..) if aside.is_some() => {}
-                Old::Absent(key) => _ = committed.entry(key).or_insert(None),
-                Old::Record(key, record) => {
-                    let record = Some(record).filter(|record| self.is_kept(record));
-                    committed.entry(key).or_insert(record);
-                }
-                Old::Aside(Aside::Everything(table)) => _ = aside.get_or_insert(table),
-                Old::Aside(Aside::Session(name, session)) => {
-                    let place = (self.once.slot(name), name);
-                    sessions.entry(place).or_insert(session.as_ref());
-                }
-                Old::Aside(Aside::Horizon(before_ms)) => _ = horizon_ms.get_or_insert(*before_ms),
-            }
-        }
-        let horizon_ms = horizon_ms.unwrap_or(self.once.horizon_ms());
-        let mut by_slot: BTreeMap<u16, Vec<(&[u8], &Record<'_>)>> = BTreeMap::new();
-        for (key, record) in &committed {
-            if let Some(record) = record {
-                by_slot.entry(slot_of(key)).or_default().push((key, record));
-            }
-        }
-        let (mut records, mut once) = (Vec::new(), Vec::new());
-        let store = aside.unwrap_or(&self.store);
-        let mut kept = store.walk(first_slot, store.last_slot()).peekable();
-        let mut slot = first_slot;
+        let last_looked_at = self.last_looked_at(first_slot, bytes_max);
+        let before = self.before_uncommitted(first_slot, last_looked_at);
+        let (mut once, mut slot) = (Vec::new(), first_slot);
+        let store = before.table.unwrap_or(&self.store);
+        let mut kept = store.walk_bytes(first_slot, last_looked_at).peekable();
+        let mut changed = before.keys.iter().peekable();
         loop {
             let mut w = Writer(&mut records);
-            while let Some((_, key, record)) = kept.next_if(|(of, ..)| *of == slot) {
-                if !committed.contains_key(key) {
-                    w.bytes(key);
-                    w.record(&record);
+            let is_changed = changed.peek().is_some_and(|((of, _), _)| *of == slot);
+            while let Some((_, bytes)) = kept.next_if(|(of, _)| *of == slot) {
+                if !is_changed || !before.keys.contains_key(&(slot, store::key_of(bytes))) {
+                    w.short_bytes(bytes);
                 }
             }
-            for (key, record) in by_slot.get(&slot).into_iter().flatten() {
-                w.bytes(key);
-                w.record(record);
+            while let Some((_, bytes)) = changed.next_if(|((of, _), _)| *of == slot) {
+                bytes.iter().for_each(|bytes| w.short_bytes(bytes));
             }
-            self.once.encode_slot(slot, &sessions, &mut Writer(&mut once));
+            self.once.encode_slot(slot, &before.sessions, &mut Writer(&mut once));
             let is_full = records.len() + once.len() >= bytes_max;
-            if slot >= store.last_slot() || is_full || self.applied_in(slot + 1, applied) != up_to {
+            if slot >= last_looked_at || is_full || self.applied_in(slot + 1, applied) != up_to {
                 break;
             }
             slot += 1;
         }
-        let (last_slot, records, once) = (slot, Cow::Owned(records), Cow::Owned(once));
+        let (last_slot, horizon_ms) = (slot, before.horizon_ms);
+        let (records, once) = (Cow::Owned(records), Cow::Owned(once));
         Image { first_slot, last_slot, applied: up_to, records, once, horizon_ms }
+    }
+
+    /// The last slot that an image of so many bytes may have: far more than its share of all slots
+    /// would not fit into it. What is uncommitted in the others need not be looked at.
+    fn last_looked_at(&self, first_slot: u16, bytes_max: usize) -> u16 {
+        let (first, last) = (self.store.first_slot(), self.store.last_slot());
+        let slots = u64::from(last.saturating_sub(first)) + 1;
+        let wanted = (bytes_max as u64).saturating_mul(slots).saturating_mul(IMAGE_SHARES);
+        let looked_at = (wanted / (self.store.bytes() as u64).max(1)).max(1);
+        let beyond = u64::from(first_slot).saturating_add(looked_at - 1);
+        u16::try_from(beyond).unwrap_or(last).min(last)
+    }
+
+    /// What the entries that are not committed have changed in some slots.
+    fn before_uncommitted(&self, first_slot: u16, last_slot: u16) -> Before<'_> {
+        let mut before = Before {
+            table: None,
+            keys: BTreeMap::new(),
+            sessions: Committed::new(),
+            horizon_ms: self.once.horizon_ms(),
+        };
+        let mut is_first = true;
+        for old in self.undo.iter() {
+            let (key, bytes) = match old {
+                Old::Absent(key) => (key, None),
+                Old::Record(bytes) => {
+                    // Where nothing is merged, a tombstone is no part of the committed state: either
+                    // its delete is committed, or the delete's own pre-image comes next.
+                    let is_kept = self.merges || store::is_live(bytes);
+                    (store::key_of(bytes), Some(bytes).filter(|_| is_kept))
+                }
+                Old::Aside(Aside::Everything(table)) => {
+                    before.table.get_or_insert(table);
+                    continue;
+                }
+                Old::Aside(Aside::Session(name, session)) => {
+                    let place = (self.once.slot(name), name);
+                    before.sessions.entry(place).or_insert(session.as_ref());
+                    continue;
+                }
+                Old::Aside(Aside::Horizon(before_ms)) => {
+                    if core::mem::take(&mut is_first) {
+                        before.horizon_ms = *before_ms;
+                    }
+                    continue;
+                }
+            };
+            let slot = slot_of(key);
+            if before.table.is_none() && (first_slot..=last_slot).contains(&slot) {
+                before.keys.entry((slot, key)).or_insert(bytes);
+            }
+        }
+        before
     }
 
     /// Puts an image in place of what its slots held. Entries up to its index will be skipped.
@@ -100,8 +151,7 @@ impl State {
         }
         let mut r = Reader(&image.records);
         while !r.is_empty() {
-            let key = r.bytes()?;
-            let record = r.record()?;
+            let (key, record) = store::unpack(r.short_bytes()?)?;
             newest = newest.max(record.newest_stamp());
             self.store.put(key, &record);
         }

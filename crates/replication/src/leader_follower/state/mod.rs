@@ -10,11 +10,11 @@ mod undo;
 use super::entry::{Entry, Once, Payload};
 use super::once::table::{Name as SessionName, OnceTable, Session};
 use crate::conflict::last_write_wins::{self, Outcome};
-use crate::data::Name;
 use crate::keyspace::slot::slot_of;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
-use crate::version::{Dot, EntryId};
+use crate::version::EntryId;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -77,7 +77,7 @@ impl State {
                         }
                         Some(record) => self.set(index, &change.key, record, undoable),
                         None if undoable => {
-                            let tombstone = Record::tombstone(name_of(entry));
+                            let tombstone = Record::tombstone(entry.name());
                             self.set(index, &change.key, &tombstone, undoable);
                         }
                         None => self.store.remove(&change.key),
@@ -143,25 +143,28 @@ impl State {
         conflicts: &mut Vec<Vec<u8>>,
     ) {
         let index = entry.id.index;
-        let Some(kept) = self.store.get(key) else {
-            return self.set(index, key, incoming, undoable);
-        };
-        let seen = entry.origin.as_ref().is_none_or(|origin| {
-            kept.dot.counter == 0
-                || kept.dot.actor == origin.dot.actor
-                || origin.dependencies.covers(kept.dot)
-        });
-        if !seen && incoming.dot != kept.dot {
-            conflicts.push(key.to_vec());
-        }
-        match last_write_wins::merge(&kept, incoming).outcome {
-            Outcome::Kept => {}
-            Outcome::Incoming => self.set(index, key, incoming, undoable),
-            Outcome::Both(merged) => {
-                let merged = merged.into_owned();
-                self.set(index, key, &merged, undoable);
+        let State { store, undo, .. } = self;
+        let change = |kept: Option<&Record<'_>>| {
+            let Some(kept) = kept else { return Some(Cow::Borrowed(incoming)) };
+            let seen = entry.origin.as_ref().is_none_or(|origin| {
+                kept.dot.counter == 0
+                    || kept.dot.actor == origin.dot.actor
+                    || origin.dependencies.covers(kept.dot)
+            });
+            if !seen && incoming.dot != kept.dot {
+                conflicts.push(key.to_vec());
             }
-        }
+            match last_write_wins::merge(kept, incoming).outcome {
+                Outcome::Kept => None,
+                Outcome::Incoming => Some(Cow::Borrowed(incoming)),
+                Outcome::Both(merged) => Some(Cow::Owned(merged.into_owned())),
+            }
+        };
+        store.change_over(key, change, |old| {
+            if undoable {
+                undo.push(index, false, key, old);
+            }
+        });
     }
 
     fn set(&mut self, index: u64, key: &[u8], new: &Record<'_>, undoable: bool) {
@@ -233,12 +236,6 @@ impl State {
         self.undo.undo(&mut self.store, &mut self.once, |record| merges || record.is_live(0));
     }
 
-    /// Whether a pre-image is a record of the committed state. A tombstone is none where nothing
-    /// is merged: either its delete is committed, or the delete's own pre-image comes next.
-    fn is_kept(&self, record: &Record<'_>) -> bool {
-        self.merges || record.is_live(0)
-    }
-
     /// The newest entry that touched the key, as far as it may be uncommitted.
     pub fn newest_index(&self, record: Option<&Record<'_>>) -> u64 {
         let of_record = record.map_or(0, |record| match self.merges {
@@ -272,12 +269,6 @@ impl State {
         self.ahead.clear();
         self.uncommitted_clear = 0;
     }
-}
-
-/// The name that an entry gives to what it writes.
-pub fn name_of(entry: &Entry<'_>) -> Name {
-    let dot = Dot { actor: entry.id.epoch, counter: entry.id.index };
-    Name { stamp: entry.stamp, dot }
 }
 
 #[cfg(test)]

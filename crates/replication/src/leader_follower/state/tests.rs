@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::data::Name;
 use crate::leader_follower::entry::Change;
 use crate::storage::record::Value;
-use crate::version::{EntryId, Stamp};
-use alloc::borrow::Cow;
+use crate::version::{Dot, EntryId, Stamp};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec;

@@ -7,7 +7,7 @@
 use super::super::once::table::{Name as SessionName, OnceTable, Session};
 use crate::storage::record::Record;
 use crate::storage::store::{self, Store};
-use crate::wire::{Read, Reader};
+use crate::wire::Reader;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -59,8 +59,8 @@ pub(super) enum Aside {
 pub(super) enum Old<'a> {
     /// No such key.
     Absent(&'a [u8]),
-    /// A key with its record.
-    Record(&'a [u8], Record<'a>),
+    /// A key with its record, as the store's bytes.
+    Record(&'a [u8]),
     /// Something else.
     Aside(&'a Aside),
 }
@@ -134,9 +134,10 @@ impl Undo {
         core::iter::from_fn(move || {
             let pre_image = first(&self.bytes, place)?;
             place += HEAD_BYTES + pre_image.body.len();
-            match pre_image.kind {
+            match pre_image.kind & !REMOVAL {
                 ASIDE => aside.next().map(Old::Aside),
-                _ => pre_image.of_key().ok(),
+                ABSENT => Some(Old::Absent(pre_image.body)),
+                _ => Some(Old::Record(pre_image.body)),
             }
         })
     }
@@ -154,12 +155,8 @@ impl Undo {
             if pre_image.index <= index || pre_image.kind == ASIDE {
                 continue;
             }
-            match pre_image.of_key() {
-                Ok(Old::Absent(changed)) if changed == key => return Some((None, pre_image.index)),
-                Ok(Old::Record(changed, record)) if changed == key => {
-                    return Some((Some(record), pre_image.index));
-                }
-                _ => {}
+            if pre_image.key() == key {
+                return Some((pre_image.record(), pre_image.index));
             }
         }
         None
@@ -190,8 +187,8 @@ impl Undo {
                 }
                 continue;
             }
-            match pre_image.of_key() {
-                Ok(Old::Record(key, record)) if is_kept(&record) => store.put(key, &record),
+            match pre_image.record() {
+                Some(record) if is_kept(&record) => store.put(pre_image.key(), &record),
                 _ => store.remove(pre_image.key()),
             }
         }
@@ -213,18 +210,19 @@ impl Undo {
 }
 
 impl<'a> PreImage<'a> {
-    fn of_key(&self) -> Read<Old<'a>> {
-        if self.kind & !REMOVAL == ABSENT {
-            return Ok(Old::Absent(self.body));
+    /// The key that there was, or was not.
+    fn key(&self) -> &'a [u8] {
+        match self.kind & !REMOVAL {
+            ABSENT => self.body,
+            _ => store::key_of(self.body),
         }
-        let (key, record) = store::unpack(self.body)?;
-        Ok(Old::Record(key, record))
     }
 
-    fn key(&self) -> &'a [u8] {
-        match self.of_key() {
-            Ok(Old::Absent(key) | Old::Record(key, _)) => key,
-            _ => &[],
+    /// The record that there was.
+    fn record(&self) -> Option<Record<'a>> {
+        match self.kind & !REMOVAL {
+            ABSENT => None,
+            _ => store::unpack(self.body).ok().map(|(_, record)| record),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Commands to one node, and answers to one: those of a turn travel together, as one message.
 //!
 //! ```text
-//! command: attempt 8, token 8, group 8, who asked, then its words (4 bytes of length)
-//! who asked: 0: nobody; 1: node 2, connection 8, number 8, label; 2: as before, number 8
+//! command: attempt 8, token 8, group 8, epoch 8, who asked, then its words (4 bytes of length)
+//! who asked: 0: nobody; 1: node 2, process 4, connection 8, number 8, label; 2: as before,
+//! number 8
 //! answer: token 8, reply, what was written
 //! ```
 
@@ -22,6 +23,8 @@ const BUFFER_BYTES_KEPT: usize = 1 << 20;
 pub struct AskedBy<'a> {
     /// The node that the client is connected to.
     pub node: NodeId,
+    /// Its process.
+    pub process: u32,
     /// The connection there.
     pub client: ClientId,
     /// The command's number on the connection.
@@ -39,6 +42,8 @@ pub struct Command<'a> {
     pub token: u64,
     /// The group it is for.
     pub group: GroupId,
+    /// A write is for the leader of this epoch, and for no other.
+    pub epoch: u64,
     /// Who asked.
     pub asker: Option<AskedBy<'a>>,
     /// The command, as encoded by [`crate::node::message::encode_arguments`].
@@ -87,7 +92,7 @@ impl Batch {
         &mut self,
         to: Session,
         (attempt, token): (u64, u64),
-        group: GroupId,
+        (group, epoch): (GroupId, u64),
         asker: Option<&Asker>,
         words: &[u8],
     ) {
@@ -96,6 +101,7 @@ impl Batch {
         w.u64(attempt);
         w.u64(token);
         w.group(group);
+        w.u64(epoch);
         match asker {
             None => w.u8(0),
             Some(asker) if self.newest.as_ref().is_some_and(|newest| same(newest, asker)) => {
@@ -105,6 +111,7 @@ impl Batch {
             Some(asker) => {
                 w.u8(1);
                 w.u16(asker.node.0);
+                w.u32(asker.process);
                 w.u64(asker.client.0);
                 w.u64(asker.sequence);
                 w.bytes(&asker.label);
@@ -154,7 +161,7 @@ impl Batch {
 
 /// Whether two commands come from the same connection under the same name.
 fn same(a: &Asker, b: &Asker) -> bool {
-    (a.node, a.client) == (b.node, b.client) && a.label == b.label
+    (a.node, a.process, a.client) == (b.node, b.process, b.client) && a.label == b.label
 }
 
 /// The commands of a batch.
@@ -186,18 +193,19 @@ impl<'a> Iterator for Commands<'a> {
 impl<'a> Commands<'a> {
     fn command(&mut self) -> Read<Command<'a>> {
         let r = &mut self.r;
-        let (attempt, token, group) = (r.u64()?, r.u64()?, r.group()?);
+        let (attempt, token, group, epoch) = (r.u64()?, r.u64()?, r.group()?, r.u64()?);
         let asker = match r.u8()? {
             0 => None,
             1 => {
-                let (node, client, sequence) = (r.node()?, ClientId(r.u64()?), r.u64()?);
-                Some(AskedBy { node, client, sequence, label: r.bytes()? })
+                let (node, process) = (r.node()?, r.u32()?);
+                let (client, sequence) = (ClientId(r.u64()?), r.u64()?);
+                Some(AskedBy { node, process, client, sequence, label: r.bytes()? })
             }
             2 => Some(AskedBy { sequence: r.u64()?, ..self.newest.ok_or(Malformed)? }),
             _ => return Err(Malformed),
         };
         self.newest = asker.or(self.newest);
-        Ok(Command { attempt, token, group, asker, words: r.bytes()? })
+        Ok(Command { attempt, token, group, epoch, asker, words: r.bytes()? })
     }
 }
 
@@ -264,7 +272,7 @@ mod tests {
 
     fn asker(client: u64, sequence: u64) -> Asker {
         let label = Arc::from(alloc::format!("client {client}").into_bytes());
-        Asker { node: NodeId(1), client: ClientId(client), sequence, label }
+        Asker { node: NodeId(1), process: 7, client: ClientId(client), sequence, label }
     }
 
     #[test]
@@ -274,7 +282,7 @@ mod tests {
         let mut batch = Batch::default();
         for (number, asker) in (0u16..).zip(&askers) {
             let names = (u64::from(number), 100 + u64::from(number));
-            batch.add_command(TO, names, group(number), asker.as_ref(), b"words");
+            batch.add_command(TO, names, (group(number), 6), asker.as_ref(), b"words");
         }
         let (to, bytes) = batch.take().unwrap();
         assert_eq!(to, TO);
@@ -282,8 +290,8 @@ mod tests {
         let found: Vec<Command<'_>> = commands(&bytes).map(Result::unwrap).collect();
         assert_eq!(found.len(), askers.len());
         for (number, (command, asker)) in (0u16..).zip(found.iter().zip(&askers)) {
-            let names = (command.attempt, command.token, command.group);
-            assert_eq!(names, (number.into(), 100 + u64::from(number), group(number)));
+            let names = (command.attempt, command.token, command.group, command.epoch);
+            assert_eq!(names, (number.into(), 100 + u64::from(number), group(number), 6));
             let asked = asker.as_ref().map(|a| (a.node, a.client, a.sequence, &*a.label));
             assert_eq!(command.asker.map(|a| (a.node, a.client, a.sequence, a.label)), asked);
         }

@@ -13,22 +13,25 @@
 
 pub mod batch;
 mod receive;
+pub(super) mod seen;
 mod sent;
+mod unknown;
 
 use super::Roles;
+use super::heartbeat::Led;
 use super::message::Message;
 use super::part::Part;
 use super::requests::Work;
 use crate::keyspace::{MissingAcks, Model};
 use crate::turn::{Asker, LastWrite, Requester, Turn};
-use crate::{ClientId, GroupId, Incarnation, Message as AnyMessage, NodeId, Reply, Session, Span};
+use crate::{ClientId, GroupId, Message as AnyMessage, NodeId, Reply, Session, Span};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
 use alloc::vec::Vec;
 use batch::Batches;
 use receive::{Labels, with_work};
-use sent::{AllSent, Sent};
+use seen::Seen;
+use sent::{AllSent, Bound, Sent};
 
 /// Buffers of commands that are kept for commands to come, and the largest that is kept.
 const SPARE_BUFFERS_MAX: usize = 1_024;
@@ -50,8 +53,10 @@ pub struct Forwards {
     attempts: BTreeMap<GroupId, (u64, usize)>,
     /// Groups that are given a rest until a moment, as nobody could be found for them.
     paused_until_us: BTreeMap<GroupId, u64>,
-    /// The newest process of each sender's disk, and the largest sequence that it has shown.
-    seen: BTreeMap<(NodeId, Incarnation), (u64, u64)>,
+    /// What each sender has sent before.
+    pub(super) seen: Seen,
+    /// Batches up to this one have nothing out any more, whomever they went to.
+    settled: u64,
     /// The newest attempt of each sender that this node has refused.
     refused: BTreeMap<(NodeId, GroupId), (Session, u64)>,
     /// Names of other nodes' clients that were heard lately.
@@ -121,7 +126,7 @@ impl Forwards {
         Some(sent)
     }
 
-    /// Something was refused: what goes out from now on is a new attempt.
+    /// Something of an attempt was refused: what goes out from now on is a new one.
     fn raise_attempt(&mut self, group: GroupId, refused: u64) {
         let (attempt, _) = self.attempt(group);
         if refused < attempt {
@@ -311,11 +316,14 @@ impl Roles {
         let (attempt, _) = self.forwards.attempt(group);
         let timeout_us = self.timing.forward_timeout_us.saturating_add(command.patience_us);
         let deadline_us = turn.now.monotonic_us.saturating_add(timeout_us);
-        let sent = Sent { command, group, to, attempt, deadline_us };
-        let Forwards { sent: all, batches, .. } = &mut self.forwards;
-        let (token, Sent { command, .. }) = all.insert(sent);
-        let asker = command.asker.as_ref();
-        batches.of(to).add_command(session, (attempt, token), group, asker, &command.encoded);
+        let Led { epoch, last, .. } = self.led_by(group, to);
+        let Forwards { sent: all, batches, next_sequence, .. } = &mut self.forwards;
+        let after_batch = *next_sequence;
+        let bound = Bound { epoch, after_index: last, after_batch };
+        let (token, Sent { command, .. }) =
+            all.insert(Sent { command, group, to, bound, attempt, deadline_us });
+        let (asker, of) = (command.asker.as_ref(), (group, epoch));
+        batches.of(to).add_command(session, (attempt, token), of, asker, &command.encoded);
     }
 
     /// What this turn has for each node goes. Called at the end of a turn.
@@ -384,17 +392,16 @@ impl Roles {
     pub(super) fn on_not_here(
         &mut self,
         turn: &mut Turn<'_>,
+        from: NodeId,
         token: u64,
-        group: GroupId,
-        attempt: u64,
         leader: Option<(NodeId, u64)>,
     ) {
         let Some(sent) = self.forwards.remove(token) else { return };
-        self.forwards.raise_attempt(group, attempt);
-        let known = self.leaders.get(&group).copied();
+        let group = sent.group;
+        self.forwards.raise_attempt(group, sent.attempt);
         match leader {
-            Some((node, epoch)) if known.is_none_or(|(_, known)| epoch > known) => {
-                self.leaders.insert(group, (node, epoch));
+            Some((node, epoch)) if self.tells_leader(turn, from, group, (node, epoch)) => {
+                self.leaders.insert(group, Led { node, epoch, last: 0 });
             }
             // Whoever was thought to lead does not: no use in asking again at once.
             _ => {
@@ -434,21 +441,6 @@ impl Roles {
                 self.lose_forwards(turn, node);
             }
         }
-    }
-
-    fn give_up(&mut self, turn: &mut Turn<'_>, sent: &Sent, why: &str) {
-        let name = self.cluster.member(sent.to).map_or("?", |member| &member.name);
-        let text = match sent.command.is_write {
-            true => format!(
-                "UNKNOWN {why} ({name}): the write may or may not survive; there is no token, as \
-                 this node does not know which entry it is"
-            ),
-            false => format!("TRYAGAIN {why} ({name})"),
-        };
-        // What is not known to be anywhere has no copies that a WAIT could count.
-        let none = LastWrite::Copies { acks: 0, synced: false };
-        let last_write = sent.command.is_write.then_some(none);
-        turn.answer(sent.command.requester, Reply::error(text), last_write);
     }
 
     /// Answers what has waited too long.

@@ -4,6 +4,7 @@ use super::batch::{self, AskedBy, Command};
 use crate::command::verb::With;
 use crate::command::{self, Action};
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
+use crate::mutant::Mutant;
 use crate::node::Roles;
 use crate::node::message::{Message, decode_arguments};
 use crate::node::part::{PART, Part};
@@ -29,7 +30,7 @@ type Label = (NodeId, ClientId, Arc<[u8]>);
 impl Labels {
     /// The asker of a command, borrowing nothing.
     fn own(&mut self, by: AskedBy<'_>) -> Asker {
-        let AskedBy { node, client, sequence, label } = by;
+        let AskedBy { node, process, client, sequence, label } = by;
         if self.0.is_empty() {
             self.0.resize(LABELS_MAX, None);
         }
@@ -37,12 +38,12 @@ impl Labels {
         let known = &mut self.0[place as usize % LABELS_MAX];
         match known {
             Some((n, c, known)) if (*n, *c) == (node, client) && **known == *label => {
-                Asker { node, client, sequence, label: known.clone() }
+                Asker { node, process, client, sequence, label: known.clone() }
             }
             _ => {
                 let label: Arc<[u8]> = Arc::from(label);
                 *known = Some((node, client, label.clone()));
-                Asker { node, client, sequence, label }
+                Asker { node, process, client, sequence, label }
             }
         }
     }
@@ -58,11 +59,9 @@ impl Roles {
         sequence: u64,
         commands: &[u8],
     ) {
-        let seen = self.forwards.seen.entry((from, session.incarnation)).or_default();
-        if (session.boot, sequence) <= *seen {
+        if !self.forwards.seen.is_new(from, session, sequence) {
             return;
         }
-        *seen = (session.boot, sequence);
         // What is malformed has not come: its sender will have no answer to it.
         for command in batch::commands(commands).flatten() {
             self.on_command(turn, from, session, &command);
@@ -76,7 +75,7 @@ impl Roles {
         session: Session,
         command: &Command<'_>,
     ) {
-        let Command { attempt, token, group, asker, words } = *command;
+        let Command { attempt, token, group, epoch, asker, words } = *command;
         let refused = self.forwards.refused.get(&(from, group));
         let refused = refused.filter(|(of, _)| *of == session).map(|(_, attempt)| *attempt);
         let requester = Requester::Peer { node: from, session, token };
@@ -84,16 +83,20 @@ impl Roles {
         let mut spans = core::mem::take(&mut self.forwards.spans);
         let done = refused.is_none_or(|refused| attempt > refused)
             && with_work(words, &mut spans, |work| {
-                self.is_of(group, work) && self.try_here(turn, requester, group, work)
+                self.is_of(group, work)
+                    && self.is_bound_here(turn, group, epoch, work)
+                    && self.try_here(turn, requester, group, work)
             })
             .unwrap_or(false);
         self.forwards.spans = spans;
         if !done {
-            self.forwards.refused.insert((from, group), (session, attempt));
-            let leader = self
-                .leader_of(turn, group)
-                .map(|node| (node, self.leaders.get(&group).map_or(0, |(_, epoch)| *epoch)));
-            let message = Message::NotHere { to: session, token, group, attempt, leader };
+            // Of a group that there is not, nothing is ever carried out.
+            if self.placement.contains_key(&group) {
+                self.forwards.refused.insert((from, group), (session, attempt));
+            }
+            let leader = self.leader_of(turn, group);
+            let leader = leader.map(|node| (node, self.led_by(group, node).epoch));
+            let message = Message::NotHere { to: session, token, leader };
             turn.send(from, AnyMessage::Node(message));
         }
     }
@@ -102,13 +105,22 @@ impl Roles {
     fn asked_elsewhere(&mut self, turn: &mut Turn<'_>, by: Option<AskedBy<'_>>) {
         match (&mut turn.local.asker, by) {
             (Some(asker), Some(by))
-                if (asker.node, asker.client) == (by.node, by.client)
+                if (asker.node, asker.process) == (by.node, by.process)
+                    && asker.client == by.client
                     && *asker.label == *by.label =>
             {
                 asker.sequence = by.sequence;
             }
             (asker, by) => *asker = by.map(|by| self.forwards.labels.own(by)),
         }
+    }
+
+    /// Whether a forwarded write is for the leader that this node is, if there is one: bound to an
+    /// epoch, it is never carried out in another one, however late it comes, and a node that was
+    /// elected again is another leader. What its client asks about it later rests on that.
+    fn is_bound_here(&self, turn: &Turn<'_>, group: GroupId, epoch: u64, work: &Work<'_>) -> bool {
+        let led = self.groups.get(&group).is_none_or(|group| group.epoch() == epoch);
+        led || !work.is_write() || turn.local.mutants.is(Mutant::ForwardUnbound)
     }
 
     /// Whether a forwarded command's keys are the group's: a peer's word is not enough.

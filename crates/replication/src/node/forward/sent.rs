@@ -20,8 +20,20 @@ pub(super) struct Sent {
     pub(super) command: Waiting,
     pub(super) group: GroupId,
     pub(super) to: NodeId,
+    pub(super) bound: Bound,
     pub(super) attempt: u64,
     pub(super) deadline_us: u64,
+}
+
+/// What is known of a command when it goes: where its entry can be, if it becomes one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bound {
+    /// A write is carried out by the leader of this epoch, or never.
+    pub(super) epoch: u64,
+    /// That leader's log had this entry before.
+    pub(super) after_index: u64,
+    /// It goes in a later batch than this one.
+    pub(super) after_batch: u64,
 }
 
 /// All of them.
@@ -157,6 +169,11 @@ impl AllSent {
         })
     }
 
+    /// The batch before all those that have something out; `None` where nothing is.
+    pub(super) fn oldest_batch(&self) -> Option<u64> {
+        self.iter().map(|(_, sent)| sent.bound.after_batch).min()
+    }
+
     /// How many are out in a group.
     pub(super) fn count(&self, group: GroupId) -> usize {
         self.iter().filter(|(_, sent)| sent.group == group).count()
@@ -231,7 +248,14 @@ mod tests {
             deadline_us,
             patience_us: 0,
         };
-        Sent { command, group: GROUP, to: NodeId(1), attempt: 0, deadline_us }
+        Sent {
+            command,
+            group: GROUP,
+            to: NodeId(1),
+            bound: Bound::default(),
+            attempt: 0,
+            deadline_us,
+        }
     }
 
     #[test]

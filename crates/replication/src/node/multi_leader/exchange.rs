@@ -1,10 +1,11 @@
 //! What goes to and comes from other datacenters: the entries that a group has committed become
 //! updates, and updates become entries.
 
-use crate::few::Few;
+use crate::data::Name;
+use crate::keyspace::SLOTS;
 use crate::keyspace::slot::slot_of;
 use crate::leader_follower::Group;
-use crate::leader_follower::entry::{Change, Entry, Origin, Payload};
+use crate::leader_follower::entry::{Change, Changes, Entry, Origin, Payload, Shared};
 use crate::multi_leader::MultiLeader;
 use crate::multi_leader::leader;
 use crate::multi_leader::message::{Message, Page, Pull, Updates, Wants};
@@ -253,7 +254,7 @@ fn answer<'b>(
     for (index, body) in entries {
         let dot = Entry::dot_of(body).ok().flatten();
         let update = match dot.is_some_and(|dot| !pull.covered.covers(dot)) {
-            true => Entry::decode(body).ok().and_then(|entry| update_of(index, entry)),
+            true => update_of(index, body),
             false => None,
         };
         if !batch.offer(index, body.len(), update.as_ref()) {
@@ -304,20 +305,18 @@ fn log_suffices(group: &Group, pull: &Pull) -> bool {
     let Some(entries) = group.committed_after(group.log_start()) else { return false };
     let mut first = BTreeMap::new();
     for (_, body) in entries {
-        if let Ok(Entry { origin: Some(origin), .. }) = Entry::decode(body) {
-            first.entry(origin.dot.actor).or_insert(origin.dot.counter);
+        if let Ok(Some(dot)) = Entry::dot_of(body) {
+            first.entry(dot.actor).or_insert(dot.counter);
         }
     }
     sync::log_suffices(&pull.covered, &group.covered, &first)
 }
 
 /// What an entry is to other datacenters; `None` if it is nothing to them.
-fn update_of(index: u64, entry: Entry<'_>) -> Option<Update<'_>> {
-    let Origin { dot, dependencies } = entry.origin?;
-    let Payload::Changes(changes) = entry.payload else { return None };
-    let changes = changes.into_iter();
-    let changes = changes.filter_map(|change| Some((change.key, change.record?))).collect();
-    Some(Update { index, dot, stamp: entry.stamp, dependencies, changes })
+fn update_of(index: u64, body: &[u8]) -> Option<Update<'_>> {
+    let Shared { stamp, origin: Origin { dot, dependencies }, changes } =
+        Entry::shared(body).ok().flatten()?;
+    Some(Update { index, dot, stamp, dependencies, changes: Cow::Borrowed(changes) })
 }
 
 /// Appends the updates that are new, up to the first that cannot be taken yet. Whether that is
@@ -328,18 +327,15 @@ fn take(group: &mut Group, turn: &mut Turn<'_>, updates: &Updates<'_>) -> Read<(
     let mut r = Reader(&updates.updates);
     while !r.is_empty() {
         let update = Update::decode(&mut r)?;
-        if !update.changes.iter().all(|(key, _)| holds(group, key)) {
-            return Err(Malformed);
-        }
         let index = update.index;
         match sync::judge(&update, &group.covered_by_log, turn.now.wall_ms) {
             Verdict::Known => {
                 if turn.local.mutants.is(Mutant::ApplyTwice) {
-                    append_again(group, turn, update);
+                    append_again(group, turn, &update)?;
                 }
             }
             Verdict::Take if group.has_room() => {
-                append_update(group, turn, update);
+                append_update(group, turn, &update)?;
                 taken.any = true;
             }
             verdict => {
@@ -360,30 +356,40 @@ fn take(group: &mut Group, turn: &mut Turn<'_>, updates: &Updates<'_>) -> Read<(
 /// Whether a key belongs to the group's partition: what a peer says is not to be trusted.
 fn holds(group: &Group, key: &[u8]) -> bool {
     let store = &group.state.store;
-    (store.first_slot()..=store.last_slot()).contains(&slot_of(key))
+    let slots = (store.first_slot(), store.last_slot());
+    slots == (0, SLOTS - 1) || (slots.0..=slots.1).contains(&slot_of(key))
+}
+
+/// What an update changes, looked over.
+fn changes_of<'a>(group: &Group, update: &'a Update<'_>) -> Read<Changes<'a>> {
+    let name = Name { stamp: update.stamp, dot: update.dot };
+    let changes = Changes::of_write(name, &update.changes)?;
+    let is_right = |change: &Change<'_>| {
+        change.record.is_some()
+            && change.newest_stamp() <= update.stamp
+            && holds(group, &change.key)
+    };
+    if changes.iter().all(is_right) { Ok(changes) } else { Err(Malformed) }
 }
 
 /// An update is an entry of this group's log under the name that its maker gave it.
-fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
-    let stamp = update.newest_stamp();
-    let change = |(key, record)| Change { key, record: Some(record) };
-    let changes = match update.changes {
-        Few::One(one) => change(one).into(),
-        Few::Many(many) => many.into_iter().map(change).collect(),
-    };
-    let origin = Origin { dot: update.dot, dependencies: update.dependencies };
-    group.append_entry(turn, stamp, Some(origin), false, None, Payload::Changes(changes));
+fn append_update(group: &mut Group, turn: &mut Turn<'_>, update: &Update<'_>) -> Read<()> {
+    let changes = Payload::Changes(changes_of(group, update)?);
+    let origin = Origin { dot: update.dot, dependencies: update.dependencies.clone() };
+    group.append_entry(turn, update.stamp, Some(origin), false, None, changes);
+    Ok(())
 }
 
 /// Only for a planted bug: see [`sync::added_again`].
-fn append_again(group: &mut Group, turn: &mut Turn<'_>, update: Update<'_>) {
-    let changes = update.changes.into_iter().filter_map(|(key, incoming)| {
-        let kept = group.state.store.get(&key)?;
-        let record = sync::added_again(&kept, &incoming, update.dot.actor);
-        Some(Change { key, record: Some(record) })
+fn append_again(group: &mut Group, turn: &mut Turn<'_>, update: &Update<'_>) -> Read<()> {
+    let changes = changes_of(group, update)?.into_iter().filter_map(|change| {
+        let kept = group.state.store.get(&change.key)?;
+        let record = sync::added_again(&kept, &change.record?, update.dot.actor);
+        Some(Change { key: change.key, record: Some(record) })
     });
     let payload = Payload::Changes(changes.collect());
     group.append(turn, None, payload);
+    Ok(())
 }
 
 /// Appends what is new in a page; or says why it cannot be taken yet.

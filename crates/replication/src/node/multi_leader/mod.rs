@@ -214,6 +214,8 @@ fn append(
     changes: Changes<'_>,
 ) -> EntryId {
     let Proposal { name: Name { stamp, dot }, dependencies } = proposal;
+    // What is done again may have kept a stamp that is newer than its own name's.
+    let stamp = changes.iter().map(Change::newest_stamp).fold(stamp, Stamp::max);
     let origin = Origin { dot, dependencies };
     group.append_for_asker(turn, stamp, Some(origin), Payload::Changes(changes))
 }

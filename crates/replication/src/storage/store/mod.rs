@@ -8,18 +8,20 @@
 //! only what `random` picks does.
 //! What is not here: an order of access, so nothing is ever evicted.
 
+mod change;
 mod deadlines;
 mod look_ahead;
 mod packed;
 mod tables;
 
 pub use look_ahead::{IN_STEP, look_ahead};
-pub use packed::unpack;
+pub use packed::{is_live, key_of, unpack};
 
 use super::record::Record;
 use crate::keyspace::slot::slot_of;
 use crate::random::Random;
 use crate::wire::Writer;
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use deadlines::Deadlines;
 use packed::Packed;
@@ -96,26 +98,7 @@ impl Store {
     /// Sets a key's record. `old` is shown the bytes of what is there before, for [`unpack`], or
     /// `None`. Where old and new take as much room, no memory is allocated.
     pub fn put_over(&mut self, key: &[u8], record: &Record<'_>, old: impl FnOnce(Option<&[u8]>)) {
-        let (slot, hash) = self.place(key);
-        let seed = self.tables.seed;
-        let Some(table) = self.tables.of_mut(slot) else { return };
-        if let Some(packed) = table.keys.find_mut(hash, |packed| packed.key() == key) {
-            let before = Measure::of(packed);
-            old(Some(packed.bytes()));
-            packed.replace(key, record);
-            let after = Measure::of(packed);
-            if before != after {
-                table.live = table.live + u32::from(after.is_live) - u32::from(before.is_live);
-                self.count((slot, hash), Some(&before), Some(&after));
-            }
-            return;
-        }
-        old(None);
-        let Some(table) = self.tables.with_room(slot) else { return };
-        let packed = Packed::new(key, record);
-        let after = Measure::of(&packed);
-        table.insert(hash, packed, seed);
-        self.count((slot, hash), None, Some(&after));
+        self.change_packed(key, |_| Some(Cow::Borrowed(record)), old);
     }
 
     /// Takes a key's record out, if there is one.
@@ -210,15 +193,28 @@ impl Store {
         first: u16,
         last: u16,
     ) -> impl Iterator<Item = (u16, &[u8], Record<'_>)> + use<'_> {
+        self.ordered(first, last).map(|(slot, _, packed)| {
+            let (key, record) = packed.unpacked();
+            (slot, key, record)
+        })
+    }
+
+    /// The same as bytes for [`unpack`], with the slots.
+    pub fn walk_bytes(
+        &self,
+        first: u16,
+        last: u16,
+    ) -> impl Iterator<Item = (u16, &[u8])> + use<'_> {
+        self.ordered(first, last).map(|(slot, _, packed)| (slot, packed.bytes()))
+    }
+
+    fn ordered(&self, first: u16, last: u16) -> impl Iterator<Item = Place<'_>> + use<'_> {
         let tables = self.tables.from(first).take_while(move |table| table.first_slot <= last);
         tables.flat_map(move |table| {
             let mut places: Vec<Place<'_>> = Vec::with_capacity(table.keys.len());
             places.extend(self.places(table).filter(|(slot, ..)| (first..=last).contains(slot)));
             places.sort_unstable_by_key(order);
-            places.into_iter().map(|(slot, _, packed)| {
-                let (key, record) = packed.unpacked();
-                (slot, key, record)
-            })
+            places
         })
     }
 

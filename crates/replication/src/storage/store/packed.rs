@@ -78,7 +78,7 @@ impl Packed {
     /// The key.
     #[inline]
     pub(super) fn key(&self) -> &[u8] {
-        read_key(&mut Reader(&self.0)).map_or(&[], |(_, key)| key)
+        key_of(&self.0)
     }
 
     /// The record.
@@ -98,7 +98,7 @@ impl Packed {
     /// Whether the record is no tombstone.
     #[inline]
     pub(super) fn is_live(&self) -> bool {
-        self.flags() & (STRING | INCREMENTS) != 0
+        is_live(&self.0)
     }
 
     /// The deadline by which the record is found to be due.
@@ -171,6 +171,18 @@ pub fn unpack(bytes: &[u8]) -> Read<(&[u8], Record<'_>)> {
     };
     let dot = Dot { actor, counter };
     Ok((key, Record { stamp, dot, value, expiry_stamp, expires_at_ms, increments }))
+}
+
+/// The key in bytes that [`unpack`] takes apart.
+#[inline]
+pub fn key_of(bytes: &[u8]) -> &[u8] {
+    read_key(&mut Reader(bytes)).map_or(&[], |(_, key)| key)
+}
+
+/// Whether the record in such bytes is no tombstone.
+#[inline]
+pub fn is_live(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|flags| flags & (STRING | INCREMENTS) != 0)
 }
 
 /// The flags and the key.

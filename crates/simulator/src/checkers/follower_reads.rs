@@ -1,0 +1,55 @@
+//! Reads of followers are stale, but not of what may be lost: each value that was read is, or comes
+//! to be, committed.
+
+use super::Verdict;
+use super::surviving_reads::entry_of;
+use crate::history::{Action, Operation};
+use crate::observe::Written;
+use replication::version::EntryId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Checks the reads of one key that is only SET and read, in a keyspace whose leader shows only
+/// what is committed, too (C <= A). `committed` are the entries that somebody took for committed,
+/// `written` the names of the values.
+pub fn check<'a>(
+    key: &str,
+    operations: impl Iterator<Item = &'a Operation>,
+    written: &BTreeMap<String, Vec<Written>>,
+    committed: &BTreeSet<EntryId>,
+) -> Verdict {
+    for read in operations.filter(|operation| operation.action == Action::Get) {
+        let Some(Some(value)) = read.read() else { continue };
+        let names = written.get(value).into_iter().flatten().map(|written| entry_of(written.dot));
+        let names: Vec<EntryId> = names.collect();
+        if !names.is_empty() && !names.iter().any(|name| committed.contains(name)) {
+            return Err(format!(
+                "{key}: a read asked at {} us saw {value}, of {names:?}, which was never committed",
+                read.invoked_us
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::wgl::tests::operation;
+    use crate::history::{Answer, Outcome};
+    use replication::NodeId;
+    use replication::version::{Dot, Stamp};
+
+    #[test]
+    fn what_is_never_committed_is_seen() {
+        let dot = Dot { actor: 2, counter: 7 };
+        let name = Written { at_us: 0, node: NodeId(0), stamp: Stamp(1), dot, spread: false };
+        let names = BTreeMap::from([(String::from("~a;"), vec![name])]);
+        let answer = Answer::Value(Some(String::from("~a;")));
+        let read = operation(Action::Get, Outcome::Done(answer), 5, 6);
+        let verdict = |committed: &[EntryId]| {
+            check("k", [&read].into_iter(), &names, &committed.iter().copied().collect())
+        };
+        assert!(verdict(&[EntryId { epoch: 2, index: 7 }]).is_ok());
+        assert!(verdict(&[EntryId { epoch: 3, index: 7 }]).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! A look at those who lead, from outside: with the true time, and with what their peers and their
+//! disks have really said. A leader that holds a lease when another one is elected, or that leads
+//! on although it hears too few or its disk does not answer, is noted; a checker judges.
+
+use super::Cluster;
+use super::sink::Output;
+use replication::keyspace::Durability;
+use replication::leader_follower::Group;
+use replication::{Event, GroupId, NodeId, Position};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How late a leader may notice something by its own clock, however wild, in hundredths of the
+/// time that it has.
+const CLOCK_PERCENT: u64 = 115;
+/// What a turn, and whatever is rounded, may take beyond that.
+const GRACE_US: u64 = 30_000;
+
+/// What has happened to a process that it must have noticed.
+#[derive(Debug, Default)]
+pub(super) struct Vigil {
+    /// When a frame of a peer was handled last.
+    heard_us: BTreeMap<NodeId, u64>,
+    /// Records that are not synced: the newest of a turn, and when that was.
+    unsynced: VecDeque<(Position, u64)>,
+    /// Since when it leads.
+    leads: BTreeMap<(GroupId, u64), u64>,
+}
+
+impl Vigil {
+    /// Frames of these peers are handled.
+    pub fn heard(&mut self, peers: impl Iterator<Item = NodeId>, at_us: u64) {
+        self.heard_us.extend(peers.map(|peer| (peer, at_us)));
+    }
+
+    /// The log is synced up to a position.
+    pub fn kept(&mut self, synced: Position) {
+        while self.unsynced.pop_front_if(|(newest, _)| *newest <= synced).is_some() {}
+    }
+
+    fn appended(&mut self, last: Position, at_us: u64) {
+        if self.unsynced.back().is_none_or(|(newest, _)| *newest < last) {
+            self.unsynced.push_back((last, at_us));
+        }
+    }
+
+    /// For how long it has led in this epoch.
+    fn leads_for(&mut self, group: GroupId, epoch: u64, at_us: u64) -> u64 {
+        at_us.saturating_sub(*self.leads.entry((group, epoch)).or_insert(at_us))
+    }
+}
+
+impl Cluster {
+    /// A node's turn is over.
+    pub(super) fn look_at_leaders(
+        &mut self,
+        id: NodeId,
+        output: &Output,
+        is_tick: bool,
+        at_us: u64,
+    ) {
+        self.note_who_answers(id, output);
+        for event in &output.events {
+            if let Event::BecameLeader { group, epoch } = event {
+                self.note_overlaps(id, *group, *epoch, at_us);
+            }
+        }
+        self.note_unfit(id, is_tick, at_us);
+    }
+
+    fn note_who_answers(&mut self, id: NodeId, output: &Output) {
+        let answers = output.replies.iter().filter(|(_, reply)| !reply.is_error());
+        let Some(node) = self.server(id).and_then(|server| server.node()) else { return };
+        let led = node.groups().filter(|group| group.leads());
+        let led: Vec<(GroupId, u64)> = led.map(|group| (group.id, group.epoch())).collect();
+        for (request, _) in answers {
+            let name = (request.client.0, request.sequence);
+            self.observations.led_at_answer.insert(name, (id, led.clone()));
+        }
+    }
+
+    /// A node was elected: nobody else may answer reads without asking at this moment.
+    fn note_overlaps(&mut self, id: NodeId, group: GroupId, epoch: u64, at_us: u64) {
+        let others = self.servers.iter().filter(|server| server.id != id);
+        let holders = others.filter_map(|server| {
+            let node = server.node()?;
+            let now_us = server.clock.time(at_us).monotonic_us;
+            let mut groups = node.groups().filter(|known| known.id == group);
+            let held =
+                groups.find(|known| known.epoch() < epoch && known.holds_lease_at(now_us))?;
+            Some((server.id, held.epoch()))
+        });
+        let overlaps: Vec<String> = holders
+            .map(|(other, older)| {
+                format!(
+                    "{other} held a lease of epoch {older} of {group:?} when {id} began to lead \
+                     epoch {epoch}, at {at_us} us"
+                )
+            })
+            .collect();
+        self.observations.overlaps.extend(overlaps);
+    }
+
+    /// At a tick a leader looks whether it can go on.
+    fn note_unfit(&mut self, id: NodeId, is_tick: bool, at_us: u64) {
+        let timing = self.plan.timing;
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let last = server.disk.last();
+        let Some(process) = &mut server.process else { return };
+        let vigil = &mut process.vigil;
+        vigil.appended(last, at_us);
+        let notice = |us: u64| us * CLOCK_PERCENT / 100 + GRACE_US;
+        let silence_us = notice(timing.election_timeout_us + 2 * timing.heartbeat_interval_us);
+        let oldest_us = vigil.unsynced.front().map(|(_, since_us)| *since_us);
+        for group in process.node.groups().filter(|group| group.leads()) {
+            let leads_for = vigil.leads_for(group.id, group.epoch(), at_us);
+            if !is_tick || group.members.len() == 1 {
+                continue;
+            }
+            let heard_us = &vigil.heard_us;
+            let is_heard = |node: &&NodeId| {
+                let heard = heard_us.get(node);
+                heard.is_some_and(|heard_us| at_us.saturating_sub(*heard_us) < silence_us)
+            };
+            let heard = 1 + group.members.iter().filter(is_heard).count();
+            if heard < group.quorum.commit && leads_for > silence_us {
+                let need = group.quorum.commit;
+                self.observations.unfit.push(format!(
+                    "{id} leads epoch {} at {at_us} us and has heard {heard} of {need} needed \
+                     replicas in {silence_us} us",
+                    group.epoch()
+                ));
+            }
+            let stall_us = notice(patience_us(group, &timing));
+            let waits = oldest_us.is_some_and(|since_us| at_us.saturating_sub(since_us) > stall_us);
+            if waits && leads_for > stall_us && group.options.durability == Durability::Fsync {
+                self.observations.unfit.push(format!(
+                    "{id} leads epoch {} at {at_us} us although its disk has not answered for \
+                     {stall_us} us",
+                    group.epoch()
+                ));
+            }
+        }
+    }
+}
+
+/// For how long a leader may go on after its disk has stopped: until it notices, and hands over in
+/// vain; before that, perhaps, by an administrator's order.
+fn patience_us(group: &Group, timing: &replication::node::Timing) -> u64 {
+    let handover_us = 2 * timing.election_timeout_us;
+    group.options.disk_stall_ms * 1_000 + 2 * handover_us + 3 * timing.heartbeat_interval_us
+}
