@@ -69,6 +69,15 @@ impl Copies {
         *at = up_to.max(*at);
     }
 
+    /// Who has ever kept an entry, or the state with it.
+    pub fn holders(&self, group: GroupId, id: EntryId) -> BTreeSet<NodeId> {
+        let reached =
+            self.snapshots.iter().filter(|((of, _), at)| *of == group && **at >= id.index);
+        let mut nodes: BTreeSet<NodeId> = reached.map(|((_, node), _)| *node).collect();
+        nodes.extend(self.durable.get(&(group, id)).into_iter().flatten());
+        nodes
+    }
+
     /// How many have an entry.
     pub fn of(&self, group: GroupId, id: EntryId) -> Count {
         let up_to = |indexes: &BTreeMap<(GroupId, NodeId), u64>| -> BTreeSet<NodeId> {

@@ -2,7 +2,8 @@
 
 use crate::cluster::Cluster;
 use crate::copies::Count;
-use crate::history::{Answer, Operation, Outcome};
+use crate::history::{Action, Answer, Operation, Outcome};
+use replication::GroupId;
 use replication::Reply;
 use replication::asked_token::AnyToken;
 use replication::keyspace::Model;
@@ -51,9 +52,34 @@ impl Question {
     }
 }
 
-/// The entry of a write that was acknowledged just now, and who has it. One that was sent again may
-/// have been logged again, where its first entry was lost: then the one that more replicas have.
-pub fn copies_now(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
+/// The entry of a write that was acknowledged just now, in whichever group it is; `request` is its
+/// command's connection and number. One that was sent again may have been logged again, where its
+/// first entry was lost: then the one that more replicas have. FLUSHALL has many.
+pub fn entry_of(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Option<(GroupId, EntryId)> {
+    let has_one = operation.is_done() && operation.action != Action::Clear;
+    let entries = cluster.observations.entries.get(&request).filter(|_| has_one)?;
+    let holders =
+        |(group, id): &&(GroupId, EntryId)| cluster.observations.copies.of(*group, *id).durable;
+    entries.iter().max_by_key(holders).copied()
+}
+
+/// The same, and who has it now.
+pub fn copies_now(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Option<(EntryId, Count)> {
+    let (group, id) = entry_of(operation, request, cluster)?;
+    Some((id, cluster.observations.copies.of(group, id)))
+}
+
+/// The entry of a value that was acknowledged just now under a name, with whichever attempt it was
+/// logged, and who has it.
+pub fn copies_of_value(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
     let keyspace = cluster.plan().cluster.keyspace_of(operation.key.as_bytes())?;
     let Model::LeaderFollower(model) = &keyspace.model else { return None };
     // A SETNX that found something has written nothing.

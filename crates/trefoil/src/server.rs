@@ -166,6 +166,15 @@ impl fmt::Display for ServerError {
                  it",
                 position.0
             ),
+            ServerError::Open(OpenError::Beginning(first, begin)) => write!(
+                f,
+                "the log begins with record {}, and records from {} on are needed: a segment of \
+                 it is missing or was written over. Restore that from a copy; or move the data \
+                 directory away and start the node with an empty one, then it is filled from its \
+                 peers",
+                first.0,
+                begin.map_or(1, |begin| begin.0)
+            ),
             ServerError::Open(OpenError::Foreign(text)) => f.write_str(text),
             ServerError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }

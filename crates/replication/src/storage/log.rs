@@ -277,6 +277,11 @@ pub fn recover_trusted<'a>(
             here.offset += padded(batch.len());
             log.end = here;
         }
+        if here.offset == 0 {
+            // No segment is left out: what would go on in a later one went astray (F44), and what
+            // is here may prove it.
+            break;
+        }
     }
     log.starts.truncate(log.end.segment + 1);
     let proven_durable = look_behind(segments, &mut log);

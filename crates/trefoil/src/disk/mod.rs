@@ -19,6 +19,8 @@
 //! Not here: the records that recovery finds are all in memory until the node has taken them.
 
 mod blocks;
+#[cfg(test)]
+mod damage_tests;
 mod directory;
 mod error;
 mod log;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A segment of eight batches of one sector, in bytes.
-const SMALL: u64 = 8 * SECTOR_BYTES as u64;
+pub(super) const SMALL: u64 = 8 * SECTOR_BYTES as u64;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until everything that was appended is synced.
@@ -25,10 +25,10 @@ fn settle(log: &mut Log) {
     }
 }
 
-type Records = Vec<(u64, Vec<u8>)>;
+pub(super) type Records = Vec<(u64, Vec<u8>)>;
 
 /// Opens the log, gives what was recovered, and the log.
-fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log), DiskError> {
+pub(super) fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log), DiskError> {
     open_as(path, LogOptions { segment_bytes_max, direct: true })
 }
 
@@ -49,7 +49,7 @@ fn reopen(mut log: Log, path: &Path, segment_bytes_max: u64) -> (Records, Log) {
     open(path, segment_bytes_max).unwrap()
 }
 
-fn segment_path(path: &Path, number: u64) -> PathBuf {
+pub(super) fn segment_path(path: &Path, number: u64) -> PathBuf {
     path.join(format!("log/{number:020}.log"))
 }
 
@@ -69,7 +69,7 @@ fn append(log: &mut Log, durability: Durability) -> Position {
     Position(next)
 }
 
-fn fill(log: &mut Log, count: u64) {
+pub(super) fn fill(log: &mut Log, count: u64) {
     for _ in 0..count {
         append(log, Durability::Fsync);
         settle(log);
@@ -77,7 +77,7 @@ fn fill(log: &mut Log, count: u64) {
 }
 
 /// Fills until so many segments were begun; how quickly that is goes by how soon spares are ready.
-fn fill_segments(log: &mut Log, count: u64) {
+pub(super) fn fill_segments(log: &mut Log, count: u64) {
     let deadline = Instant::now() + DEADLINE;
     while log.counts.segments < count {
         assert!(Instant::now() < deadline, "no spare segment comes");
@@ -85,7 +85,7 @@ fn fill_segments(log: &mut Log, count: u64) {
     }
 }
 
-fn expected(range: std::ops::RangeInclusive<u64>) -> Records {
+pub(super) fn expected(range: std::ops::RangeInclusive<u64>) -> Records {
     range.map(|number| (number, number.to_le_bytes().to_vec())).collect()
 }
 
