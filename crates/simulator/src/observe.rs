@@ -230,10 +230,12 @@ impl Observations {
         self.commits.push(commit);
     }
 
-    /// Looks for written values in a record of a node's log, whatever model it belongs to: they
-    /// lie in it as [`Record`]s, in the encoding of `wire.rs`.
+    /// Looks for written values in a record of a node's log, whatever model it belongs to: in the
+    /// entries of a group, or else as [`Record`]s, in the encoding of `wire.rs`.
     pub fn logged(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) {
-        self.note_asked(bytes);
+        if self.note_entries(at_us, node, bytes) {
+            return;
+        }
         let mut from = 0;
         while let Some(found) = find(bytes.get(from..).unwrap_or(&[])) {
             let place = from + found;
@@ -274,24 +276,35 @@ impl Observations {
         }
     }
 
-    /// Takes note of clients' entries, except those that change nothing and only remember a reply:
-    /// nothing can be lost with them.
-    fn note_asked(&mut self, bytes: &[u8]) {
-        let Some((&RECORD_KIND, record)) = bytes.split_first() else { return };
+    /// Takes note of entries, if it is a record of them: of the values that they write, and of those
+    /// who asked for them. Not of entries that change nothing and only remember a reply: nothing can
+    /// be lost with them.
+    fn note_entries(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) -> bool {
+        let Some((&RECORD_KIND, record)) = bytes.split_first() else { return false };
         let Ok(LogRecord { group, body: Body::Entries(run) }) =
             LogRecord::decode(&mut Reader(record))
         else {
-            return;
+            return false;
         };
-        for body in Bodies::of(&run).flatten() {
-            if let Ok(Entry { id, asker: Some(asker), payload, .. }) = Entry::decode(body)
-                && !matches!(&payload, Payload::Changes(changes) if changes.is_empty())
+        for entry in Bodies::of(&run).flatten().flat_map(Entry::decode) {
+            // A record that has its names from its entry is not in the bytes as it stands.
+            let changes = match &entry.payload {
+                Payload::Changes(changes) => Some(&changes[..]),
+                _ => None,
+            };
+            for record in changes.unwrap_or(&[]).iter().filter_map(|change| change.record.as_ref())
+            {
+                self.record(at_us, node, record);
+            }
+            if let Some(asker) = &entry.asker
+                && !changes.is_some_and(<[_]>::is_empty)
             {
                 let request = (asker.client.0, asker.sequence);
-                self.asked.insert((group, id), request);
-                self.entries.entry(request).or_default().insert((group, id));
+                self.asked.insert((group, entry.id), request);
+                self.entries.entry(request).or_default().insert((group, entry.id));
             }
         }
+        true
     }
 
     /// Takes note of a record; returns the length of its value.
@@ -335,8 +348,34 @@ pub fn tokens(value: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
     use super::*;
+    use crate::cluster::{Cluster, Outside};
+    use crate::options::{ModelName, Options};
+    use crate::trace::Trace;
+    use replication::mutant::Mutants;
     use replication::wire::Writer;
+
+    #[test]
+    fn values_are_found_as_a_groups_entries_have_them() {
+        let options = Options::of(3, ModelName::LeaderFollower, Mutants::default());
+        let mut cluster = Cluster::new(options.plan, 3, Trace::new(false));
+        let mut written = None;
+        for number in 0..100 {
+            let value = format!("~v{number};");
+            let connection = cluster.connect(NodeId(0));
+            let words = ["SET", "register:0", &value].map(String::from).to_vec();
+            cluster.request(connection, words);
+            let until_us = cluster.now_us + 100_000;
+            while let Some(outside) = cluster.next(until_us) {
+                if matches!(outside, Outside::Reply { reply: Reply::Ok, .. }) {
+                    written = Some(value.clone());
+                }
+            }
+        }
+        let value = written.expect("nothing was written");
+        assert!(cluster.observations.written.contains_key(&value), "{value}");
+    }
 
     #[test]
     fn values_are_found_in_any_record_with_their_names() {

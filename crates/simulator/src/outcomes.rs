@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::copies::Count;
-use crate::history::{Action, Operation, Outcome};
+use crate::history::{Action, Answer, Operation, Outcome};
 use replication::GroupId;
 use replication::Reply;
 use replication::asked_token::AnyToken;
@@ -82,7 +82,9 @@ pub fn copies_now(
 pub fn copies_of_value(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
     let keyspace = cluster.plan().cluster.keyspace_of(operation.key.as_bytes())?;
     let Model::LeaderFollower(model) = &keyspace.model else { return None };
-    let value = operation.action.value().filter(|_| operation.is_done())?;
+    // A SETNX that found something has written nothing.
+    let wrote = operation.is_done() && operation.outcome != Outcome::Done(Answer::Number(0));
+    let value = operation.action.value().filter(|_| wrote)?;
     let partition = keyspace.partition_of(slot_of(operation.key.as_bytes()));
     let group = keyspace.group(partition, model.home);
     let entries = cluster.observations.written.get(value)?.iter().map(|written| {

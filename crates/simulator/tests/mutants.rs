@@ -59,6 +59,7 @@ const PLANTED: &[Planted] = &[
     at("A22", Mutant::AppliedOutOfOrder, LeaderFollower, 1),
     at("A23", Mutant::WipedNodeCounts, LeaderFollower, 1),
     at("", Mutant::ReportForgotten, LeaderFollower, 39),
+    at("", Mutant::AckBeforeDurable, MultiLeader, 1),
     at("", Mutant::WallClockWins, MultiLeader, 24),
     at("", Mutant::ApplyTwice, MultiLeader, 2),
     at("", Mutant::ReadOneShort, Leaderless, 1),

@@ -16,7 +16,8 @@ pub fn check<'a>(
     written: &BTreeMap<String, Vec<Written>>,
     committed: &BTreeSet<EntryId>,
 ) -> Verdict {
-    let name_of = |value: &str| written.get(value)?.first().map(|written| entry_of(written.dot));
+    let name_of =
+        |value: &str| written.get(value)?.iter().map(|written| entry_of(written.dot)).max();
     let mut acknowledged: Vec<(u64, EntryId)> = Vec::new();
     for write in operations.clone().filter(|o| o.is_done() && o.action.is_write()) {
         let Action::Set(value) = &write.action else { return Ok(()) };
@@ -25,7 +26,11 @@ pub fn check<'a>(
     }
     for read in operations.filter(|operation| operation.action == Action::Get) {
         let Some(value) = read.read() else { continue };
-        let saw = value.and_then(name_of).unwrap_or_default();
+        let saw = match value {
+            Some(value) => name_of(value),
+            None => Some(EntryId::default()),
+        };
+        let Some(saw) = saw else { continue };
         let before = acknowledged.iter().filter(|(at_us, _)| *at_us < read.invoked_us);
         if let Some((at_us, name)) = before.max_by_key(|(_, name)| *name).filter(|w| w.1 > saw) {
             return Err(format!(

@@ -28,6 +28,8 @@ pub(super) struct Output {
     pub frames: BTreeMap<NodeId, Vec<u8>>,
     /// Replies in the order in which they were given.
     pub replies: Vec<(RequestId, Reply<'static>)>,
+    /// The newest record that counts only when it is synced.
+    pub to_sync: Option<Position>,
     /// Events, for the trace.
     pub events: Vec<Event>,
 }
@@ -65,6 +67,9 @@ impl Effects for Sink<'_> {
         let record = &[head, rest].concat();
         self.observations.logged(self.now_us, self.me, record);
         let position = self.disk.append(record, durability);
+        if durability == Durability::Fsync {
+            self.output.to_sync = Some(position);
+        }
         self.observations.copies.logged(self.me, position, record);
         position
     }

@@ -20,7 +20,8 @@ const GRACE_US: u64 = 30_000;
 pub(super) struct Vigil {
     /// When a frame of a peer was handled last.
     heard_us: BTreeMap<NodeId, u64>,
-    /// Records that are not synced: the newest of a turn, and when that was.
+    /// Records that count only when they are synced, and are not: the newest of a turn, and when
+    /// that was.
     unsynced: VecDeque<(Position, u64)>,
     /// Since when it leads.
     leads: BTreeMap<(GroupId, u64), u64>,
@@ -35,12 +36,6 @@ impl Vigil {
     /// The log is synced up to a position.
     pub fn kept(&mut self, synced: Position) {
         while self.unsynced.pop_front_if(|(newest, _)| *newest <= synced).is_some() {}
-    }
-
-    fn appended(&mut self, last: Position, at_us: u64) {
-        if self.unsynced.back().is_none_or(|(newest, _)| *newest < last) {
-            self.unsynced.push_back((last, at_us));
-        }
     }
 
     /// For how long it has led in this epoch.
@@ -63,6 +58,12 @@ impl Cluster {
             if let Event::BecameLeader { group, epoch } = event {
                 self.note_overlaps(id, *group, *epoch, at_us);
             }
+        }
+        if let Some(position) = output.to_sync
+            && let Some(server) = self.servers.get_mut(usize::from(id.0))
+            && let Some(process) = &mut server.process
+        {
+            process.vigil.unsynced.push_back((position, at_us));
         }
         self.note_unfit(id, is_tick, at_us);
     }
@@ -104,10 +105,8 @@ impl Cluster {
     fn note_unfit(&mut self, id: NodeId, is_tick: bool, at_us: u64) {
         let timing = self.plan.timing;
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
-        let last = server.disk.last();
         let Some(process) = &mut server.process else { return };
         let vigil = &mut process.vigil;
-        vigil.appended(last, at_us);
         let notice = |us: u64| us * CLOCK_PERCENT / 100 + GRACE_US;
         let silence_us = notice(timing.election_timeout_us + 2 * timing.heartbeat_interval_us);
         let oldest_us = vigil.unsynced.front().map(|(_, since_us)| *since_us);

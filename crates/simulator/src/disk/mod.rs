@@ -15,6 +15,7 @@ mod tests;
 
 pub use damage::{Damage, Harm};
 
+mod silent;
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
@@ -330,14 +331,6 @@ impl Disk {
             None => None,
         };
         Ok((self.written, self.synced, next))
-    }
-
-    /// What was not synced is gone, and nothing will say so: what a sync that has failed leaves
-    /// behind on Linux, whose next sync succeeds.
-    pub fn lose_silently(&mut self) {
-        for segment in &mut self.segments {
-            segment.lose(segment.synced..segment.used);
-        }
     }
 
     fn duration(&mut self, (from, to): (u64, u64), random: &mut Random) -> u64 {

@@ -42,9 +42,10 @@ fn text(options: &Options) -> miette::Result<String> {
         let separator = if number == 0 { "" } else { "\n" };
         let _ = writeln!(out, "{separator}{}", lines.next().unwrap_or_default());
         for line in lines {
-            match line.ends_with(':') {
-                true => drop(writeln!(out, "\n  {line}")),
-                false => wrap(&line, &mut out),
+            if line.ends_with(':') {
+                let _ = writeln!(out, "\n  {line}");
+            } else {
+                wrap(&line, &mut out);
             }
         }
     }

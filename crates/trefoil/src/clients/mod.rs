@@ -8,7 +8,7 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ReplyMode};
+pub use client::{Client, HeldBack, ReplyMode};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -130,6 +130,24 @@ impl Clients {
         let mut all: Vec<&Client> = self.table.iter().flatten().map(|client| &**client).collect();
         all.sort_unstable_by_key(|client| client.number);
         all.into_iter()
+    }
+
+    /// The places of some clients, in the order in which they came.
+    pub fn places_where(&self, is_meant: impl Fn(&Client) -> bool) -> Vec<usize> {
+        let all = self.table.iter().enumerate();
+        let found = all.filter_map(|(place, client)| Some((place, client.as_deref()?)));
+        let mut found: Vec<_> = found.filter(|(_, client)| is_meant(client)).collect();
+        found.sort_unstable_by_key(|(_, client)| client.number);
+        found.into_iter().map(|(place, _)| place).collect()
+    }
+
+    /// A client is closed at the next flush. What it says until then is not taken any more.
+    pub fn kill(&mut self, place: usize) {
+        if let Some(client) = self.at(place) {
+            client.killed = true;
+            client.close_after_replies();
+            self.touch(place);
+        }
     }
 
     /// When accepting must be tried again without an event, if it must.

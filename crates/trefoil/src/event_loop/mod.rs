@@ -15,6 +15,7 @@ pub use sink::{Counts, Sink};
 
 use crate::clients::Flushed;
 use crate::disk::{Directory, DiskError};
+use crate::metrics::{self, Metrics};
 use crate::operator_log;
 use crate::session::ServerState;
 use mio::net::{TcpListener, UnixStream};
@@ -69,8 +70,11 @@ pub struct EventLoop {
     sink: Sink,
     state: ServerState,
     confirm: Confirm,
+    metrics: Option<Metrics>,
     /// What reads take.
     buffer: Vec<u8>,
+    /// Clients whose commands wait because the node has too much to answer, by their places.
+    crowded_out: Vec<usize>,
     /// What clients' reads have given.
     reads: Vec<read_clients::ClientRead>,
     /// The session commands' replies are made here.
@@ -108,6 +112,8 @@ pub struct Parts {
     pub state: ServerState,
     /// What the data directory is told when the node's start is on disk.
     pub confirm: Confirm,
+    /// Who asks for the loop's figures, if anybody may.
+    pub metrics: Option<Metrics>,
 }
 
 /// The node's start is on disk, and with it what may have been lost before: the data directory is
@@ -135,7 +141,7 @@ impl EventLoop {
     /// Registers what is listened to.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let Parts { poll, mut listener, mut peer_listener, mut stop, clock, .. } = parts;
-        let Parts { node, sink, state, confirm, .. } = parts;
+        let Parts { node, sink, state, confirm, metrics, .. } = parts;
         let registry = poll.registry();
         registry.register(&mut listener, CLIENT_LISTENER, Interest::READABLE)?;
         registry.register(&mut peer_listener, PEER_LISTENER, Interest::READABLE)?;
@@ -151,7 +157,9 @@ impl EventLoop {
             sink,
             state,
             confirm,
+            metrics,
             buffer: vec![0; BUFFER_BYTES],
+            crowded_out: Vec::new(),
             reads: Vec::new(),
             scratch: Vec::new(),
             ready_clients: VecDeque::new(),
@@ -260,7 +268,17 @@ impl EventLoop {
         if self.node.next_deadline() <= self.time.monotonic_us {
             self.step(Input::Tick);
         }
-        self.end_turn()
+        self.end_turn()?;
+        self.tell_metrics();
+        Ok(())
+    }
+
+    /// Whoever asks for figures gets them.
+    fn tell_metrics(&self) {
+        if let Some(metrics) = self.metrics.as_ref().filter(|metrics| metrics.is_asked()) {
+            let moment = (self.now, self.time);
+            metrics.publish(metrics::snapshot(&self.node, &self.sink, &self.state, moment));
+        }
     }
 
     /// Tells the core how far the log is kept, if that has changed.
@@ -320,6 +338,7 @@ impl EventLoop {
         for place in flushed.closing {
             self.close_client(place);
         }
+        self.resume_crowded_out();
         for node in lost {
             self.peer_lost(node);
         }

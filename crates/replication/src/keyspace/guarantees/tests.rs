@@ -250,3 +250,25 @@ fn an_ok_that_is_worth_less_says_so() {
     let text = leader_follower(Acks::Async, |group| group.ack_level = AckLevel::Applied);
     says(&text, &["No failover loses an acknowledged write: only what is committed is applied."]);
 }
+
+#[test]
+fn every_statement_about_a_leader_follower_keyspace_names_who_holds_it() {
+    for acks in [Acks::Async, Acks::SemiSync, Acks::Majority, Acks::Sync] {
+        for missing in [MissingAcks::Error, MissingAcks::Block, MissingAcks::Degrade] {
+            for (level, reads, durability) in [
+                (AckLevel::Durable, Reads::Leader, Durability::Fsync),
+                (AckLevel::Durable, Reads::Follower, Durability::Interval),
+                (AckLevel::Received, Reads::Leader, Durability::Fsync),
+                (AckLevel::Applied, Reads::Leader, Durability::Interval),
+            ] {
+                let text = leader_follower(acks, |group| {
+                    (group.missing_acks, group.ack_level) = (missing, level);
+                    (group.reads, group.durability) = (reads, durability);
+                });
+                // The first two say what there is.
+                let claims = text.lines().skip(2).filter(|line| !line.ends_with(':'));
+                claims.for_each(|line| assert!(line.ends_with(']'), "{line:?}"));
+            }
+        }
+    }
+}
