@@ -383,7 +383,8 @@ impl Head {
             return Entry::decode(bytes).map(|_| head);
         }
         if head.has & HAS_ORIGIN != 0 {
-            (r.dot()?, r.vector()?);
+            r.dot()?;
+            r.vector()?;
         }
         if head.has & HAS_ASKER != 0 {
             Asker::read(&mut r)?;
