@@ -57,8 +57,6 @@ pub enum Mutant {
     PromiseForgotten,
     /// A leader that hands over keeps its lease (trap A5).
     LeaseKeptInTransfer,
-    /// A leader takes every follower to have promised what it would promise itself (trap A5).
-    LeaseTermUntold,
     /// A lease is looked at with the clock that the read's input carries (trap A5).
     LeaseCheckedEarly,
     /// A member that lost its last second in a power cut votes and acknowledges as if it had not
