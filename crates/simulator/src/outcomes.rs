@@ -93,10 +93,14 @@ pub fn copies_of_value(operation: &Operation, cluster: &Cluster) -> Option<(Entr
         (id, cluster.observations.copies.of(group, id))
     });
     // What only changes a deadline logs the value again, and is another write.
-    match Kind::of(&operation.key) {
-        Some(Kind::Once) => entries.max_by_key(|(_, count)| count.durable),
-        _ => entries.next(),
+    if Kind::of(&operation.key) != Some(Kind::Once) {
+        return entries.next();
     }
+    // Which of them it is about does not show: as many copies as any of them has.
+    entries.reduce(|one, other| {
+        let most = one.1.most_of(&other.1);
+        if other.1.durable >= one.1.durable { (other.0, most) } else { (one.0, most) }
+    })
 }
 
 /// The word that a client keeps of an error, and what it stands for.

@@ -218,14 +218,17 @@ pub(super) fn all_hold_all(cluster: &Cluster) -> bool {
 fn all_count(cluster: &Cluster) -> bool {
     let available = is_available(&cluster.plan().cluster);
     let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
-    nodes.iter().flat_map(|node| node.groups()).all(|group| {
-        let voters = group.voters();
-        (available || !group.is_suspect())
-            && group.members.iter().all(|member| {
-                let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
-                disk.is_some_and(|disk| voters.contains(&(*member, disk)))
-            })
-    })
+    let all_are_up = nodes.len() == cluster.servers.len();
+    all_are_up
+        && nodes.iter().flat_map(|node| node.groups()).all(|group| {
+            let voters = group.voters();
+            (available || !group.is_suspect())
+                && group.members.iter().all(|member| {
+                    let disk =
+                        nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
+                    disk.is_some_and(|disk| voters.contains(&(*member, disk)))
+                })
+        })
 }
 
 /// How many groups with a leader a node is in.
