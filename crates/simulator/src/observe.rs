@@ -207,6 +207,15 @@ impl Observations {
         }
     }
 
+    /// A node has found its log damaged, and will be repaired.
+    pub fn repairs(&mut self, node: NodeId, name: &str) {
+        self.count("damaged log repaired");
+        self.repaired.push(node);
+        if !self.flipped.contains(&node) {
+            self.unfit.push(format!("{name} found its log damaged, and nothing had damaged it"));
+        }
+    }
+
     /// Takes note of a committed entry.
     pub fn commit(&mut self, commit: Commit) {
         self.commits.push(commit);
@@ -258,9 +267,9 @@ impl Observations {
         }
     }
 
-    /// Takes note of entries, if it is a record of them: of the values that they write, and of those
-    /// who asked for them. Not of entries that change nothing and only remember a reply: nothing can
-    /// be lost with them.
+    /// Takes note of entries, if it is a record of them: of the values that they write, and of
+    /// those who asked for them. Not of entries that change nothing and only remember a reply:
+    /// nothing can be lost with them.
     fn note_entries(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) -> bool {
         let Some((&RECORD_KIND, record)) = bytes.split_first() else { return false };
         let Ok(LogRecord { group, body: Body::Entries(run) }) =

@@ -1,9 +1,9 @@
 //! Proof that the checkers see: each planted bug is caught within 2,000 seeds, by a seed that
 //! passes without it. Those that plain seeds do not reach are provoked by hand (`provoked/`). Run
-//! with `cargo test -p simulator --features mutants --test mutants`; with `-- --nocapture` it prints
-//! the seeds that caught, to be recorded below after a change that has moved them, and which of the
-//! known traps (`Mutant`'s documentation says what they are) are covered. `ONLY=Name,Name` tries
-//! these bugs alone.
+//! with `cargo test -p simulator --features mutants --test mutants`; with `-- --nocapture` it
+//! prints the seeds that caught, to be recorded below after a change that has moved them, and which
+//! of the known traps (`Mutant`'s documentation says what they are) are covered. `ONLY=Name,Name`
+//! tries these bugs alone.
 
 mod provoked;
 

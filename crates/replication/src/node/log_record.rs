@@ -21,8 +21,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// How often a process has started on this disk.
     pub boot: u64,
-    /// For how long this process, or one before whose word may still hold, may have promised to vote
-    /// for nobody, in microseconds: the next one keeps that.
+    /// For how long this process, or one before whose word may still hold, may have promised to
+    /// vote for nobody, in microseconds: the next one keeps that.
     pub lease_us: u64,
     /// The options of the keyspaces that must not change under stored keys.
     pub keyspaces: Vec<Protected>,

@@ -145,12 +145,7 @@ impl Cluster {
         self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
         let setup = Setup { damaged, ..setup };
         if damaged {
-            self.observations.count("damaged log repaired");
-            self.observations.repaired.push(id);
-            if !self.observations.flipped.contains(&id) {
-                let text = format!("{name} found its log damaged, and nothing had damaged it");
-                self.observations.unfit.push(text);
-            }
+            self.observations.repairs(id, &name);
         }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);

@@ -144,8 +144,8 @@ const USURP_US: (u64, u64) = (100_000, 900_000);
 
 impl Faults {
     /// A node has not heard the leader for long, and would lead; then the leader is cut off, and
-    /// those who have heard it until now are started anew: what they have promised to it is all that
-    /// keeps them from voting.
+    /// those who have heard it until now are started anew: what they have promised to it is all
+    /// that keeps them from voting.
     pub(super) fn usurp(&mut self, node: NodeId, cluster: &mut Cluster) {
         let leader = cluster.observations.leaderships.last().map(|start| start.node);
         let leader = leader.unwrap_or(node);

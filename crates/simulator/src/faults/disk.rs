@@ -58,11 +58,11 @@ impl Faults {
         self.later(Later::DiskWell(node), FULL_US, cluster);
     }
 
-    /// A disk is lost at any time at which everybody is up and counts, with the disk that he has, in
-    /// everybody's eyes: so one after another. What it held alone with others stays with those, and
-    /// what it had promised is not forgotten, as a new disk counts for nothing. Without a leader
-    /// nobody tells when a lost disk is made good: there it happens once, and only where everybody
-    /// is connected and has the same state.
+    /// A disk is lost at any time at which everybody is up and counts, with the disk that he has,
+    /// in everybody's eyes: so one after another. What it held alone with others stays with those,
+    /// and what it had promised is not forgotten, as a new disk counts for nothing. Without a
+    /// leader nobody tells when a lost disk is made good: there it happens once, and only where
+    /// everybody is connected and has the same state.
     pub(super) fn wipe(&mut self, node: NodeId, cluster: &mut Cluster) {
         if !self.may_lose(node, cluster) {
             return;
