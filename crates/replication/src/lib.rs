@@ -58,7 +58,7 @@ pub struct Incarnation(pub u64);
 pub struct Session {
     /// The process's disk.
     pub incarnation: Incarnation,
-    /// How often a process has started on it; durable before the process says anything.
+    /// The process's number on it, above all before it; durable before the process says anything.
     pub boot: u64,
 }
 

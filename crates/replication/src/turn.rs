@@ -85,6 +85,25 @@ impl Asker {
 }
 
 impl<'a> Asker<&'a [u8]> {
+    /// Writes the asker behind its length.
+    pub fn write_with_length(&self, w: &mut Writer<'_>) {
+        let start = w.0.len();
+        w.u32(0);
+        self.write(w);
+        let bytes = (w.0.len() - start).saturating_sub(size_of::<u32>());
+        if let Some(length) = w.0.get_mut(start..start + size_of::<u32>()) {
+            length.copy_from_slice(&u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Asker::write_with_length`] has written.
+    pub fn read_with_length(r: &mut Reader<'a>) -> Read<Asker<&'a [u8]>> {
+        let mut r = Reader(r.bytes()?);
+        let asker = Asker::read(&mut r)?;
+        r.finish()?;
+        Ok(asker)
+    }
+
     /// Writes the asker.
     pub fn write(&self, w: &mut Writer<'_>) {
         w.short(u64::from(self.node.0));
@@ -177,6 +196,8 @@ pub struct Local {
     pub appended_bytes: u64,
     /// The position of the newest record.
     pub last_position: Position,
+    /// No record that this node holds takes more bytes; a bound.
+    pub longest_record: usize,
     /// A buffer to encode records in, kept to spare allocations.
     pub scratch: Vec<u8>,
     /// The same for what an image holds.
@@ -209,6 +230,7 @@ impl Local {
             part_answers: VecDeque::new(),
             answers: Batches::default(),
             appended_bytes: 0,
+            longest_record: 0,
             last_position: Position(0),
             scratch: Vec::new(),
             records: Vec::new(),

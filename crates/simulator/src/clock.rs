@@ -39,6 +39,12 @@ impl Clock {
         self.drift_ppm = drift_ppm;
     }
 
+    /// The monotonic clock stands still for so long, as some do while their machine is suspended.
+    pub fn stop(&mut self, at_us: u64, for_us: u64) {
+        self.showed_us = self.time(at_us).monotonic_us;
+        self.since_us = at_us + for_us;
+    }
+
     /// The wall clock jumps, forward or back.
     pub fn jump(&mut self, by_ms: i64) {
         self.wall_offset_ms = self.wall_offset_ms.saturating_add(by_ms);
@@ -99,6 +105,16 @@ mod tests {
         assert_eq!(clock.time(2_000_010).monotonic_us, before);
         assert_eq!(clock.time(4_000_010).monotonic_us, before + 2_000_000 - 1_000);
         assert!(clock.time(clock.when(before + 777)).monotonic_us >= before + 777);
+    }
+
+    #[test]
+    fn a_clock_that_stops_goes_on_where_it_was() {
+        let mut clock = Clock::new(0, 0);
+        let before = clock.time(5_000_000).monotonic_us;
+        clock.stop(5_000_000, 700_000);
+        assert_eq!(clock.time(5_699_999).monotonic_us, before);
+        assert_eq!(clock.time(5_700_001).monotonic_us, before + 1);
+        assert_eq!(clock.when(before + 1), 5_700_001);
     }
 
     #[test]

@@ -19,6 +19,17 @@ pub struct Count {
     pub applied: usize,
 }
 
+impl Count {
+    /// Of each, the higher of two.
+    pub fn most_of(&self, other: &Count) -> Count {
+        Count {
+            received: self.received.max(other.received),
+            durable: self.durable.max(other.durable),
+            applied: self.applied.max(other.applied),
+        }
+    }
+}
+
 /// Who has what of the groups' logs.
 #[derive(Clone, Debug, Default)]
 pub struct Copies {
@@ -67,6 +78,15 @@ impl Copies {
     pub fn applied(&mut self, node: NodeId, group: GroupId, up_to: u64) {
         let at = self.applied.entry((group, node)).or_default();
         *at = up_to.max(*at);
+    }
+
+    /// Who has ever kept an entry, or the state with it.
+    pub fn holders(&self, group: GroupId, id: EntryId) -> BTreeSet<NodeId> {
+        let reached =
+            self.snapshots.iter().filter(|((of, _), at)| *of == group && **at >= id.index);
+        let mut nodes: BTreeSet<NodeId> = reached.map(|((_, node), _)| *node).collect();
+        nodes.extend(self.durable.get(&(group, id)).into_iter().flatten());
+        nodes
     }
 
     /// How many have an entry.

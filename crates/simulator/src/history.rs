@@ -2,6 +2,7 @@
 
 use crate::copies::Count;
 use crate::outcomes::Question;
+use crate::waits::Waited;
 use crate::workload::Survey;
 use replication::keyspace::{AckLevel, Acks};
 use replication::version::EntryId;
@@ -228,6 +229,8 @@ pub struct History {
     pub requests: BTreeMap<(u64, u64), usize>,
     /// What clients asked about writes whose outcome was open, in the order of the answers.
     pub questions: Vec<Question>,
+    /// What WAIT and WAITAOF have said, in the order of the answers.
+    pub waits: Vec<Waited>,
     /// Looks at all keys, in the order of their ends.
     pub surveys: Vec<Survey>,
 }

@@ -2,7 +2,7 @@
 
 use crate::checkers::{
     Verdict, acks, counters, fading, follower_reads, leaders, leadership, lost_writes, outcomes,
-    possible_loss, quorum_reads, superseded, surveys, surviving_reads, wgl, zones,
+    possible_loss, quorum_reads, superseded, surveys, surviving_reads, waits, wgl, zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -37,6 +37,7 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         outcomes::check(&history.questions, &history.operations, entries, end)?;
     }
     acks_mean_copies(options, history, seen)?;
+    waits::check(options, history, seen, end)?;
     let all = history;
     let history = &*promises::without_weak_oks(all);
     leadership::one_leader_per_epoch(&seen.leaderships)?;
@@ -72,7 +73,10 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         spread.values_mut().for_each(|names| names.retain(|name| name.spread));
         leadership::one_value_per_name(&spread)?;
     }
-    let all_linearizable = options.quorums().all(|quorum| quorum.commit <= quorum.acks)
+    let leased = options.plan.cluster.keyspaces.iter().filter_map(|k| k.model.group());
+    let unsure = options.families.breaks_leases() && leased.into_iter().any(|group| group.leases);
+    let all_linearizable = !unsure
+        && options.quorums().all(|quorum| quorum.commit <= quorum.acks)
         && !history.keys().into_iter().any(|key| reads_of_followers(options, key));
     let leads = options.model == ModelName::LeaderFollower;
     let all_survives = all_survives(options) && seen.losses.is_empty();
@@ -91,7 +95,7 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
 /// Who leads may, and who may no longer knows it.
 fn leaders_know(options: &Options, history: &History, seen: &Observations) -> Verdict {
     leaders::unfit_ones_go(seen)?;
-    if !options.families.drift_beyond {
+    if !options.families.breaks_leases() {
         leaders::leases_are_disjoint(seen)?;
         leaders::deposed_ones_answer_no_reads(history, &options.plan.cluster, seen)?;
     }
@@ -118,13 +122,15 @@ fn reads_and_losses(
     }
 }
 
-/// Where an entry's name tells its group: with one.
+/// In all groups. Only a seed with one group degrades.
 fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -> Verdict {
-    let Some(group) = promises::group_of(options).filter(|_| groups(options) == 1) else {
-        return Ok(());
+    if let Some(group) = promises::group_of(options) {
+        acks::check_below(&seen.below, &Quorum::of(group))?;
+    }
+    let options_of = |operation: &Operation| {
+        options.plan.cluster.keyspace_of(operation.key.as_bytes())?.model.group()
     };
-    acks::check_below(&seen.below, &Quorum::of(group))?;
-    acks::check(history.operations.iter(), group, &seen.below)
+    acks::check(history.operations.iter(), options_of, &seen.below)
 }
 
 /// Whether any replica answers the reads of a key.
@@ -147,7 +153,7 @@ fn promises_of(options: &Options, key: &str) -> Promises {
     let of_leaders = !reads_of_followers(options, key);
     Promises {
         acknowledged_survives: quorum.is_some_and(|quorum| quorum.acknowledged_survives()),
-        linearizable: of_leaders && quorum.is_some_and(|quorum| quorum.commit <= quorum.acks),
+        linearizable: of_leaders && options.is_linearizable(key),
         flushes: options.flushes,
     }
 }
@@ -210,7 +216,7 @@ fn multi_leader(
     end: Option<&str>,
 ) -> Verdict {
     let survives = options.quorum().is_some_and(|quorum| quorum.acknowledged_survives());
-    let linearizable = options.quorum().is_some_and(|quorum| quorum.commit <= quorum.acks);
+    let linearizable = options.is_linearizable(key);
     nothing_refused_is_read(history, key)?;
     let here =
         |told: &Operation, other: &Operation| linearizable && told.datacenter == other.datacenter;
@@ -244,6 +250,7 @@ fn leaderless(
 ) -> Verdict {
     nothing_refused_is_read(history, key)?;
     let Some((n, w, r)) = options.leaderless() else { return Ok(()) };
+    let history = &*promises::without_what_power_cuts_took(options, history, seen);
     match Kind::of(key) {
         Some(Kind::Register | Kind::Deleted) if quorum::reads_see_writes(n, w, r) => {
             quorum_reads::check(key, history.of(key), |value| seen.stamp_of(value))

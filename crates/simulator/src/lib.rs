@@ -27,4 +27,5 @@ pub mod run;
 pub mod script;
 pub mod sometimes;
 pub mod trace;
+pub mod waits;
 pub mod workload;

@@ -2,6 +2,7 @@
 //! value went into a log.
 
 use crate::copies::Copies;
+use crate::disk::Torn;
 use replication::leader_follower::entry::{Entry, Payload};
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::leader_follower::replication_log::run::Bodies;
@@ -94,6 +95,9 @@ pub struct Below {
     pub interval: EntryId,
 }
 
+/// Groups that a node leads, each with its epoch.
+pub type Reigns = Vec<(GroupId, u64)>;
+
 /// All that the harness has seen in a run.
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
@@ -115,9 +119,13 @@ pub struct Observations {
     /// All entries that a leader has appended for a client: its connection, and the command's
     /// number there.
     pub asked: BTreeMap<(GroupId, EntryId), (u64, u64)>,
+    /// The same the other way round: the entries that a command has become.
+    pub entries: BTreeMap<(u64, u64), BTreeSet<(GroupId, EntryId)>>,
     /// Commands whose answer, no error, was let go: to the client, or to the node that it asked.
     pub answered: BTreeSet<(u64, u64)>,
     forwarded: BTreeMap<(Session, u64), (u64, u64)>,
+    /// When values were written, by whom they are named after and their stamps' wall clock.
+    moments: BTreeSet<(u64, u64)>,
     /// When processes ended.
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied, or lost what they had said they hold.
@@ -134,7 +142,7 @@ pub struct Observations {
     pub unfit: Vec<String>,
     /// For each command that a node answered, with no error, to a client of its own: which groups
     /// that node led then, and in which epochs.
-    pub led_at_answer: BTreeMap<(u64, u64), (NodeId, Vec<(GroupId, u64)>)>,
+    pub led_at_answer: BTreeMap<(u64, u64), (NodeId, Reigns)>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
@@ -142,9 +150,33 @@ pub struct Observations {
 }
 
 impl Observations {
+    /// A node has found its log damaged, and is repaired from others.
+    pub fn note_damaged(&mut self, id: NodeId, name: &str, now_us: u64) {
+        self.count("damaged log repaired");
+        self.repaired.push(id);
+        // What it had acknowledged, and nobody else had, may have been there.
+        self.wipes.push((id, now_us));
+        if !self.flipped.contains(&id) {
+            self.unfit.push(format!("{name} found its log damaged, and nothing had damaged it"));
+        }
+    }
+
     /// Something interesting happened.
     pub fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Takes note of what a crash has taken from a disk.
+    pub fn torn(&mut self, power: bool, torn: &Torn) {
+        if power {
+            self.count("power cut");
+        }
+        if torn.lost > 0 {
+            self.count(if torn.left > 0 { "torn write" } else { "unsynced data lost" });
+        }
+        if torn.name_back {
+            self.count("file has its old name again");
+        }
     }
 
     /// Takes note of an event.
@@ -204,15 +236,6 @@ impl Observations {
             Event::Committed { .. } | Event::EpochRefused { .. } | Event::LeaseReads { .. }
         ) {
             self.events.push((node, event.clone()));
-        }
-    }
-
-    /// A node has found its log damaged, and will be repaired.
-    pub fn repairs(&mut self, node: NodeId, name: &str) {
-        self.count("damaged log repaired");
-        self.repaired.push(node);
-        if !self.flipped.contains(&node) {
-            self.unfit.push(format!("{name} found its log damaged, and nothing had damaged it"));
         }
     }
 
@@ -290,7 +313,9 @@ impl Observations {
             if let Some(asker) = &entry.asker
                 && !changes.is_some_and(<[_]>::is_empty)
             {
-                self.asked.insert((group, entry.id), (asker.client.0, asker.sequence));
+                let request = (asker.client.0, asker.sequence);
+                self.asked.insert((group, entry.id), request);
+                self.entries.entry(request).or_default().insert((group, entry.id));
             }
         }
         true
@@ -305,7 +330,13 @@ impl Observations {
         let same = |name: &&mut Written| name.dot == record.dot && name.stamp == record.stamp;
         match names.iter_mut().find(same) {
             Some(name) => name.spread |= name.node != node,
-            None => names.push(written),
+            None => {
+                names.push(written);
+                // Of several in one millisecond, something else must say which was first.
+                if !self.moments.insert((record.dot.actor, record.stamp.wall_ms())) {
+                    self.count("two writes in one millisecond");
+                }
+            }
         }
         value.len()
     }

@@ -235,7 +235,7 @@ impl OnceClients {
         cluster.trace.line(cluster.now_us, || format!("call {number}: {:?}", attempt.outcome));
         let first = !call.settled;
         if !operation.is_done() && attempt.is_done() {
-            attempt.copies = outcomes::copies_now(&attempt, cluster);
+            attempt.copies = outcomes::copies_of_value(&attempt, cluster);
         }
         match (&operation.outcome, &attempt.outcome) {
             (Outcome::Done(before), Outcome::Done(now)) if before != now => {

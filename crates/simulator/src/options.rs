@@ -8,8 +8,8 @@ use crate::leases::{self, Terms};
 use crate::network::Weather;
 use crate::promises::{self, Ways};
 use replication::keyspace::{
-    Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace, LeaderFollower,
-    Leaderless, Member, Model, MultiLeader,
+    AckLevel, Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace,
+    LeaderFollower, Leaderless, Member, MissingAcks, Model, MultiLeader,
 };
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
@@ -93,7 +93,7 @@ impl Options {
     /// What a seed stands for with a model.
     pub fn of(seed: u64, model: ModelName, mutants: Mutants) -> Options {
         let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ model as u64);
-        let mut families = Families::of(model, &mut random);
+        let mut families = Families::of(model, seed, &mut random);
         let cluster = match model {
             ModelName::LeaderFollower => leader_follower(&mut random),
             ModelName::MultiLeader => multi_leader(&mut random),
@@ -101,19 +101,23 @@ impl Options {
         };
         let mut cluster = cluster;
         let ways = promises::vary(seed, &mut cluster);
-        families.wipes &= survives_a_wipe(&cluster);
-        families.flipped_bits &= survives_a_wipe(&cluster);
+        // Only the wall clock knows how often a restored node had started.
+        families.old_backups &= !families.has_wrong_walls();
+        if !survives_a_wipe(&cluster) {
+            families.spare_disks();
+        }
         if seed.is_multiple_of(INTERVAL_SEEDS) && !ways.degrade {
             set_durability(&mut cluster, Durability::Interval);
             if seed.is_multiple_of(2 * INTERVAL_SEEDS) {
                 set_available(&mut cluster);
             }
-            // A leaderless replica does not know that it has lost something; and one lost disk and
-            // another one that lost its last second are more than a group can do without, unless
-            // its failover goes before safety.
-            let loses_disks = families.wipes || families.flipped_bits;
-            let goes_on = !loses_disks || is_available(&cluster);
-            families.power = model != ModelName::Leaderless && goes_on;
+            // One lost disk and another one that lost its last second are more than a group can do
+            // without, unless its failover goes before safety.
+            families.power = !families.loses_disks() || is_available(&cluster);
+            if model == ModelName::Leaderless {
+                // How long ago something was written tells whether a power cut may have taken it.
+                (families.slow_disks, families.stalled_disks) = (false, false);
+            }
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
@@ -160,6 +164,48 @@ impl Options {
     /// The same for all of its keyspaces.
     pub fn quorums(&self) -> impl Iterator<Item = Quorum> {
         self.plan.cluster.keyspaces.iter().filter_map(quorum)
+    }
+
+    /// What is counted of the cluster itself: how many replicas, which acks, and in which way.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let groups = self.plan.cluster.keyspaces.iter().filter_map(|k| k.model.group());
+        let of_group = |group: &GroupOptions| {
+            let replicas = if group.replicas == 5 { "5 replicas" } else { "3 replicas" };
+            let acks = match group.acks {
+                Acks::Async => "acks async",
+                Acks::SemiSync => "acks semi-sync",
+                Acks::Sync => "acks sync",
+                Acks::Majority => "acks majority",
+                Acks::Exactly(_) => "acks by number",
+            };
+            let missing = match group.missing_acks {
+                MissingAcks::Error => "missing acks: error",
+                MissingAcks::Block => "missing acks: block",
+                MissingAcks::Degrade => "missing acks: degrade",
+            };
+            let level = match group.ack_level {
+                AckLevel::Received => "ack level received",
+                AckLevel::Durable => "ack level durable",
+                AckLevel::Applied => "ack level applied",
+            };
+            let durability = match group.durability {
+                Durability::Fsync => "durability fsync",
+                Durability::Interval => "durability interval",
+            };
+            [replicas, acks, missing, level, durability]
+        };
+        groups.flat_map(of_group).collect()
+    }
+
+    /// Whether reads of a key are linearizable: what is acknowledged is committed, and no lease is
+    /// worth less than its holder believes.
+    pub fn is_linearizable(&self, key: &str) -> bool {
+        let keyspace = self.plan.cluster.keyspace_of(key.as_bytes());
+        let Some(group) = keyspace.and_then(|keyspace| keyspace.model.group()) else {
+            return false;
+        };
+        let quorum = Quorum::of(group);
+        quorum.commit <= quorum.acks && !(group.leases && self.families.breaks_leases())
     }
 
     /// N, W and R, where it is leaderless.

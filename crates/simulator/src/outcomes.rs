@@ -2,8 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::copies::Count;
-use crate::history::{Answer, Operation, Outcome};
+use crate::history::{Action, Answer, Operation, Outcome};
 use crate::workload::Kind;
+use replication::GroupId;
 use replication::Reply;
 use replication::asked_token::AnyToken;
 use replication::keyspace::Model;
@@ -52,9 +53,34 @@ impl Question {
     }
 }
 
-/// The entry of a write that was acknowledged just now, and who has it. One that was sent again may
-/// have been logged again, where its first entry was lost: then the one that more replicas have.
-pub fn copies_now(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
+/// The entry of a write that was acknowledged just now, in whichever group it is; `request` is its
+/// command's connection and number. One that was sent again may have been logged again, where its
+/// first entry was lost: then the one that more replicas have. FLUSHALL has many.
+pub fn entry_of(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Option<(GroupId, EntryId)> {
+    let has_one = operation.is_done() && operation.action != Action::Clear;
+    let entries = cluster.observations.entries.get(&request).filter(|_| has_one)?;
+    let holders =
+        |(group, id): &&(GroupId, EntryId)| cluster.observations.copies.of(*group, *id).durable;
+    entries.iter().max_by_key(holders).copied()
+}
+
+/// The same, and who has it now.
+pub fn copies_now(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Option<(EntryId, Count)> {
+    let (group, id) = entry_of(operation, request, cluster)?;
+    Some((id, cluster.observations.copies.of(group, id)))
+}
+
+/// The entry of a value that was acknowledged just now under a name, with whichever attempt it was
+/// logged, and who has it.
+pub fn copies_of_value(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, Count)> {
     let keyspace = cluster.plan().cluster.keyspace_of(operation.key.as_bytes())?;
     let Model::LeaderFollower(model) = &keyspace.model else { return None };
     // A SETNX that found something has written nothing.
@@ -67,10 +93,14 @@ pub fn copies_now(operation: &Operation, cluster: &Cluster) -> Option<(EntryId, 
         (id, cluster.observations.copies.of(group, id))
     });
     // What only changes a deadline logs the value again, and is another write.
-    match Kind::of(&operation.key) {
-        Some(Kind::Once) => entries.max_by_key(|(_, count)| count.durable),
-        _ => entries.next(),
+    if Kind::of(&operation.key) != Some(Kind::Once) {
+        return entries.next();
     }
+    // Which of them it is about does not show: as many copies as any of them has.
+    entries.reduce(|one, other| {
+        let most = one.1.most_of(&other.1);
+        if other.1.durable >= one.1.durable { (other.0, most) } else { (one.0, most) }
+    })
 }
 
 /// The word that a client keeps of an error, and what it stands for.

@@ -3,6 +3,7 @@
 //! what they wait for.
 
 use crate::history::{Action, History, Operation, Outcome};
+use crate::observe::Observations;
 use crate::options::Options;
 use replication::keyspace::{
     AckLevel, Acks, Cluster, Durability, Failover, GroupOptions, Keyspace, MissingAcks, Model,
@@ -14,6 +15,8 @@ use std::borrow::Cow;
 
 /// The chance that a client says for itself what its write waits for.
 const OWN_PERCENT: u64 = 40;
+/// A disk that is neither slow nor stalled has synced what was written so long ago.
+const UNSYNCED_US_MAX: u64 = 1_000_000;
 /// Told apart from the other chances of a seed, so that they stay what they were.
 const SALT: u64 = 0xACC5_0000_ACC5_0000;
 
@@ -135,6 +138,27 @@ pub fn without_weak_oks(history: &History) -> Cow<'_, History> {
     let mut history = history.clone();
     for operation in history.operations.iter_mut().filter(|operation| is_weak(operation)) {
         operation.outcome = Outcome::Unknown(String::from("an OK outside of the guarantee"));
+    }
+    Cow::Owned(history)
+}
+
+/// The history for those who judge a leaderless keyspace whose copies count before they are synced:
+/// an OK shortly before a power cut says no more than that the write may have happened.
+pub fn without_what_power_cuts_took<'a>(
+    options: &Options,
+    history: &'a History,
+    seen: &Observations,
+) -> Cow<'a, History> {
+    if counts_synced(&options.plan.cluster) || seen.power_cuts.is_empty() {
+        return Cow::Borrowed(history);
+    }
+    let mut history = history.clone();
+    for operation in history.operations.iter_mut().filter(|operation| operation.is_done()) {
+        let last_us = operation.returned_us.saturating_add(UNSYNCED_US_MAX);
+        let at_risk = |at_us: &u64| (operation.invoked_us..=last_us).contains(at_us);
+        if operation.action.is_write() && seen.power_cuts.iter().any(|(at_us, _)| at_risk(at_us)) {
+            operation.outcome = Outcome::Unknown(String::from("an OK before a power cut"));
+        }
     }
     Cow::Owned(history)
 }

@@ -5,7 +5,7 @@
 //! replicas must become equal, clients read every key on every node, and the checkers judge.
 
 use crate::checkers::{acks, lost_write_report};
-use crate::cluster::{Cluster, GARBLED, Outside, Timer};
+use crate::cluster::{Cluster, GARBLED, OVERLOOKED, Outside, Timer};
 use crate::convergence;
 use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
@@ -74,6 +74,9 @@ pub fn run(seed: u64, model: ModelName, mutants: Mutants, trace: bool) -> Outcom
 pub fn play(options: Options, trace: bool) -> Outcomes {
     let (plan, terms) = (options.plan.clone(), options.terms);
     let mut cluster = Cluster::with_terms(plan, options.seed, Trace::new(trace), terms);
+    for what in options.kinds() {
+        cluster.observations.count(what);
+    }
     let mut history = History::default();
     // A panic in the core is a finding like any other, and must not hide the seed.
     let played = catch_unwind(AssertUnwindSafe(|| {
@@ -161,7 +164,7 @@ impl<'a> Play<'a> {
                 return Err(format!("{node} ends with {other:?}, n0 with {end:?}"));
             }
         }
-        if self.options.model == ModelName::LeaderFollower {
+        if self.options.model != ModelName::Leaderless {
             self.check_lost_writes()?;
         }
         self.check_ledgers()?;
@@ -258,6 +261,11 @@ impl<'a> Play<'a> {
         }
         if self.cluster.observations.counts.contains_key(GARBLED) {
             return Err(String::from("a message is another one after encoding and decoding"));
+        }
+        if self.cluster.observations.counts.contains_key(OVERLOOKED) {
+            return Err(String::from(
+                "a log that is damaged where it had been synced passes for whole",
+            ));
         }
         if self.cluster.steps > STEPS_MAX {
             return Err(format!("wedged: more than {STEPS_MAX} steps"));

@@ -14,43 +14,80 @@ pub type Counts = BTreeMap<&'static str, u64>;
 const EVERYWHERE: &[(&str, u64)] = &[
     ("all keys", 100),
     ("bridge", 100),
+    ("clean stop", 100),
     ("clock jump", 100),
     ("count of keys", 100),
     ("crash", 100),
     ("crash between two steps", 100),
+    ("crash during recovery", 100),
     ("crash of all", 100),
     ("damaged frame refused", 100),
     ("damaged log repaired", 1000),
     ("disk error", 200),
     ("disk full", 100),
+    ("disk read error", 200),
     ("disk stall", 200),
     ("drift", 100),
     ("far clock jump", 200),
     ("flapping links", 200),
+    ("flipped bit", 1000),
+    ("frame cut short", 100),
+    ("frame flipped", 100),
+    ("frame lost", 100),
+    ("frame repeated", 100),
+    ("isolated node", 100),
+    ("misdirected write", 500),
     ("old frame", 100),
+    ("one-way cut", 100),
     ("partition", 100),
     ("pause", 100),
+    ("power cut", 100),
     ("ring", 100),
     ("scan to the end", 100),
     ("single link cut", 100),
     ("stall in a turn", 100),
     ("storm of crashes", 200),
     ("swizzle-clog", 200),
+    ("torn write", 200),
+    ("truncated file", 1000),
+    ("two writes in one millisecond", 100),
+    ("unsynced data lost", 100),
+    ("wall clocks skewed", 100),
     ("wiped disk", 1000),
+    ("write lost by the disk", 1000),
 ];
 
 const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("-UNKNOWN", 100),
+    ("3 replicas", 100),
+    ("5 replicas", 100),
     ("COMMITTED", 100),
     ("LOST", 100),
     ("PENDING", 1000),
+    ("WAIT answered", 100),
+    ("WAITAOF answered", 100),
+    ("ack level applied", 200),
+    ("ack level durable", 100),
+    ("ack level received", 200),
+    ("acks async", 100),
+    ("acks by number", 200),
+    ("acks majority", 100),
+    ("acks semi-sync", 100),
+    ("acks sync", 100),
     ("checkpoint truncated the log", 200),
+    ("clock stopped while suspended", 200),
+    ("crash during a snapshot", 1000),
     ("damaged log refused", 1000),
     ("degrade closed", 100),
     ("degrade opened", 100),
     ("degraded", 100),
     ("disk lied", 200),
+    ("drift beyond the bound", 500),
+    ("durability fsync", 100),
+    ("durability interval", 100),
+    ("end of the log lost unseen", 1000),
     ("failover", 100),
+    ("file has its old name again", 1000),
     ("handed over", 100),
     ("key flushed", 200),
     ("lease lost", 100),
@@ -58,9 +95,14 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("left after standing still", 200),
     ("left for a stalled disk", 200),
     ("lost write reported", 200),
+    ("missing acks: degrade", 100),
+    ("missing acks: error", 100),
+    ("missing file", 500),
+    ("old backup restored", 1000),
     ("possible loss", 100),
     ("retry deduplicated", 100),
     ("retry too old to tell", 200),
+    ("slots ahead of their group", 200),
     ("snapshot installed", 100),
     ("snapshot resumed", 1000),
     ("stale epoch refused", 100),
@@ -76,6 +118,7 @@ const MULTI_LEADER: &[(&str, u64)] = &[
     ("conflict resolved", 100),
     ("disk lied", 500),
     ("failover", 100),
+    ("lost write reported", 200),
     ("snapshot installed", 100),
     ("stale epoch refused", 100),
     ("truncation", 100),
@@ -108,6 +151,34 @@ pub fn never(model: ModelName, seeds: u64, counts: &Counts) -> Vec<&'static str>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A set of a thousand seeds in which any one of these never happened is a failure.
+    #[test]
+    fn each_thing_that_never_happened_fails_a_thousand_seeds() {
+        for model in ModelName::ALL {
+            let all: Counts =
+                never(model, 1000, &Counts::new()).into_iter().map(|what| (what, 1)).collect();
+            assert!(never(model, 1000, &all).is_empty());
+            for what in all.keys() {
+                let mut counts = all.clone();
+                counts.remove(what);
+                assert_eq!(never(model, 1000, &counts), [*what]);
+            }
+        }
+        let wanted = [
+            "truncation",
+            "snapshot installed",
+            "snapshot resumed",
+            "degraded",
+            "lost write reported",
+            "stale epoch refused",
+            "retry deduplicated",
+            "lease read",
+            "lease lost",
+        ];
+        let never = never(ModelName::LeaderFollower, 1000, &Counts::new());
+        assert!(wanted.iter().all(|what| never.contains(what)));
+    }
 
     #[test]
     fn few_seeds_prove_nothing_and_many_must_have_seen_it() {

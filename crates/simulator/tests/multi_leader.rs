@@ -216,6 +216,32 @@ fn a_datacenter_that_was_away_for_longer_than_logs_reach_gets_the_state() {
     assert_eq!(world.told(PAGE), pages);
 }
 
+/// Pages that a datacenter is sent that was away, if so many writes are made while it is sent them.
+fn pages_of_a_transfer(writes: u64) -> usize {
+    let mut world = World::new(2, tiny(), Weather::calm(), 1);
+    world.cut(0, 1, true);
+    for number in 0..100 {
+        assert_eq!(world.call(0, &format!("SET k{number} v")), Reply::Ok);
+    }
+    world.cut(0, 1, false);
+    while world.told(PAGE) == 0 {
+        world.run(100);
+    }
+    for number in 0..writes {
+        assert_eq!(world.call(0, &format!("SET k1 {number}")), Reply::Ok);
+    }
+    world.settle(20 * SECOND_US);
+    world.told(PAGE)
+}
+
+#[test]
+fn a_source_that_is_written_meanwhile_sends_its_state_once() {
+    // They turn the log over several times, but not as often as it is allowed to grow.
+    let (alone, written) = (pages_of_a_transfer(0), pages_of_a_transfer(25));
+    assert!(alone > 3, "{alone}");
+    assert_eq!(written, alone);
+}
+
 #[test]
 fn what_came_as_state_reaches_a_third_datacenter_without_its_maker() {
     let mut world = World::new(3, tiny(), Weather::calm(), 1);

@@ -5,6 +5,7 @@ mod clients;
 mod config;
 mod disk;
 mod event_loop;
+mod metrics;
 mod operator_log;
 mod peers;
 mod resp;

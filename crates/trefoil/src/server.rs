@@ -5,6 +5,7 @@ use crate::clients::{CLIENTS_MAX, Clients};
 use crate::disk::{self, Directory, DiskError, Log, LogOptions};
 use crate::event_loop::{Clock, Confirm, Counts, EventLoop, LoopError, Parts, Sink};
 use crate::event_loop::{FIRST_FREE_TOKEN, WAKER};
+use crate::metrics::Metrics;
 use crate::operator_log;
 use crate::peers::{Identity, Peers, UNSENT_BYTES_MAX};
 use crate::resp::parse::{BULK_BYTES_DEFAULT, BULK_BYTES_LIMIT, REQUEST_BYTES_SLACK};
@@ -21,7 +22,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +52,8 @@ pub struct ServerOptions {
     /// Where each node is found by clients, in the members' order, to be told in TF.STATUS; may
     /// be left empty.
     pub client_addresses: Vec<SocketAddr>,
+    /// Where `GET /metrics` is answered, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
     /// The keyspace that cluster-aware clients see; see [`crate::config::Config`].
     pub slots_keyspace: KeyspaceId,
     /// Where the data is.
@@ -82,6 +84,7 @@ impl ServerOptions {
         // The empty prefix always has a keyspace.
         let every_key = cluster.keyspace_of(b"").map_or(KeyspaceId(0), |keyspace| keyspace.id);
         ServerOptions {
+            metrics_address: None,
             slots_keyspace: every_key,
             cluster,
             me,
@@ -163,6 +166,15 @@ impl fmt::Display for ServerError {
                  it",
                 position.0
             ),
+            ServerError::Open(OpenError::Beginning(first, begin)) => write!(
+                f,
+                "the log begins with record {}, and records from {} on are needed: a segment of \
+                 it is missing or was written over. Restore that from a copy; or move the data \
+                 directory away and start the node with an empty one, then it is filled from its \
+                 peers",
+                first.0,
+                begin.map_or(1, |begin| begin.0)
+            ),
             ServerError::Open(OpenError::Foreign(text)) => f.write_str(text),
             ServerError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
@@ -205,9 +217,19 @@ pub fn run_until(
     // The ports first: whoever starts a node twice is told so before anything is read.
     let listener = listen("clients", options.client_address)?;
     let peer_listener = listen("peers", own)?;
-    let directory = Directory::open(&options.data_directory).map_err(ServerError::Disk)?;
     let poll = Poll::new().map_err(system("poll"))?;
-    let waker = Waker::new(poll.registry(), WAKER).map_err(system("poll"))?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(system("poll"))?);
+    let metrics = match options.metrics_address {
+        Some(address) => {
+            Some(Metrics::start(address, waker.clone()).map_err(|error| ServerError::Listen {
+                whom: "metrics",
+                address,
+                error,
+            })?)
+        }
+        None => None,
+    };
+    let directory = Directory::open(&options.data_directory).map_err(ServerError::Disk)?;
     let clock = Clock::new();
     let (node, sink) = open(&options, &directory, clock, waker)?;
     let state = server_state(&options, &sink)?;
@@ -220,14 +242,16 @@ pub fn run_until(
         sink.log.last().0,
     ));
     let stop = UnixStream::from_std(stop);
-    let directory = Rc::new(directory);
+    let directory = Arc::new(directory);
     let (place, opened_at) = (directory.clone(), sink.log.last());
     let confirm = Confirm { directory: place, opened_at, done: false };
-    let parts = Parts { poll, listener, peer_listener, stop, clock, node, sink, state, confirm };
+    let parts =
+        Parts { poll, listener, peer_listener, stop, clock, node, sink, state, confirm, metrics };
     let event_loop = EventLoop::new(parts).map_err(system("poll"))?;
     event_loop.run().map_err(|error| match error {
         LoopError::Disk(error) => ServerError::LogFailed(error),
         LoopError::Poll(error) => ServerError::System("wait for events", error),
+        LoopError::Thread(error) => ServerError::System("start a thread", error),
     })?;
     operator_log::line(format_args!("node {name} has stopped; its log is on disk"));
     directory.stop_clean().map_err(ServerError::Disk)?;
@@ -244,7 +268,7 @@ fn open(
     options: &ServerOptions,
     directory: &Directory,
     clock: Clock,
-    waker: Waker,
+    waker: Arc<Waker>,
 ) -> Result<(Node, Sink), ServerError> {
     let prepared = directory.prepare(&options.cluster, options.me);
     let (segments, trust) = prepared.map_err(ServerError::Disk)?;

@@ -4,6 +4,7 @@
 use super::*;
 use replication::DatacenterId;
 use replication::keyspace::{GroupOptions, Keyspace, LeaderFollower, Leaderless, Member, Model};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::JoinHandle;
@@ -54,6 +55,15 @@ impl Server {
         Server { options, stop, thread, _directory: directory }
     }
 
+    /// The text of the metrics endpoint.
+    fn metrics(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(self.options.metrics_address?).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
     fn connect(&self) -> TcpStream {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -81,6 +91,10 @@ impl Server {
     /// The same node again, on the same directory.
     fn restart(&mut self) {
         self.end().unwrap();
+        self.run_again();
+    }
+
+    fn run_again(&mut self) {
         let (stop, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let options = self.options.clone();
         self.stop = stop;
@@ -337,3 +351,126 @@ fn cluster_commands_describe_the_keyspace_that_was_chosen() {
 
 #[path = "turn_cost_tests.rs"]
 mod turn_cost;
+
+#[path = "stalled_disk_tests.rs"]
+mod stalled_disk;
+
+#[test]
+fn metrics_tell_what_the_page_describes_and_nothing_else() {
+    let server = Server::start_with(|options| options.metrics_address = Some(free_address()));
+    let mut client = server.connect();
+    talk(&mut client, b"SET k v\r\n", "+OK\r\n");
+    let text = server.metrics().unwrap();
+    let page = include_str!("../../../docs/metrics.md");
+    let described: BTreeSet<&str> =
+        page.split("\n| `").skip(1).filter_map(|row| row.split('`').next()).collect();
+    let is_sample = |line: &&str| !line.starts_with('#');
+    let told: BTreeSet<&str> =
+        text.lines().filter(is_sample).filter_map(|line| line.split(['{', ' ']).next()).collect();
+    // Of a node alone: no other node, no follower.
+    let others = ["trefoil_peer_up", "trefoil_follower_lag_entries", "trefoil_follower_lag_bytes"];
+    let mut all = told.clone();
+    all.extend(others);
+    assert_eq!(all, described, "{text}");
+    let group = "{keyspace=\"\",partition=\"0\",datacenter=\"eu\"} 1";
+    for line in [
+        "trefoil_commands_total 1",
+        &format!("trefoil_leader{group}"),
+        "trefoil_keys{keyspace=\"\"} 1",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "`{line}` is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_client_closes_others_and_learns_how_many() {
+    let server = Server::start();
+    let (mut me, mut one, mut other) = (server.connect(), server.connect(), server.connect());
+    talk(&mut me, b"CLIENT ID\r\n", ":1\r\n");
+    talk(&mut one, b"CLIENT ID\r\n", ":2\r\n");
+    talk(&mut other, b"CLIENT ID\r\n", ":3\r\n");
+    talk(&mut me, b"CLIENT KILL ID 9\r\n", ":0\r\n");
+    talk(&mut me, b"CLIENT KILL 127.0.0.1:1\r\n", "-ERR No such client\r\n");
+    talk(&mut me, b"CLIENT KILL ID x\r\n", "-ERR client-id should be greater than 0\r\n");
+    talk(&mut me, b"CLIENT KILL ID 1 SKIPME\r\n", "-ERR syntax error\r\n");
+    talk(&mut me, b"CLIENT KILL TYPE pubsub\r\n", ":0\r\n");
+    let address = one.local_addr().unwrap();
+    talk(&mut me, format!("CLIENT KILL {address}\r\n").as_bytes(), "+OK\r\n");
+    expect_closed(&mut one);
+    talk(&mut me, b"CLIENT KILL TYPE normal\r\n", ":1\r\n");
+    expect_closed(&mut other);
+    talk(&mut me, b"CLIENT KILL ID 1 SKIPME no\r\n", ":1\r\n");
+    expect_closed(&mut me);
+}
+
+#[test]
+fn whoever_is_told_to_try_help_gets_it() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for command in ["CLIENT", "CLUSTER", "COMMAND", "CONFIG"] {
+        let error = format!("-ERR unknown subcommand 'WHAT'. Try {command} HELP.\r\n");
+        talk(&mut client, format!("{command} WHAT\r\n").as_bytes(), &error);
+        client.write_all(format!("{command} HELP\r\nPING\r\n").as_bytes()).unwrap();
+        let mut told = String::new();
+        while !told.ends_with("+PONG\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            told.push(char::from(byte[0]));
+        }
+        assert!(told.starts_with('*') && told.contains(&format!("+{command} <sub")), "{told}");
+    }
+}
+
+#[test]
+fn a_value_is_not_made_longer_than_it_may_be_before_that_is_refused() {
+    let server = Server::start_with(|options| options.bulk_bytes_max = 1 << 20);
+    let mut client = server.connect();
+    let error = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+    for command in ["SETRANGE k 536870000 x\r\n", "SETRANGE k 1048576 x\r\n"] {
+        talk(&mut client, command.as_bytes(), error);
+    }
+    talk(&mut client, b"SETRANGE k 1048575 x\r\n", ":1048576\r\n");
+    talk(&mut client, b"SETRANGE k 536870000 \"\"\r\n", ":1048576\r\n");
+}
+
+/// The most memory that the process has had, in bytes.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn a_pipeline_of_long_reads_is_answered_whole_and_bit_by_bit() {
+    const READS: usize = 2_000;
+    const VALUE_BYTES: usize = 1 << 20;
+    let server = Server::start();
+    let mut client = server.connect();
+    let value = "x".repeat(VALUE_BYTES);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${VALUE_BYTES}\r\n{value}\r\n");
+    talk(&mut client, set.as_bytes(), "+OK\r\n");
+    // Commands of the server's own among them, and one that changes what the later ones read.
+    let half = "GET k\r\n".repeat(READS / 2);
+    let pipeline = format!("{half}PING\r\nAPPEND k y\r\n{half}PING\r\n");
+    let before = peak_bytes();
+    let mut writer = client.try_clone().unwrap();
+    let written = std::thread::spawn(move || writer.write_all(pipeline.as_bytes()).unwrap());
+    let mut part = vec![0; VALUE_BYTES];
+    let mut get = |length: usize| {
+        expect(&mut client, &format!("${length}\r\n"));
+        client.read_exact(&mut part).unwrap();
+        assert!(part.iter().all(|byte| *byte == b'x'));
+        expect(&mut client, &"y\r\n"[VALUE_BYTES + 1 - length..]);
+        client.try_clone().unwrap()
+    };
+    let mut last = None;
+    (0..READS / 2).for_each(|_| last = Some(get(VALUE_BYTES)));
+    let mut between = last.take().unwrap();
+    expect(&mut between, &format!("+PONG\r\n:{}\r\n", VALUE_BYTES + 1));
+    (0..READS / 2).for_each(|_| last = Some(get(VALUE_BYTES + 1)));
+    expect(&mut last.unwrap(), "+PONG\r\n");
+    written.join().unwrap();
+    let grown = peak_bytes() - before;
+    assert!(grown < 200 << 20, "{grown} bytes more than before, for {READS} MiB of answers");
+}

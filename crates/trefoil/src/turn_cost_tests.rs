@@ -27,7 +27,7 @@ fn connect_to_leader(server: &Server) -> TcpStream {
 }
 
 /// What INFO counts: these fields, in this order.
-fn counters<const N: usize>(client: &mut TcpStream, fields: [&str; N]) -> [u64; N] {
+pub(super) fn counters<const N: usize>(client: &mut TcpStream, fields: [&str; N]) -> [u64; N] {
     client.write_all(b"INFO\r\n").unwrap();
     let mut bytes = Vec::new();
     let mut byte = [0];

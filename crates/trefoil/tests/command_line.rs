@@ -33,7 +33,9 @@ fn a_bad_configuration_is_refused_with_its_line() {
         ("replica = 3\n", "unknown option `replica`"),
         ("sloppy = true\n", "`sloppy` is not available in this version"),
         ("acks = 2\n", "`acks` is not an option of a leaderless keyspace"),
-        ("n = \"3\"\n", "bad.toml:4"),
+        ("n = \"3\"\n", "it is a number, without quotes"),
+        ("durability = true\n", "`durability` is \"fsync\" or \"interval-1s\""),
+        ("durability = \"no\"\n", "`durability` is \"fsync\" or \"interval-1s\""),
         ("n = \n", "bad.toml:4"),
     ] {
         let file = write(directory.path(), "bad.toml", &format!("{KEYSPACE}{options}"));
@@ -65,6 +67,25 @@ fn a_port_in_use_is_named_before_anything_starts() {
     refused(&arguments, &[&format!("port {port} "), "eu-1", "--port"]);
     let left: Vec<_> = std::fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name == "eu-1" || name == "cluster.toml"), "{left:?}");
+}
+
+#[test]
+fn servers_are_named_the_same_way_everywhere() {
+    for task in [&["bench"][..], &["check"], &["status"], &["rehearse", "--timeout", "500ms"]] {
+        let arguments = [task, &["--addr", "nowhere"]].concat();
+        refused(&arguments, &["--addr: `nowhere` is no address", "127.0.0.1:7001"]);
+    }
+    for place in [&["--addr", "localhost:1"][..], &["--host", "localhost", "--port", "1"]] {
+        refused(&[&["status"], place].concat(), &["no node answers at", ":1"]);
+    }
+    refused(&["status", "--host", "localhost"], &["--port"]);
+    refused(&["status", "--addr", "localhost:1", "--port", "1"], &["cannot be used with"]);
+}
+
+#[test]
+fn a_command_that_is_none_is_no_command_behind_each_batch() {
+    refused(&["bench", "--then", ""], &["--then: no command is named"]);
+    refused(&["bench", "--then", "  "], &["--then: no command is named"]);
 }
 
 #[test]

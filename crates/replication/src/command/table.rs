@@ -249,12 +249,14 @@ static TABLE: [CommandInfo; 66] = [
     ),
     connection("client", -2, SLOW).about(
         Group::Connection,
-        "`ID`, `INFO`, `LIST`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `REPLY`.",
+        "`ID`, `INFO`, `LIST`, `KILL`, `SETNAME`, `GETNAME`, `SETINFO`, `NO-EVICT`, `NO-TOUCH`, \
+         `REPLY`, `HELP`.",
     ),
     server("cluster", -2, STALE).about(
         Group::Server,
         "For cluster-aware clients: `SLOTS`, `SHARDS`, `NODES`, `INFO`, `MYID`, `KEYSLOT`, \
-         `COUNTKEYSINSLOT`, `GETKEYSINSLOT`, about the keyspace that `slots-keyspace` names.",
+         `COUNTKEYSINSLOT`, `GETKEYSINSLOT`, `HELP`, about the keyspace that `slots-keyspace` \
+         names.",
     ),
     server("command", -1, STALE).about(Group::Server, "The commands; `COUNT`, `DOCS`, `INFO`."),
     server("config", -2, SLOW)

@@ -1,12 +1,12 @@
 //! The degrade ledger: where writes were acknowledged with fewer acks than their keyspace
 //! declares, from the first such write to the last.
 //!
-//! It is replicated state, written by entries of the log: an interval is opened by an entry that is
-//! committed before the first of its writes is acknowledged, so no failover and no restart can make
-//! a degraded acknowledgement look like a full one. The entry that closes it has the exact numbers.
-//! Where a retry of an older write is acknowledged with fewer acks, an entry that is committed
-//! before that widens the interval. A leader that finds an interval which another one has left open
-//! closes it with what it can know: bounds.
+//! It is replicated state, written by entries of the log: an interval is opened by an entry that
+//! is committed before the first of its writes is acknowledged, so no failover and no restart can
+//! make a degraded acknowledgement look like a full one. The entry that closes it has the exact
+//! numbers. Where a retry of an older write is acknowledged with fewer acks, an entry that is
+//! committed before that widens the interval. A leader that finds an interval which another one has
+//! left open closes it with what it can know: bounds.
 
 use crate::version::{EntryId, Stamp};
 use crate::wire::{Malformed, Read, Reader, Writer};

@@ -5,7 +5,7 @@ use super::acks::need::Need;
 use super::acks::older::Either;
 use super::entry::{Change, Payload};
 use super::{Group, Role};
-use crate::command::{Arguments, KeyCommand, Reply, error};
+use crate::command::{Arguments, KeyCommand, Reply, Verb, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
 use crate::keyspace::Reads;
 use crate::storage::record::Record;
@@ -31,6 +31,9 @@ impl Group {
         command: &KeyCommand<'_>,
         need: Need,
     ) {
+        if self.is_set_too_far(command) {
+            return turn.refuse(requester, error::TOO_LONG);
+        }
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
         let mut record = self.state.store.get(command.key);
@@ -75,6 +78,13 @@ impl Group {
         let change = Change { key: Cow::Borrowed(command.key), record };
         let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(change.into()));
         self.hold_write_that_saw(turn, requester, id, reply, need);
+    }
+
+    /// Whether a SETRANGE makes a value longer than it may be: told before room is made for it.
+    pub fn is_set_too_far(&self, command: &KeyCommand<'_>) -> bool {
+        let Verb::SetRange(offset, part) = command.verb else { return false };
+        let most = self.limits.value_bytes_max as u64;
+        !part.is_empty() && offset.saturating_add(part.len() as u64) > most
     }
 
     /// Whether a value becomes longer than a follower could be told: its entry would be in the log

@@ -383,7 +383,7 @@ impl Group {
 
 /// A committed entry, as it is to be applied.
 fn committed<'a>(turn: &Turn<'_>, body: &'a [u8]) -> Read<Entry<'a>> {
-    let mut entry = Entry::decode(body)?;
+    let mut entry = Entry::decode_to_apply(body)?;
     if turn.local.mutants.is(Mutant::OwnDeadlines) {
         entry.move_deadlines(turn.now.wall_ms);
     }

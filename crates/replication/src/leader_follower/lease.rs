@@ -199,7 +199,7 @@ impl Group {
             if read.index <= visible {
                 self.answer_evaluated(turn, read, values);
             } else if let Role::Leader(leader) = &mut self.role {
-                leader.held.reads.push_back(read.into_read(values, 0));
+                leader.held.reads.push(read.into_read(values, 0));
             }
         }
         if let Role::Leader(leader) = &mut self.role {
@@ -217,7 +217,7 @@ impl Group {
         let round = turn.local.rounds.newest() + 1;
         let mut evaluated = core::mem::take(&mut leader.held.evaluated);
         let (reads, values) = evaluated.drain();
-        leader.held.reads.extend(reads.map(|read| read.into_read(values, round)));
+        reads.for_each(|read| leader.held.reads.push(read.into_read(values, round)));
         leader.held.evaluated = evaluated.cleared();
         true
     }

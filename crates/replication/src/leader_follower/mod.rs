@@ -120,6 +120,9 @@ pub struct Group {
     pub covered: VersionVector,
     /// The same for the whole log, the uncommitted tail included; kept by a leader.
     pub covered_by_log: VersionVector,
+    /// Entries after this index are needed by others than followers, if it is not the largest
+    /// number: the log is kept for them as for a follower that is sent a snapshot.
+    pub needed_after: u64,
     /// Which leader wrote which part of the log.
     pub epochs: epochs::Epochs,
     /// Where writes were acknowledged with fewer acks than declared, up to the commit index.
@@ -179,6 +182,7 @@ impl Group {
             state: State::new(first, last, setup.seed, setup.merges),
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
+            needed_after: u64::MAX,
             epochs: epochs::Epochs::default(),
             degraded: degrade_ledger::Ledger::default(),
             lost_writes: lost_writes::LostWrites::default(),

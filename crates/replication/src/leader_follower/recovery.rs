@@ -93,7 +93,7 @@ impl Group {
     }
 
     fn replay_entry(&mut self, position: Position, body: &[u8]) -> Read<()> {
-        let entry = Entry::decode(body)?;
+        let entry = Entry::decode_to_apply(body)?;
         // A checkpoint in the part that a later one has superseded may name a floor whose entries
         // are gone: what follows begins anew, and the later checkpoint covers it.
         let superseded = self.log.is_empty() && entry.id.index > self.log.last_index() + 1;
@@ -194,7 +194,7 @@ impl Group {
         }
         for index in self.log.start().index + 1..=self.commit {
             let Some(body) = self.log.get(index) else { return Err(Malformed) };
-            let entry = Entry::decode(body)?;
+            let entry = Entry::decode_to_apply(body)?;
             self.state.apply(&entry, false);
             if let Some(origin) = &entry.origin {
                 self.covered.advance(origin.dot);

@@ -4,6 +4,7 @@
 use super::progress::Progress;
 use super::{Group, Role};
 use crate::NodeId;
+use alloc::vec::Vec;
 
 /// How much of the log is kept in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,6 +54,14 @@ impl Group {
             Slowest { node: *node, bytes_left }
         });
         Retention { bytes: self.log.bytes(), bytes_max, slowest }
+    }
+
+    /// At a leader: each follower, and the bytes of entries that it is not known to have durably;
+    /// of the log that is kept.
+    pub fn lag_bytes(&self) -> Vec<(NodeId, u64)> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let lag = |progress: &Progress| self.log.bytes_after(progress.durable);
+        leader.progress.iter().map(|(node, progress)| (*node, lag(progress))).collect()
     }
 
     fn bytes_left(&self, progress: &Progress, bytes_max: u64) -> Option<u64> {

@@ -261,7 +261,7 @@ impl Group {
             Some(sending) => Some(sending.floor.index),
             None => progress.is_catching_up.then_some(progress.received),
         });
-        needed.min().unwrap_or(u64::MAX).min(self.commit)
+        needed.min().unwrap_or(u64::MAX).min(self.needed_after).min(self.commit)
     }
 
     /// The leader's log does not reach this follower's. A snapshot that has begun to arrive goes

@@ -87,6 +87,8 @@ impl Group {
         incarnation: Incarnation,
     ) {
         self.tell_for_replaced(turn, node, incarnation);
+        // After a restart, the log is committed anew: that is no news.
+        let is_new = !self.voters.counts(node, incarnation);
         self.voters.admit(node, incarnation);
         self.forget_bonds();
         // Remembered, as after a restart nobody may be left who could tell that it is committed.
@@ -95,7 +97,9 @@ impl Group {
             let body = log_record::Body::Voters { voters, born: true };
             self.log_record(turn, body, Durability::Fsync);
         }
-        turn.event(Event::VoterAdmitted { group: self.id, node, incarnation });
+        if is_new {
+            turn.event(Event::VoterAdmitted { group: self.id, node, incarnation });
+        }
     }
 
     /// An operator's word about who the voters are is committed.

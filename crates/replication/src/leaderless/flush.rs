@@ -132,12 +132,14 @@ impl Leaderless {
 
     /// Writes a tombstone.
     fn delete(&mut self, turn: &mut Turn<'_>, group: GroupId, key: &[u8], customer: Customer) {
-        let Some(slot) = self.partitions.get(group).and_then(|held| held.slot(key)) else { return };
+        let hashes = self.operations.hashes(key);
+        if !self.partitions.get(group).is_some_and(|held| held.has_slot(hashes.slot)) {
+            return;
+        }
         let (partition, purpose, with) = (group.partition, Purpose::Overwrite, With::default());
-        let about = About { customer, partition, slot, purpose, with };
+        let about = About { customer, partition, hashes, purpose, with };
         let command = KeyCommand { key, verb: Verb::Delete };
-        let hash = self.operations.hash_of(key);
-        let place = self.operation(turn, about, &command, hash);
+        let place = self.operation(turn, about, &command);
         self.enqueue(turn, place);
     }
 

@@ -19,7 +19,8 @@
 //! the client. W + R > N: one of them has the last acknowledged write. A missing record loses to a
 //! tombstone, a tombstone to what is newer. Where an answer differs, or none comes, the other
 //! replicas are asked as well; then whoever was stale gets the merged record: *read repair*. The
-//! replicas that are asked change from turn to turn, and now and then all are asked.
+//! replicas that are asked change from turn to turn; under load, those whom the turn tells
+//! something anyway come first in most turns.
 //!
 //! **Read, then write.** INCR, DEL (it counts), EXPIRE, PERSIST and GETEX: quorum read, merge into
 //! the own store, evaluate, quorum write. Increments have a slot for each actor, so concurrent
@@ -79,7 +80,6 @@ pub use recovery::{RECORD_KIND, keyspace_of_record};
 
 use crate::command::verb::{Condition, Needs, With};
 use crate::command::{KeyCommand, Verb};
-use crate::keyspace::slot::slot_of;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
 use crate::version::HybridClock;
@@ -206,31 +206,34 @@ impl Leaderless {
         self.partitions.get(group).map(|held| &held.store)
     }
 
+    /// No record takes more bytes; a bound.
+    pub fn longest_record(&self) -> usize {
+        self.partitions.iter().map(|held| held.store.longest()).max().unwrap_or(0)
+    }
+
     /// Whether this replica answers reads from its own store: see [`Leaderless::set_ready`].
     pub fn is_ready(&self) -> bool {
         self.ready
     }
 
-    /// Carries out a command on one key, as its coordinator.
+    /// Carries out a command on one key, as its coordinator. The slot is the key's.
     pub fn execute(
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
-        group: GroupId,
+        (group, slot): (GroupId, u16),
         command: &KeyCommand<'_>,
         with: With,
     ) {
-        let slot = self.partitions.get(group).and_then(|held| held.slot(command.key));
-        let slot = match self.refusal(group, slot, command, with) {
-            Ok(slot) => slot,
-            Err(error) => return turn.refuse(requester, error),
-        };
+        if let Some(error) = self.refusal(group, slot, command, with) {
+            return turn.refuse(requester, error);
+        }
         let (customer, partition) = (Customer::Requester(requester), group.partition);
         let purpose = purpose(&command.verb);
-        let about = About { customer, partition, slot, purpose, with };
-        let hash = self.operations.hash_of(command.key);
-        let is_written = self.operations.holder(hash, command.key).is_some();
-        let place = self.operation(turn, about, command, hash);
+        let hashes = self.operations.hashes_in_slot(slot, command.key);
+        let about = About { customer, partition, hashes, purpose, with };
+        let is_written = self.operations.holder(hashes.hash, command.key).is_some();
+        let place = self.operation(turn, about, command);
         match purpose {
             Purpose::Read if !is_written => self.begin_read(turn, place),
             Purpose::Read | Purpose::Overwrite | Purpose::Modify => self.enqueue(turn, place),
@@ -366,39 +369,38 @@ impl Leaderless {
         self.next_at_us = self.next_at_us.min(at_us);
     }
 
-    /// The slot of a command's key; or why it is not even begun.
+    /// Why a command is not even begun, if so.
     fn refusal(
         &self,
         group: GroupId,
-        slot: Option<u16>,
+        slot: u16,
         command: &KeyCommand<'_>,
         with: With,
-    ) -> Result<u16, String> {
-        let (Some(slot), Some(held)) = (slot, self.partitions.get(group)) else {
-            return Err(format!(
-                "TRYAGAIN {} is no replica of slot {}; it cannot coordinate for it",
+    ) -> Option<String> {
+        let Some(held) = self.partitions.get(group).filter(|held| held.has_slot(slot)) else {
+            return Some(format!(
+                "TRYAGAIN {} is no replica of slot {slot}; it cannot coordinate for it",
                 self.me,
-                slot_of(command.key)
             ));
         };
         if let Some(text) = refused(&command.verb) {
-            return Err(text);
+            return Some(text);
         }
         let n = held.replicas.len();
         for (letter, count) in [("W", with.w), ("R", with.r)] {
             if let Some(count) = count.filter(|count| *count == 0 || usize::from(*count) > n) {
-                return Err(format!(
+                return Some(format!(
                     "ERR {letter} must be between 1 and {n}, the replicas of a key; not {count}"
                 ));
             }
         }
         let operations = self.operations.len();
         if operations >= OPERATIONS_MAX {
-            return Err(format!(
+            return Some(format!(
                 "TRYAGAIN {operations} operations in flight, no more than {OPERATIONS_MAX}"
             ));
         }
-        Ok(slot)
+        None
     }
 }
 

@@ -12,6 +12,7 @@ use super::quorum_write::QuorumWrite;
 use crate::command::verb::{Condition, Expiry, With};
 use crate::command::{KeyCommand, Reply, Verb};
 use crate::random::Random;
+use crate::storage::store::Hashes;
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::version::Stamp;
 use alloc::format;
@@ -27,14 +28,16 @@ pub(super) struct Operation {
     /// Answers name it. 0 before it is begun.
     pub(super) number: u64,
     pub(super) partition: u16,
-    pub(super) slot: u16,
+    /// The key's.
+    pub(super) hashes: Hashes,
     pub(super) purpose: Purpose,
     /// Who waits for it.
     pub(super) customer: Customer,
     /// Who waits with him: for plain SETs of which it is the last.
     pub(super) customers: Vec<Customer>,
     pub(super) command: Owned,
-    /// What is to be kept: the key and its record, encoded. While it reads, the own record.
+    /// What is to be kept: the key and its record, encoded. While it reads, both as the store held
+    /// them; empty where it did not.
     pub(super) body: Vec<u8>,
     /// Acks that it needs.
     pub(super) w: usize,
@@ -46,8 +49,6 @@ pub(super) struct Operation {
     pub(super) rewrites: u32,
     pub(super) deadline_us: u64,
     pub(super) phase: Phase,
-    /// The key's hash.
-    pub(super) hash: u64,
     /// Whether it is the one that writes its key: then others wait behind it, so many.
     pub(super) holds: bool,
     pub(super) waiting: usize,
@@ -220,7 +221,7 @@ impl Operation {
 pub(super) struct About {
     pub(super) customer: Customer,
     pub(super) partition: u16,
-    pub(super) slot: u16,
+    pub(super) hashes: Hashes,
     pub(super) purpose: Purpose,
     pub(super) with: With,
 }
@@ -232,7 +233,6 @@ impl Leaderless {
         turn: &Turn<'_>,
         about: About,
         command: &KeyCommand<'_>,
-        hash: u64,
     ) -> u32 {
         let timeout_us = self.options.timeout_ms.saturating_mul(1000);
         let w = usize::from(about.with.w.unwrap_or(self.options.w)).max(1);
@@ -240,13 +240,12 @@ impl Leaderless {
         let place = self.operations.open();
         if let Some(operation) = self.operations.at_mut(place) {
             operation.partition = about.partition;
-            operation.slot = about.slot;
+            operation.hashes = about.hashes;
             operation.purpose = about.purpose;
             operation.customer = about.customer;
             operation.command.copy(command);
             (operation.w, operation.r) = (w, r);
             operation.deadline_us = turn.now.monotonic_us.saturating_add(timeout_us);
-            operation.hash = hash;
         }
         place
     }
@@ -338,7 +337,9 @@ impl Leaderless {
         if let Customer::Flush { flush, .. } = operation.customer {
             self.on_tombstone_answered(flush, missed);
         }
-        self.released.extend(self.operations.hand_on(place));
+        if let Some(next) = self.operations.hand_on(place) {
+            self.released.push_back(next);
+        }
     }
 
     /// An operation's timer: time to ask again, or the deadline.
@@ -386,7 +387,7 @@ impl Leaderless {
 }
 
 /// Gives a reply to all who wait for it. A flush is told otherwise.
-pub(super) fn tell(
+fn tell(
     turn: &mut Turn<'_>,
     customer: Customer,
     customers: &mut Vec<Customer>,

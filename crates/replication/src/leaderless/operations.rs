@@ -2,8 +2,8 @@
 //! keys that are being written. Nothing here has an order that shows.
 
 use super::operation::Operation;
+use crate::storage::store::Hashes;
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use alloc::vec::Vec;
 
@@ -21,7 +21,7 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    /// None. The seed is that of the hashes of keys.
+    /// None. The seed is that of the stores.
     pub(super) fn new(seed: u64) -> Operations {
         Operations { seed, all: Vec::new(), free: Vec::new(), holders: HashTable::new() }
     }
@@ -31,10 +31,16 @@ impl Operations {
         self.all.len().saturating_sub(self.free.len())
     }
 
-    /// A key's hash: what [`Operations::holder`] takes.
+    /// A key's hashes: those by which the stores find it, too.
     #[inline]
-    pub(super) fn hash_of(&self, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.seed)
+    pub(super) fn hashes(&self, key: &[u8]) -> Hashes {
+        Hashes::of(key, self.seed)
+    }
+
+    /// The same, where the slot is known.
+    #[inline]
+    pub(super) fn hashes_in_slot(&self, slot: u16, key: &[u8]) -> Hashes {
+        Hashes::in_slot(slot, key, self.seed)
     }
 
     /// A place for a new operation.
@@ -102,9 +108,9 @@ impl Operations {
     pub(super) fn hold(&mut self, place: u32) {
         let Some(operation) = self.at_mut(place) else { return };
         operation.holds = true;
-        let hash = operation.hash;
+        let hash = operation.hashes.hash;
         let all = &self.all;
-        let rehash = |place: &u32| all.get(*place as usize).map_or(0, |one| one.hash);
+        let rehash = |place: &u32| all.get(*place as usize).map_or(0, |one| one.hashes.hash);
         self.holders.insert_unique(hash, place, rehash);
     }
 
@@ -122,7 +128,7 @@ impl Operations {
     pub(super) fn hand_on(&mut self, place: u32) -> Option<u32> {
         let operation = self.at_mut(place).filter(|operation| operation.holds)?;
         operation.holds = false;
-        let (hash, waiting) = (operation.hash, core::mem::take(&mut operation.waiting));
+        let (hash, waiting) = (operation.hashes.hash, core::mem::take(&mut operation.waiting));
         let (next, last) = (operation.next.take(), operation.last.take());
         let entry = self.holders.find_entry(hash, |holder| *holder == place).ok()?;
         let Some(next) = next else {

@@ -54,6 +54,12 @@ impl Outbox {
         Outbox { keyspace, generation, buffers, owed_synced, owed_written }
     }
 
+    /// Whether this turn tells a peer something.
+    #[inline]
+    pub(super) fn has_something_for(&self, node: NodeId) -> bool {
+        self.buffers.get(usize::from(node.0)).is_some_and(|buffer| !buffer.is_empty())
+    }
+
     /// Adds a part for a peer by writing it to the end of its buffer.
     pub(super) fn say(
         &mut self,

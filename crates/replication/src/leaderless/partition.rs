@@ -5,16 +5,14 @@ use super::places::{Places, REPLICAS_MAX};
 use super::recovery;
 use crate::conflict::last_write_wins::{self, Outcome};
 use crate::keyspace::Durability;
-use crate::keyspace::slot::slot_of;
-use crate::storage::record::{Record, Value};
-use crate::storage::store::Store;
+use crate::storage::record::Record;
+use crate::storage::store::{self, Hashes, Store};
 use crate::turn::{Local, Turn};
 use crate::version::{Dot, Stamp};
 use crate::{GroupId, NodeId, Position};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The digest of nothing that was ever written. No record's digest is smaller.
 const DIGEST_OF_NOTHING: u64 = 1;
@@ -44,6 +42,8 @@ pub(super) struct Held {
     pub(super) others: Vec<NodeId>,
     /// This node's place among the replicas.
     pub(super) own_place: usize,
+    /// What each record of the log about one of its keys begins with.
+    log_head: Vec<u8>,
     /// For each slot, the newest record of the log that is about one of its keys.
     gates: Vec<Gate>,
 }
@@ -121,15 +121,15 @@ impl Held {
             others: replicas.iter().copied().filter(|node| *node != me).collect(),
             own_place: replicas.iter().position(|node| *node == me).unwrap_or(REPLICAS_MAX),
             replicas,
+            log_head: recovery::put_head(group),
             gates: vec![Gate::default(); slots],
         }
     }
 
-    /// The slot of a key, if it belongs here.
+    /// Whether the keys of a slot belong here.
     #[inline]
-    pub(super) fn slot(&self, key: &[u8]) -> Option<u16> {
-        let slot = slot_of(key);
-        (self.store.first_slot()..=self.store.last_slot()).contains(&slot).then_some(slot)
+    pub(super) fn has_slot(&self, slot: u16) -> bool {
+        (self.store.first_slot()..=self.store.last_slot()).contains(&slot)
     }
 
     /// This node.
@@ -161,6 +161,18 @@ impl Held {
         places
     }
 
+    /// The places of the other replicas of which something holds.
+    #[inline]
+    pub(super) fn places_where(&self, holds: impl Fn(NodeId) -> bool) -> Places {
+        let mut places = Places::default();
+        for (place, node) in self.replicas.iter().enumerate() {
+            if place != self.own_place && holds(*node) {
+                places.add(Places::one(place));
+            }
+        }
+        places
+    }
+
     /// The replicas at some places.
     pub(super) fn nodes(&self, places: Places) -> impl Iterator<Item = NodeId> {
         places.iter().filter_map(|place| self.replicas.get(place).copied())
@@ -176,11 +188,12 @@ impl Held {
     pub(super) fn keep(
         &mut self,
         turn: &mut Turn<'_>,
-        slot: u16,
+        hashes: Hashes,
         body: &Body<'_>,
         durability: Durability,
     ) -> Kept {
-        let stored = self.store.get(body.key);
+        let slot = hashes.slot;
+        let stored = self.store.get_by(body.key, hashes);
         let newer = stored.as_ref().is_some_and(|stored| base(stored) > base(&body.record));
         let outcome = stored.map_or(Outcome::Incoming, |stored| {
             last_write_wins::merge(&stored, &body.record).outcome
@@ -189,26 +202,24 @@ impl Held {
             Outcome::Kept => {}
             Outcome::Incoming => {
                 self.log(turn, slot, body.bytes, durability);
-                self.store.put(body.key, &body.record);
+                self.store.put_by(body.key, hashes, &body.record);
             }
             Outcome::Both(merged) => {
                 let merged = merged.into_owned();
                 let mut bytes = Vec::new();
                 Body::encode(&mut bytes, body.key, &merged);
                 self.log(turn, slot, &bytes, durability);
-                self.store.put(body.key, &merged);
+                self.store.put_by(body.key, hashes, &merged);
             }
         }
+        turn.local.longest_record = turn.local.longest_record.max(self.store.longest());
         Kept { gate: self.gate(slot), newer }
     }
 
     /// Appends a record of the log about a slot's key: nothing is said about the slot before the
     /// record is kept.
     fn log(&mut self, turn: &mut Turn<'_>, slot: u16, body: &[u8], durability: Durability) {
-        let mut bytes = core::mem::take(&mut turn.local.scratch);
-        recovery::encode_put(&mut bytes, self.group, body);
-        let position = turn.append(&bytes, durability);
-        turn.local.scratch = bytes;
+        let position = turn.append_parts(&self.log_head, body, durability);
         let place = self.place(slot);
         let Some(gate) = place.and_then(|place| self.gates.get_mut(place)) else { return };
         match durability {
@@ -255,33 +266,18 @@ pub(super) fn base(record: &Record<'_>) -> (Stamp, Dot) {
     (record.stamp, record.dot)
 }
 
-/// What tells two records of one key apart without either of them: the same number for the same
-/// record on every replica. Never 0.
-pub(super) fn digest_of(record: Option<&Record<'_>>) -> u64 {
-    let Some(record) = record else { return DIGEST_OF_NOTHING };
-    let (kind, value) = match &record.value {
-        Value::Absent => (0, 0),
-        Value::String(bytes) => (1, xxh3_64(bytes)),
-    };
-    let numbers = [
-        record.stamp.0,
-        record.dot.actor,
-        record.dot.counter,
-        kind,
-        value,
-        record.expiry_stamp.0,
-        u64::from(record.expires_at_ms.is_some()),
-        record.expires_at_ms.unwrap_or(0),
-    ];
-    let mut digest = hash_of(numbers, 0);
-    for slot in &*record.increments {
-        let numbers = [slot.actor, slot.count, slot.integer as u64, slot.float.to_bits()];
-        digest = hash_of(numbers, digest);
-    }
-    digest.max(DIGEST_OF_NOTHING + 1)
+/// What tells two records of one key apart without either of them, given one as it lies in a
+/// store: the same number for the same record on every replica. Never 0.
+#[inline]
+pub(super) fn digest_of_stored(stored: Option<&[u8]>) -> u64 {
+    stored.map_or(DIGEST_OF_NOTHING, |bytes| some_digest(store::digest(bytes)))
 }
 
-fn hash_of<const N: usize>(numbers: [u64; N], seed: u64) -> u64 {
-    let bytes = numbers.map(u64::to_le_bytes);
-    xxh3_64_with_seed(bytes.as_flattened(), seed)
+/// The same of a record that lies elsewhere.
+pub(super) fn digest_of(record: Option<&Record<'_>>) -> u64 {
+    record.map_or(DIGEST_OF_NOTHING, |record| some_digest(store::digest_of(record)))
+}
+
+fn some_digest(digest: u64) -> u64 {
+    digest.max(DIGEST_OF_NOTHING + 1)
 }

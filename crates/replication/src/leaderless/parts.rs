@@ -117,6 +117,14 @@ impl<'a> Body<'a> {
         let bytes = before.get(..length).ok_or(Malformed)?;
         Ok(Body { key, record, bytes })
     }
+
+    /// The same behind its length.
+    fn sized(r: &mut Reader<'a>) -> Read<Body<'a>> {
+        let mut r = Reader(r.bytes()?);
+        let body = Body::decode(&mut r)?;
+        r.finish()?;
+        Ok(body)
+    }
 }
 
 impl<'a> Part<'a> {
@@ -129,7 +137,7 @@ impl<'a> Part<'a> {
             Part::Kept { operation } => head(bytes, KEPT, *operation),
             Part::Newer { operation, record } => {
                 head(bytes, NEWER, *operation);
-                Writer(bytes).record(record);
+                sized_record(bytes, record);
             }
             Part::Read { operation, partition, digest, key } => {
                 head(bytes, READ, *operation);
@@ -143,7 +151,7 @@ impl<'a> Part<'a> {
             Part::Missing { operation } => head(bytes, MISSING, *operation),
             Part::Holds { operation, record } => {
                 head(bytes, HOLDS, *operation);
-                Writer(bytes).record(record);
+                sized_record(bytes, record);
             }
             Part::Repair { partition, body } => repair(bytes, *partition, body.bytes),
         }
@@ -153,13 +161,13 @@ impl<'a> Part<'a> {
     pub fn decode(r: &mut Reader<'a>) -> Read<Part<'a>> {
         let kind = r.u8()?;
         if kind == REPAIR {
-            return Ok(Part::Repair { partition: r.u16()?, body: Body::decode(r)? });
+            return Ok(Part::Repair { partition: r.u16()?, body: Body::sized(r)? });
         }
         let operation = r.u64()?;
         Ok(match kind {
-            WRITE => Part::Write { operation, partition: r.u16()?, body: Body::decode(r)? },
+            WRITE => Part::Write { operation, partition: r.u16()?, body: Body::sized(r)? },
             KEPT => Part::Kept { operation },
-            NEWER => Part::Newer { operation, record: record(r)? },
+            NEWER => Part::Newer { operation, record: read_sized_record(r)? },
             READ => {
                 let (partition, digest) = (r.u16()?, r.u64()?);
                 Part::Read { operation, partition, digest, key: r.bytes()? }
@@ -167,9 +175,31 @@ impl<'a> Part<'a> {
             SAME => Part::Same { operation },
             NOT_READY => Part::NotReady { operation },
             MISSING => Part::Missing { operation },
-            HOLDS => Part::Holds { operation, record: record(r)? },
+            HOLDS => Part::Holds { operation, record: read_sized_record(r)? },
             _ => return Err(Malformed),
         })
+    }
+
+    /// Passes over a part. The partition and the key that it has the replica look up, if any.
+    #[inline]
+    pub fn skim(r: &mut Reader<'a>) -> Read<Option<(u16, &'a [u8])>> {
+        let kind = r.u8()?;
+        if kind != REPAIR {
+            r.u64()?;
+        }
+        match kind {
+            READ => {
+                let (partition, _) = (r.u16()?, r.u64()?);
+                Ok(Some((partition, r.bytes()?)))
+            }
+            WRITE | REPAIR => {
+                let (partition, body) = (r.u16()?, r.bytes()?);
+                Ok(Some((partition, Reader(body).bytes()?)))
+            }
+            NEWER | HOLDS => r.bytes().map(|_| None),
+            KEPT | SAME | NOT_READY | MISSING => Ok(None),
+            _ => Err(Malformed),
+        }
     }
 }
 
@@ -177,19 +207,33 @@ impl<'a> Part<'a> {
 pub fn write(bytes: &mut Vec<u8>, operation: u64, partition: u16, body: &[u8]) {
     head(bytes, WRITE, operation);
     bytes.extend_from_slice(&partition.to_le_bytes());
-    bytes.extend_from_slice(body);
+    Writer(bytes).bytes(body);
 }
 
 /// Writes [`Part::Repair`], given the encoded key and record.
 pub fn repair(bytes: &mut Vec<u8>, partition: u16, body: &[u8]) {
     bytes.push(REPAIR);
     bytes.extend_from_slice(&partition.to_le_bytes());
-    bytes.extend_from_slice(body);
+    Writer(bytes).bytes(body);
 }
 
 fn head(bytes: &mut Vec<u8>, kind: u8, operation: u64) {
     let [a, b, c, d, e, f, g, h] = operation.to_le_bytes();
     bytes.extend_from_slice(&[kind, a, b, c, d, e, f, g, h]);
+}
+
+/// Writes a record behind its length, so that it can be passed over.
+fn sized_record(bytes: &mut Vec<u8>, record: &Record<'_>) {
+    let mut encoded = Vec::new();
+    Writer(&mut encoded).record(record);
+    Writer(bytes).bytes(&encoded);
+}
+
+fn read_sized_record<'a>(r: &mut Reader<'a>) -> Read<Record<'a>> {
+    let mut r = Reader(r.bytes()?);
+    let record = record(&mut r)?;
+    r.finish()?;
+    Ok(record)
 }
 
 /// A record from a peer: its stamps must leave the clock room, its slots must be in order.

@@ -87,6 +87,28 @@ proptest! {
     }
 
     #[test]
+    fn what_is_passed_over_is_what_is_read(bytes in parts()) {
+        let (mut ahead, mut r) = (Reader(&bytes), Reader(&bytes));
+        let named = Part::skim(&mut ahead).unwrap();
+        prop_assert!(ahead.is_empty());
+        prop_assert_eq!(named, match Part::decode(&mut r).unwrap() {
+            Part::Write { partition, body, .. } | Part::Repair { partition, body } => {
+                Some((partition, body.key))
+            }
+            Part::Read { partition, key, .. } => Some((partition, key)),
+            _ => None,
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_passed_over_cannot_be_read(bytes in any::<Vec<u8>>()) {
+        let (mut ahead, mut r) = (Reader(&bytes), Reader(&bytes));
+        let decoded = Part::decode(&mut r);
+        prop_assert!(decoded.is_err() || Part::skim(&mut ahead).is_ok());
+        prop_assert!(decoded.is_err() || ahead.0 == r.0);
+    }
+
+    #[test]
     fn a_part_cut_short_is_malformed(bytes in parts(), keep in 0.0..1.0f64) {
         let end = (bytes.len() as f64 * keep) as usize;
         prop_assert_eq!(Part::decode(&mut Reader(&bytes[..end])), Err(Malformed));

@@ -20,7 +20,7 @@ impl Leaderless {
     /// Begins a write, or lets it wait for the one of the same key that is under way.
     pub(super) fn enqueue(&mut self, turn: &mut Turn<'_>, place: u32) {
         let Some(operation) = self.operations.at(place) else { return };
-        let Some(holder) = self.operations.holder(operation.hash, operation.key()) else {
+        let Some(holder) = self.operations.holder(operation.hashes.hash, operation.key()) else {
             self.operations.hold(place);
             return self.begin(turn, place);
         };

@@ -1,13 +1,14 @@
 //! Quorum reads: the own record, and what so many other replicas say that R have spoken.
 //!
 //! A question carries a digest of the coordinator's own record: who holds the same says only that.
-//! The replicas that are asked change from turn to turn, so that a stale one is met soon; from
-//! time to time all are asked. Where an answer differs, or none comes, the others are asked, too.
+//! The replicas that are asked change from turn to turn, so that a stale one is met soon; but
+//! those whom the turn tells something anyway mostly come first. Where an answer differs, or none
+//! comes, the others are asked, too.
 
 use super::Leaderless;
-use super::operation::{Operation, Phase, Purpose, tell};
+use super::operation::{Customer, Operation, Phase, Purpose};
 use super::outbox::OwedPart;
-use super::partition::{Gate, Held, digest_of};
+use super::partition::{Gate, Held, digest_of, digest_of_stored};
 use super::parts::Part;
 use super::places::Places;
 use crate::NodeId;
@@ -16,14 +17,14 @@ use crate::conflict::last_write_wins::{self, Outcome};
 use crate::data;
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
+use crate::storage::store::{Hashes, unpack};
 use crate::turn::Turn;
-use crate::wire::{Reader, Writer};
 use alloc::format;
 use alloc::vec::Vec;
 
-/// In one of so many turns with reads, all replicas are asked: so that read repair reaches also
-/// those whose answers are not needed.
-const ASK_ALL_TURNS: usize = 16;
+/// In one of so many turns with reads, it does not matter whom the turn tells something anyway: so
+/// that read repair reaches every replica. Where R = 1, all are asked then.
+const ROTATE_TURNS: usize = 16;
 
 /// The answers to one question. Each replica counts once.
 #[derive(Default)]
@@ -80,9 +81,13 @@ impl Operation {
     /// elsewhere.
     pub(super) fn merged(&self) -> Option<Record<'_>> {
         let Phase::Reading(read) = &self.phase else { return None };
-        let all_differ = read.answered.len() == read.differing.len();
         // What this node held when the read began; empty where it held nothing.
-        let own = Reader(&self.body).record().ok().filter(|_| !all_differ);
+        let own = unpack(&self.body).ok().map(|(_, record)| record);
+        if read.all_same() {
+            return own;
+        }
+        let all_differ = read.answered.len() == read.differing.len();
+        let own = own.filter(|_| !all_differ);
         let others = read.differing.iter().filter_map(|(_, record)| record.as_ref());
         others.fold(own, |all, one| {
             let Some(all) = all else { return Some(one.borrowed()) };
@@ -101,49 +106,71 @@ impl Leaderless {
         let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let mut read = QuorumRead::default();
-        let gate = held.gate(operation.slot);
+        let gate = held.gate(operation.hashes.slot);
+        let is_open = gate.is_open(turn.local);
         operation.body.clear();
         if self.ready {
-            let stored = held.store.get(operation.command.key());
-            read.digest = digest_of(stored.as_ref());
-            if let Some(record) = stored {
-                // A copy: what is written while the answers come is not for this read.
-                Writer(&mut operation.body).record(&record);
+            let stored = held.store.bytes_by(operation.command.key(), operation.hashes);
+            read.digest = digest_of_stored(stored);
+            // A copy: what is written while the answers come is not for this read.
+            operation.body.extend_from_slice(stored.unwrap_or_default());
+            match is_open {
+                true => read.answered = held.own(),
+                false => read.own = Some(gate),
             }
-            read.own = Some(gate);
         } else {
             read.not_ready = held.own();
         }
-        let r = operation.r;
+        let (need, r) = (answers_needed(turn, operation), operation.r);
         let asked = self.first_asked(held, r);
         self.reads_in_turn = true;
+        let waits = self.ready && !asked.is_empty() && read.answers() < need;
         let is_all = asked.has(held.other_places());
         let number = self.begin_phase(turn, place, Phase::Reading(read));
         if !is_all {
             self.timers.start_hedge(turn.now.monotonic_us, number);
         }
-        if !gate.is_open(turn.local) {
+        if !is_open {
             self.await_gate(turn, number, gate);
         }
         self.ask(turn, place, asked);
-        self.advance_read(turn, place);
+        if !waits {
+            self.advance_read(turn, place);
+        }
     }
 
-    /// Who is asked at first: so many that R answer, in this turn's order.
+    /// Who is asked at first: so many that R answer. Mostly those whom this turn tells something
+    /// anyway, as that saves a frame; otherwise in this turn's order.
     fn first_asked(&self, held: &Held, r: usize) -> Places {
-        let others = held.other_places();
-        if !self.ready || self.read_turns.is_multiple_of(ASK_ALL_TURNS) {
+        let (own, others) = (held.own_place, held.other_places());
+        let need = r.saturating_sub(1);
+        let rotates = self.read_turns.is_multiple_of(ROTATE_TURNS);
+        if !self.ready || (need == 0 && rotates) {
             return others;
         }
         let slow = held.places_of(&self.lost).and(held.places_of(&self.slow));
-        let (n, need) = (held.replicas.len(), r.saturating_sub(1));
         let mut asked = Places::default();
-        for step in 0..others.len() {
+        if !rotates {
+            asked = held.places_where(|node| self.outbox.has_something_for(node)).without(slow);
+        }
+        if asked.len() == need {
+            return asked;
+        }
+        // Too many or too few: so many, in order, of those or besides those.
+        let (told, n, count) = (asked, held.replicas.len(), others.len());
+        let of_told = told.len() > need;
+        if of_told {
+            asked = Places::default();
+        }
+        let first = if rotates { self.read_turns / ROTATE_TURNS } else { self.read_turns };
+        for step in 0..count {
             if asked.len() == need {
                 break;
             }
-            let step = (self.read_turns + step) % others.len();
-            asked.add(Places::one((held.own_place + 1 + step) % n).without(slow));
+            let place = Places::one((own + 1 + (first + step) % count) % n).without(slow);
+            if !of_told || told.has(place) {
+                asked.add(place);
+            }
         }
         if asked.len() < need { others } else { asked }
     }
@@ -153,22 +180,26 @@ impl Leaderless {
     pub(super) fn advance_read(&mut self, turn: &mut Turn<'_>, place: u32) {
         let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
+        let need = answers_needed(turn, operation);
         let Phase::Reading(read) = &mut operation.phase else { return };
         if read.own.take_if(|gate| gate.is_open(turn.local)).is_some() {
             read.answered.add(held.own());
         }
-        let n = held.replicas.len();
-        let one_short = turn.local.mutants.is(Mutant::ReadOneShort);
-        let need = if one_short { (operation.r - 1).max(1) } else { operation.r };
-        let silent = read.asked.without(read.spoken()).without(held.places_of(&self.lost));
-        let done = silent.is_empty() && read.own.is_none();
-        let unasked = held.other_places().without(read.asked);
-        let enough = read.answers() >= need;
-        let differs = operation.purpose == Purpose::Read && !read.all_same();
-        if !unasked.is_empty() && (differs || (done && !enough)) {
-            self.ask(turn, place, unasked);
-            return self.advance_read(turn, place);
+        let mut silent = read.asked.without(read.spoken());
+        if !silent.is_empty() {
+            silent = silent.without(held.places_of(&self.lost));
         }
+        let done = silent.is_empty() && read.own.is_none();
+        let (enough, all_same) = (read.answers() >= need, read.all_same());
+        let differs = !all_same && operation.purpose == Purpose::Read;
+        if differs || (done && !enough) {
+            let unasked = held.other_places().without(read.asked);
+            if !unasked.is_empty() {
+                self.ask(turn, place, unasked);
+                return self.advance_read(turn, place);
+            }
+        }
+        let n = held.replicas.len();
         if !operation.answered && enough {
             if operation.purpose == Purpose::Modify {
                 let learned = operation.merged().map(Record::into_owned);
@@ -184,7 +215,9 @@ impl Leaderless {
             self.answer(turn, place, Reply::error(error), None);
         }
         if done && self.operations.at(place).is_some_and(|operation| operation.answered) {
-            self.repair(turn, place);
+            if !all_same {
+                self.repair(turn, place);
+            }
             self.operations.close(place);
         }
     }
@@ -195,8 +228,10 @@ impl Leaderless {
         let merged = operation.merged();
         let command = operation.command.command();
         let evaluation = data::evaluate(&command, merged.as_ref(), turn.now.wall_ms);
-        // Only plain SETs have more than one customer.
-        tell(turn, operation.customer, &mut Vec::new(), evaluation.reply, None);
+        // Only plain SETs have more than one customer, and only deletes are a flush's.
+        if let Customer::Requester(requester) = operation.customer {
+            turn.answer(requester, evaluation.reply, None);
+        }
         self.on_answered(place, false);
     }
 
@@ -251,29 +286,32 @@ impl Leaderless {
         self.ask(turn, place, unasked);
     }
 
-    /// A coordinator asks what this replica holds: it says so when that is durable.
+    /// A coordinator asks what this replica holds: it says so when that is durable. The hashes are
+    /// the key's.
     pub(super) fn on_read(
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
         (operation, digest): (u64, u64),
-        partition: u16,
-        key: &[u8],
+        (partition, key): (u16, &[u8]),
+        hashes: Hashes,
     ) {
         let Some(held) = self.partitions.at(partition) else { return };
-        let (Some(_), Some(slot)) = (held.place_of(from), held.slot(key)) else { return };
+        if held.place_of(from).is_none() || !held.has_slot(hashes.slot) {
+            return;
+        }
         let outbox = &mut self.outbox;
         if !self.ready {
             return outbox.say(turn, from, |b| Part::NotReady { operation }.encode(b));
         }
-        let gate = held.gate(slot);
-        let stored = held.store.get(key);
-        if digest_of(stored.as_ref()) == digest {
+        let gate = held.gate(hashes.slot);
+        let stored = held.store.bytes_by(key, hashes);
+        if digest_of_stored(stored) == digest {
             let gate = gate.waits_for(turn.local);
             return outbox.say_when_durable(turn, gate, from, OwedPart::Same(operation));
         }
-        let part = match stored {
-            Some(record) => Part::Holds { operation, record },
+        let part = match stored.and_then(|stored| unpack(stored).ok()) {
+            Some((_, record)) => Part::Holds { operation, record },
             None => Part::Missing { operation },
         };
         if gate.is_open(turn.local) {
@@ -282,4 +320,10 @@ impl Leaderless {
         let part = OwedPart::encoded(&part);
         outbox.say_when_durable(turn, gate.waits_for(turn.local), from, part);
     }
+}
+
+/// So many answers a read waits for.
+fn answers_needed(turn: &Turn<'_>, operation: &Operation) -> usize {
+    let one_short = turn.local.mutants.is(Mutant::ReadOneShort);
+    if one_short { (operation.r - 1).max(1) } else { operation.r }
 }

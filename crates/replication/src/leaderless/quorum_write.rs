@@ -1,7 +1,7 @@
 //! Quorum writes: a record to all replicas, W acks, and the rewrite over a newer base.
 
 use super::Leaderless;
-use super::operation::{Phase, Purpose, partial};
+use super::operation::{Operation, Phase, Purpose, partial};
 use super::outbox::OwedPart;
 use super::partition::Gate;
 use super::parts::{Body, Part};
@@ -11,9 +11,9 @@ use crate::data::{self, Write};
 use crate::keyspace::Durability;
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
+use crate::storage::store::Hashes;
 use crate::turn::{LastWrite, Turn};
 use crate::version::Stamp;
-use crate::wire::Reader;
 use crate::{NodeId, Position};
 
 /// How often one command is stamped again because a replica holds a newer base. Each time the
@@ -48,7 +48,7 @@ impl Leaderless {
     pub(super) fn begin_overwrite(&mut self, turn: &mut Turn<'_>, place: u32) {
         let Some(operation) = self.operations.at(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
-        let stored = held.store.get(operation.key());
+        let stored = held.store.get_by(operation.key(), operation.hashes);
         let seen = stored.map_or(Stamp::ZERO, |stored| stored.newest_stamp());
         if operation.deletes_before().is_some_and(|before| seen > before) {
             // Written since the flush began: it stays.
@@ -56,11 +56,15 @@ impl Leaderless {
             return self.operations.close(place);
         }
         let (name, send_at) = self.name_write(turn, seen);
+        // What waits for its ceiling's sync is written in the same breath.
+        let alone = turn.local.synced >= send_at;
+        let durability = if alone { self.options.durability } else { Durability::Fsync };
         let Some(operation) = self.operations.at_mut(place) else { return };
-        let Some(held) = self.partitions.at(operation.partition) else { return };
-        let command = operation.command.command();
-        let stored = held.store.get(command.key);
-        let evaluation = data::evaluate(&command, stored.as_ref(), turn.now.wall_ms);
+        let Some(held) = self.partitions.at_mut(operation.partition) else { return };
+        let Operation { command, body, hashes, .. } = operation;
+        let command = command.command();
+        // It overwrites: what was there says nothing.
+        let evaluation = data::evaluate(&command, None, turn.now.wall_ms);
         let write = match evaluation.write {
             // A flush deletes without counting, and a tombstone must be newer than whatever is
             // elsewhere, too.
@@ -68,31 +72,24 @@ impl Leaderless {
             write => write,
         };
         let reply = evaluation.reply.into_owned();
-        let record = data::mint(write, stored.as_ref(), name, self.actor);
-        operation.body.clear();
-        Body::encode(&mut operation.body, command.key, &record);
-        // What waits for its ceiling's sync is written in the same breath.
-        let alone = turn.local.synced >= send_at;
-        let durability = if alone { self.options.durability } else { Durability::Fsync };
-        self.send_to_all(turn, place, reply, durability, Some(send_at));
+        let record = data::mint(write, None, name, self.actor);
+        body.clear();
+        Body::encode(body, command.key, &record);
+        let body = Body { key: command.key, record, bytes: body };
+        let own = held.keep(turn, *hashes, &body, durability).gate;
+        self.send_to_all(turn, place, reply, own, send_at);
     }
 
-    /// Keeps an operation's record, which is encoded, and sends it to all other replicas: at once
-    /// where `send_at` is synced, or when it is; without one, when the record itself is on disk.
+    /// Sends an operation's record, which is encoded and kept here, to all other replicas: at once
+    /// where `send_at` is synced, or when it is. The own copy counts when `own` opens.
     pub(super) fn send_to_all(
         &mut self,
         turn: &mut Turn<'_>,
         place: u32,
         reply: Reply<'static>,
-        durability: Durability,
-        send_at: Option<Position>,
+        own: Gate,
+        send_at: Position,
     ) {
-        let Some(operation) = self.operations.at(place) else { return };
-        let Some(held) = self.partitions.at_mut(operation.partition) else { return };
-        // What this node has encoded itself is never malformed.
-        let Ok(body) = Body::decode(&mut Reader(&operation.body)) else { return };
-        let own = held.keep(turn, operation.slot, &body, durability).gate;
-        let send_at = send_at.unwrap_or(own.newest());
         let (sent, acked) = (false, Places::default());
         let write = QuorumWrite { reply, own, send_at, sent, acked };
         let number = self.begin_phase(turn, place, Phase::Writing(write));
@@ -110,26 +107,30 @@ impl Leaderless {
         let Some(operation) = self.operations.at_mut(place) else { return };
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let Phase::Writing(write) = &mut operation.phase else { return };
+        let (own, others) = (held.own(), held.other_places());
         if write.own.is_open(turn.local) {
-            write.acked.add(held.own());
+            write.acked.add(own);
         }
-        let acked = write.acked;
-        if !write.sent && turn.local.synced >= write.send_at {
-            write.sent = true;
-            self.ask(turn, place, held.other_places());
+        let sends = !write.sent && turn.local.synced >= write.send_at;
+        write.sent |= sends;
+        let (acked, sent) = (write.acked, write.sent);
+        let answers = acked.len() >= operation.w && !operation.answered;
+        let reply = answers.then(|| core::mem::replace(&mut write.reply, Reply::Ok));
+        let is_answered = answers || operation.answered;
+        let mut silent = others.without(acked);
+        if !silent.is_empty() && is_answered {
+            silent = silent.without(held.places_of(&self.lost));
         }
-        let Some(operation) = self.operations.at_mut(place) else { return };
-        let Some(held) = self.partitions.at(operation.partition) else { return };
-        let Phase::Writing(write) = &mut operation.phase else { return };
-        let silent = held.other_places().without(acked).without(held.places_of(&self.lost));
-        let all = write.sent && acked.has(held.own()) && silent.is_empty();
-        if acked.len() >= operation.w && !operation.answered {
-            let reply = core::mem::replace(&mut write.reply, Reply::Ok);
+        let all = sent && acked.has(own) && silent.is_empty();
+        if sends {
+            self.ask(turn, place, others);
+        }
+        if let Some(reply) = reply {
             let acks = u16::try_from(acked.len()).unwrap_or(u16::MAX);
             let synced = self.options.durability == Durability::Fsync;
             self.answer(turn, place, reply, Some(LastWrite::Copies { acks, synced }));
         }
-        if all && self.operations.at(place).is_some_and(|operation| operation.answered) {
+        if all && is_answered {
             self.operations.close(place);
         }
     }
@@ -179,20 +180,23 @@ impl Leaderless {
         }
     }
 
-    /// A coordinator asks this replica to keep a record.
+    /// A coordinator asks this replica to keep a record. The hashes are the key's.
     pub(super) fn on_write(
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
-        operation: u64,
-        partition: u16,
+        (operation, partition): (u64, u16),
         body: &Body<'_>,
+        hashes: Hashes,
     ) {
         let Some(held) = self.partitions.at_mut(partition) else { return };
-        let (Some(_), Some(slot)) = (held.place_of(from), held.slot(body.key)) else { return };
+        if held.place_of(from).is_none() || !held.has_slot(hashes.slot) {
+            return;
+        }
         self.clock.observe(body.record.newest_stamp());
-        let kept = held.keep(turn, slot, body, self.options.durability);
-        let part = match held.store.get(body.key).filter(|_| kept.newer) {
+        let kept = held.keep(turn, hashes, body, self.options.durability);
+        let newer = if kept.newer { held.store.get_by(body.key, hashes) } else { None };
+        let part = match newer {
             Some(record) => OwedPart::encoded(&Part::Newer { operation, record }),
             None => OwedPart::Kept(operation),
         };

@@ -3,6 +3,7 @@
 use super::Leaderless;
 use super::operation::Phase;
 use super::parts::{self, Body};
+use crate::storage::store::Hashes;
 use crate::turn::Turn;
 use crate::wire::Reader;
 use crate::{Event, NodeId};
@@ -19,7 +20,7 @@ impl Leaderless {
         if read.all_same() {
             return;
         }
-        let (partition, slot, key) = (operation.partition, operation.slot, operation.key());
+        let (partition, hashes, key) = (operation.partition, operation.hashes, operation.key());
         let Some(merged) = operation.merged() else { return };
         let mut bytes = Vec::new();
         Body::encode(&mut bytes, key, &merged);
@@ -31,23 +32,24 @@ impl Leaderless {
         if stale.has(held.own())
             && let Ok(body) = Body::decode(&mut Reader(&bytes))
         {
-            held.keep(turn, slot, &body, self.options.durability);
+            held.keep(turn, hashes, &body, self.options.durability);
             turn.event(Event::ReadRepaired { node: self.me, key: key.to_vec() });
         }
     }
 
-    /// A coordinator has seen that this replica is stale.
+    /// A coordinator has seen that this replica is stale. The hashes are the key's.
     pub(super) fn on_repair(
         &mut self,
         turn: &mut Turn<'_>,
         from: NodeId,
         partition: u16,
         body: &Body<'_>,
+        hashes: Hashes,
     ) {
         let Some(held) = self.partitions.at_mut(partition) else { return };
-        if let (Some(_), Some(slot)) = (held.place_of(from), held.slot(body.key)) {
+        if held.place_of(from).is_some() && held.has_slot(hashes.slot) {
             self.clock.observe(body.record.newest_stamp());
-            held.keep(turn, slot, body, self.options.durability);
+            held.keep(turn, hashes, body, self.options.durability);
         }
     }
 }

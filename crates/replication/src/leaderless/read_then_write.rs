@@ -24,7 +24,7 @@ impl Leaderless {
         let Some(held) = self.partitions.at(operation.partition) else { return };
         let command = core::mem::take(&mut operation.command);
         let mut body = core::mem::take(&mut operation.body);
-        let stored = held.store.get(command.key());
+        let stored = held.store.get_by(command.key(), operation.hashes);
         let newest = match (stored, learned) {
             (None, learned) => learned.map(Record::borrowed),
             (Some(stored), None) => Some(stored),
@@ -52,9 +52,13 @@ impl Leaderless {
         if nothing {
             return self.hold_unwritten(turn, place, learned, reply);
         }
+        let Some(held) = self.partitions.at_mut(operation.partition) else { return };
+        // What this node has encoded itself is never malformed.
+        let Ok(body) = Body::decode(&mut Reader(&operation.body)) else { return };
         // Always synced before it is sent, also in an `interval-1s` keyspace: after a crash the
         // slot would be used again with other content.
-        self.send_to_all(turn, place, reply, Durability::Fsync, None);
+        let own = held.keep(turn, operation.hashes, &body, Durability::Fsync).gate;
+        self.send_to_all(turn, place, reply, own, own.newest());
     }
 
     /// Nothing is to be written. The reply shows what is kept here: it waits until that is durable.
@@ -76,10 +80,10 @@ impl Leaderless {
             let mut bytes = Vec::new();
             Body::encode(&mut bytes, operation.key(), learned);
             if let Ok(body) = Body::decode(&mut Reader(&bytes)) {
-                held.keep(turn, operation.slot, &body, self.options.durability);
+                held.keep(turn, operation.hashes, &body, self.options.durability);
             }
         }
-        let gate = held.gate(operation.slot);
+        let gate = held.gate(operation.hashes.slot);
         let number = self.begin_phase(turn, place, Phase::Holding(gate, reply));
         if !gate.is_open(turn.local) {
             self.await_gate(turn, number, gate);

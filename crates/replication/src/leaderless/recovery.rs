@@ -14,6 +14,7 @@ use super::message::{Message, Place};
 use super::partition::Gate;
 use super::parts::Body;
 use crate::keyspace::Durability;
+use crate::keyspace::slot::slot_of;
 use crate::storage::record::Record;
 use crate::turn::Turn;
 use crate::version::Stamp;
@@ -40,6 +41,14 @@ const FETCH_KEYS: usize = 32;
 /// After so long another replica or partition is asked first, in microseconds.
 const FETCH_RETRY_US: u64 = 500_000;
 
+impl Leaderless {
+    /// While this replica is not ready: how many questions to other replicas are open, of one for
+    /// each partition and replica.
+    pub fn fetches_left(&self) -> usize {
+        self.fetches.tasks.len()
+    }
+}
+
 /// What is still to be fetched.
 #[derive(Default)]
 pub(super) struct Fetches {
@@ -63,11 +72,11 @@ pub fn keyspace_of_record(r: &Reader<'_>) -> Read<KeyspaceId> {
     Ok(KeyspaceId(r.clone().u32()?))
 }
 
-/// Encodes the log's record of a key: of what [`Body`] has encoded.
-pub(super) fn encode_put(bytes: &mut Vec<u8>, group: GroupId, body: &[u8]) {
-    bytes.clear();
-    head(bytes, group.keyspace, PUT).group(group);
-    bytes.extend_from_slice(body);
+/// What the log's record of a key begins with; what [`Body`] has encoded follows.
+pub(super) fn put_head(group: GroupId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    head(&mut bytes, group.keyspace, PUT).group(group);
+    bytes
 }
 
 fn head(bytes: &mut Vec<u8>, keyspace: KeyspaceId, kind: u8) -> Writer<'_> {
@@ -89,9 +98,12 @@ impl Leaderless {
             PUT => {
                 let (group, key, record) = (r.group()?, r.bytes()?, r.record()?);
                 let held = self.partitions.get_mut(group).ok_or(Malformed)?;
-                held.slot(key).ok_or(Malformed)?;
+                let hashes = self.operations.hashes(key);
+                if !held.has_slot(hashes.slot) {
+                    return Err(Malformed);
+                }
                 self.ceiling.recover(record.newest_stamp());
-                held.store.put(key, &record);
+                held.store.put_by(key, hashes, &record);
             }
             CEILING => self.ceiling.recover(Stamp(r.u64()?)),
             READY => {
@@ -123,8 +135,8 @@ impl Leaderless {
             turn.append(&ceiling, Durability::Fsync);
             turn.append(&ready, Durability::Fsync);
         }
-        let mut bytes = core::mem::take(&mut turn.local.scratch);
-        let (mut body, mut used, mut next, mut written) = (Vec::new(), 0usize, None, start);
+        let (head, mut body) = (put_head(group), core::mem::take(&mut turn.local.scratch));
+        let (mut used, mut next, mut written) = (0usize, None, start);
         for (slot, key, record) in held.store.walk(start, last) {
             if slot != written && used >= budget_bytes.max(1) {
                 next = Some(slot);
@@ -133,11 +145,10 @@ impl Leaderless {
             written = slot;
             body.clear();
             Body::encode(&mut body, key, &record);
-            encode_put(&mut bytes, group, &body);
-            used = used.saturating_add(bytes.len());
-            turn.append(&bytes, durability);
+            used = used.saturating_add(head.len() + body.len());
+            turn.append_parts(&head, &body, durability);
         }
-        turn.local.scratch = bytes;
+        turn.local.scratch = body;
         next
     }
 
@@ -228,7 +239,7 @@ impl Leaderless {
                 bytes =
                     bytes.saturating_add(key.len() + crate::storage::store::RECORD_OVERHEAD_BYTES);
                 bytes = bytes.saturating_add(record.value().map_or(0, |value| value.len()));
-                gate = gate.and(held.slot(key).map_or(Gate::default(), |slot| held.gate(slot)));
+                gate = gate.and(held.gate(slot_of(key)));
                 records.push((Cow::Owned(key.to_vec()), record.into_owned()));
             }
             next = page.next.map(|(slot, hash)| Place { slot, hash });
@@ -257,7 +268,8 @@ impl Leaderless {
             bytes.clear();
             Body::encode(&mut bytes, key, record);
             if let Ok(body) = Body::decode(&mut Reader(&bytes)) {
-                self.on_repair(turn, from, group.partition, &body);
+                let hashes = self.operations.hashes(key);
+                self.on_repair(turn, from, group.partition, &body, hashes);
             }
         }
         self.fetches.tasks.pop_front();

@@ -1,10 +1,14 @@
 //! Catching up by state: the source's log does not reach back to what the puller lacks.
 //!
 //! The source's committed records come page by page, slot range by slot range, while writes go
-//! on. The puller appends what is new in each page as an entry without a name, and after the last
-//! page one that says: everything that the source covered when the first page was made is here.
-//! Later pages may hold more than that, which does no harm: merging is idempotent. For the same
-//! reason the transfer outlives a failover at the source: what was committed there still is.
+//! on; some pages are on their way at a time, within the window of `sync.rs`. Meanwhile the source
+//! keeps its log from where it was when the first page was made, within a bound, so that the answer
+//! goes on there after the last page.
+//!
+//! The puller appends what is new in each page as an entry without a name, and after the last page
+//! one that says: everything that the source covered when the first page was made is here. Later
+//! pages may hold more than that, which does no harm: merging is idempotent. For the same reason
+//! the transfer outlives a failover at the source: what was committed there still is.
 
 use super::message::Page;
 use crate::conflict::last_write_wins;

@@ -23,9 +23,13 @@ pub struct Pull {
     pub source: GroupId,
     /// The group that asks.
     pub target: GroupId,
-    /// Drawn by the asker for each new question, and kept when it is asked again: an answer to
-    /// an older question is no answer to this one.
+    /// Drawn by the asker for each new question: an answer to an older one is none to this. A
+    /// number that has come before says only how far its answer is taken.
     pub number: u64,
+    /// Whether a question before was not answered any more: then it is to be answered at once.
+    pub again: bool,
+    /// Bytes of updates that are taken of the answer.
+    pub taken_bytes: u64,
     /// What is asked for.
     pub wants: Wants,
     /// What the asker's committed state covers: this need not be sent.
@@ -50,7 +54,9 @@ pub struct Updates<'a> {
     pub target: GroupId,
     /// The question's number.
     pub number: u64,
-    /// Up to this index of the source's log, this is everything that the asker lacked.
+    /// The part of the answer before this one ended at this index of the source's log.
+    pub after: u64,
+    /// Between the two, this is everything that the asker lacked.
     pub to: u64,
     /// Whether `to` is the source's commit index: there is no more for now.
     pub last: bool,
@@ -133,10 +139,20 @@ impl<'a> Message<'a> {
 }
 
 impl Pull {
+    /// Up to where the asker has taken the source's log.
+    pub fn cursor(&self) -> u64 {
+        match self.wants {
+            Wants::After(cursor) => cursor,
+            Wants::Slots(_) => 0,
+        }
+    }
+
     fn encode(&self, w: &mut Writer<'_>) {
         w.group(self.source);
         w.group(self.target);
         w.u64(self.number);
+        w.bool(self.again);
+        w.u64(self.taken_bytes);
         match self.wants {
             Wants::After(index) => {
                 w.u8(0);
@@ -152,12 +168,13 @@ impl Pull {
 
     fn decode(r: &mut Reader<'_>) -> Read<Pull> {
         let (source, target, number) = (r.group()?, r.group()?, r.u64()?);
+        let (again, taken_bytes) = (r.bool()?, r.u64()?);
         let wants = match r.u8()? {
             0 => Wants::After(r.u64()?),
             1 => Wants::Slots(r.u16()?),
             _ => return Err(Malformed),
         };
-        Ok(Pull { source, target, number, wants, covered: r.vector()? })
+        Ok(Pull { source, target, number, again, taken_bytes, wants, covered: r.vector()? })
     }
 }
 
@@ -166,6 +183,7 @@ impl<'a> Updates<'a> {
         w.group(self.source);
         w.group(self.target);
         w.u64(self.number);
+        w.u64(self.after);
         w.u64(self.to);
         w.bool(self.last);
         w.vector(&self.covered);
@@ -177,6 +195,7 @@ impl<'a> Updates<'a> {
             source: r.group()?,
             target: r.group()?,
             number: r.u64()?,
+            after: r.u64()?,
             to: r.u64()?,
             last: r.bool()?,
             covered: r.vector()?,
@@ -228,9 +247,12 @@ mod tests {
     fn messages() -> Vec<Message<'static>> {
         let (source, target, number) = (group(0), group(1), 99);
         let covered = VersionVector::from_iter([(1, 2), (3, 4)]);
-        let pull =
-            |wants| Message::Pull(Pull { source, target, number, wants, covered: covered.clone() });
-        let (to, last, updates) = (12, true, Cow::Borrowed(&b"updates"[..]));
+        let (again, taken_bytes) = (true, 77);
+        let pull = |wants| {
+            let covered = covered.clone();
+            Message::Pull(Pull { source, target, number, again, taken_bytes, wants, covered })
+        };
+        let (after, to, last, updates) = (9, 12, true, Cow::Borrowed(&b"updates"[..]));
         let (commit, first_slot, last_slot, done) = (5, 1, 16_383, true);
         let records = Cow::Borrowed(&b"records"[..]);
         alloc::vec![
@@ -240,6 +262,7 @@ mod tests {
                 source,
                 target,
                 number,
+                after,
                 to,
                 last,
                 covered: covered.clone(),

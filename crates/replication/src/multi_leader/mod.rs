@@ -44,8 +44,6 @@
 //!   go once every datacenter has them.
 //! - While a state transfer runs, what it has brought is visible before all of it is there.
 //! - `siblings`, `merge` and `custom`: of two bases, the last one wins; the losers are not kept.
-//! - An answer is asked for when the one before is there: one round trip for each
-//!   `append_bytes_max`.
 
 pub mod catch_up;
 pub mod leader;
@@ -60,8 +58,10 @@ use alloc::collections::BTreeMap;
 pub struct MultiLeader {
     /// What this node pulls: (the group that it leads, the group that it pulls from).
     pub streams: BTreeMap<(GroupId, GroupId), sync::Stream>,
-    /// Pulls that wait here for something new: (the group that it leads, the group that asked).
+    /// Questions that are answered here: (the group that it leads, the group that asked).
     pub waiting: BTreeMap<(GroupId, GroupId), sync::Waiting>,
+    /// Whether groups of this node keep more of their logs, for those who are sent their state.
+    pub keeps_logs: bool,
     /// Answers to pulls are made here, to spare allocations.
     pub buffer: alloc::vec::Vec<u8>,
 }

@@ -2,9 +2,11 @@
 //!
 //! One question at a time for each (source, target): the puller says up to where it has taken the
 //! source's log, and what its own committed state covers; the source answers with the entries in
-//! between that are not covered, or waits until there are some. A question without an answer is
-//! asked again, and then answered at once, even with nothing: so the puller learns whether it
-//! lacks something that the source's log cannot give.
+//! between that are not covered, and goes on answering, in parts, as more is committed. Each part
+//! says where the one before ended: the puller takes none after a gap. It says now and then how
+//! much it has taken, and the source sends no more than [`WINDOW_BYTES`] beyond that. A source that
+//! is silent is asked again, and then answers at once, even with nothing: so the puller learns
+//! whether it lacks something that the source's log cannot give.
 //!
 //! A source answers at once when it has writes of its own datacenter. What it has from a third one
 //! is most likely on its way to the puller, too: it goes along with the next answer, or when the
@@ -21,8 +23,16 @@ use crate::wire::{Read, Reader, Writer};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
-/// Heartbeat intervals after which a question without an answer is asked again.
+/// Bytes of updates that a source sends beyond what the puller says it has taken.
+pub const WINDOW_BYTES: u64 = 4 << 20;
+
+/// After so many bytes of updates a puller says how much it has taken; and after a heartbeat
+/// interval, if that is new.
+const PROGRESS_BYTES: u64 = WINDOW_BYTES / 4;
+
+/// Heartbeat intervals of silence after which a question is asked again.
 pub const REPEAT_HEARTBEATS: u64 = 5;
 
 /// Heartbeat intervals that a stream rests after an update that could not be taken yet.
@@ -34,6 +44,9 @@ pub const PATIENCE_HEARTBEATS: u64 = 50;
 
 /// How many times the bytes of one answer a source reads through for it.
 const SCANNED_ANSWERS_MAX: usize = 4;
+
+/// Pages that a source makes for a puller in one turn: each is a walk over many records.
+pub const PAGES_PER_TURN_MAX: usize = 4;
 
 /// Entries that a source passes over before it tells a puller that waits how far it has got.
 const PASSED_ENTRIES_MAX: u64 = 1024;
@@ -121,8 +134,13 @@ pub struct Stream {
     cursor: u64,
     /// The question's number.
     number: u64,
-    /// Who was asked, and when.
+    /// Who was asked, and when he was heard last; he was asked then if he was not heard at all.
     asked: Option<(NodeId, u64)>,
+    /// Bytes of the question's answer that are taken.
+    taken_bytes: u64,
+    /// What of it the source was told, and when.
+    told_bytes: u64,
+    told_us: u64,
     rest_until_us: u64,
     /// Since when something is missing that this stream does not bring.
     lacks_since_us: Option<u64>,
@@ -131,6 +149,28 @@ pub struct Stream {
     transfer: Option<Transfer>,
     /// Whether it has been told that updates are held because of their stamps.
     alarmed: bool,
+}
+
+/// What a stream says to its source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// A new question.
+    Question,
+    /// A new question in place of one that was not answered any more.
+    Again,
+    /// How much of the answer is taken.
+    Progress,
+}
+
+/// What becomes of a part of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It goes on where the stream is.
+    Next,
+    /// It is of another question, or was taken before.
+    Old,
+    /// What comes before it is missing.
+    BehindGap,
 }
 
 /// How far an answer could be taken.
@@ -148,27 +188,43 @@ pub struct Taken {
 
 impl Stream {
     /// A stream of a leadership that has just begun.
-    pub fn new(epoch: u64, number: u64) -> Stream {
-        Stream { epoch, number, ..Stream::default() }
+    pub fn new(epoch: u64) -> Stream {
+        Stream { epoch, ..Stream::default() }
     }
 
-    /// Whether the source's leader is to be asked now.
-    pub fn is_due(&self, now_us: u64, leader: NodeId, heartbeat_us: u64) -> bool {
-        let unanswered = |(node, asked_us): (NodeId, u64)| {
-            node == leader && now_us.saturating_sub(asked_us) < REPEAT_HEARTBEATS * heartbeat_us
+    /// What is to be said to the source's leader now, if anything.
+    pub fn due(&self, now_us: u64, leader: NodeId, heartbeat_us: u64) -> Option<Due> {
+        let Some((_, heard_us)) = self.asked.filter(|(node, _)| *node == leader) else {
+            return (now_us >= self.rest_until_us).then_some(Due::Question);
         };
-        now_us >= self.rest_until_us && !self.asked.is_some_and(unanswered)
+        if now_us.saturating_sub(heard_us) >= REPEAT_HEARTBEATS * heartbeat_us {
+            return Some(Due::Again);
+        }
+        let untold = self.taken_bytes - self.told_bytes;
+        let is_page = self.transfer.is_some();
+        let is_late = now_us.saturating_sub(self.told_us) >= heartbeat_us || is_page;
+        (untold >= PROGRESS_BYTES || (untold > 0 && is_late)).then_some(Due::Progress)
     }
 
-    /// The question is asked: its number, and what it asks for.
-    pub fn ask(&mut self, now_us: u64, leader: NodeId, first_slot: u16) -> (u64, Wants) {
-        self.asked = Some((leader, now_us));
+    /// It is said; `number` is that of a new question. Which question it is, how many bytes of its
+    /// answer are taken, and what it asks for.
+    pub fn say(
+        &mut self,
+        (now_us, leader, first_slot): (u64, NodeId, u16),
+        due: Due,
+        number: u64,
+    ) -> (u64, u64, Wants) {
+        if due != Due::Progress {
+            (self.number, self.taken_bytes) = (number, 0);
+            self.asked = Some((leader, now_us));
+        }
+        (self.told_bytes, self.told_us) = (self.taken_bytes, now_us);
         let wants = match &self.transfer {
             Some(transfer) => Wants::Slots(transfer.next_slot()),
             None if self.wants_state => Wants::Slots(first_slot),
             None => Wants::After(self.cursor),
         };
-        (self.number, wants)
+        (self.number, self.taken_bytes, wants)
     }
 
     /// The connection to a node broke: a question to it is asked again.
@@ -176,14 +232,25 @@ impl Stream {
         self.asked = self.asked.filter(|(asked, _)| *asked != node);
     }
 
-    /// Whether this is the answer that the stream waits for.
+    /// Whether this answers the question that the stream has asked.
     pub fn expects(&self, from: NodeId, number: u64) -> bool {
         self.number == number && self.asked.is_some_and(|(node, _)| node == from)
     }
 
-    /// An answer is taken, as far as it could be; `number` is the next question's.
-    pub fn took(&mut self, now_us: u64, taken: Taken, number: u64, heartbeat_us: u64) {
-        self.answered(number);
+    /// What becomes of a part of an answer that begins after an index of the source's log.
+    pub fn place(&self, from: NodeId, number: u64, after: u64) -> Place {
+        match after.cmp(&self.cursor) {
+            _ if !self.expects(from, number) => Place::Old,
+            Ordering::Less => Place::Old,
+            Ordering::Equal => Place::Next,
+            Ordering::Greater => Place::BehindGap,
+        }
+    }
+
+    /// A part of an answer, of so many bytes, is taken, as far as it could be.
+    pub fn took(&mut self, now_us: u64, taken: Taken, bytes: usize, heartbeat_us: u64) {
+        self.asked = self.asked.map(|(node, _)| (node, now_us));
+        self.taken_bytes += bytes as u64;
         self.cursor = taken.cursor;
         self.transfer = None;
         self.wants_state = false;
@@ -191,7 +258,7 @@ impl Stream {
             self.alarmed = false;
         }
         if !taken.all {
-            self.rest_until_us = now_us + REST_HEARTBEATS * heartbeat_us;
+            self.rest(now_us, heartbeat_us);
         }
         if taken.any || !taken.lacks {
             self.lacks_since_us = None;
@@ -201,6 +268,9 @@ impl Stream {
             let patience_us = PATIENCE_HEARTBEATS * heartbeat_us;
             self.wants_state = now_us.saturating_sub(since_us) >= patience_us;
         }
+        if self.wants_state {
+            self.close();
+        }
     }
 
     /// The state transfer that is going on; `None` if there is none.
@@ -208,9 +278,22 @@ impl Stream {
         self.transfer.as_ref()
     }
 
-    /// A piece of the source's state is taken: the transfer goes on, or was complete with it.
-    pub fn took_page(&mut self, transfer: Transfer, number: u64) {
-        self.answered(number);
+    /// What becomes of a page that begins with a slot, of a partition with this first slot.
+    pub fn place_of_page(&self, from: NodeId, number: u64, slot: u16, first_slot: u16) -> Place {
+        let expected = self.transfer.as_ref().map_or(first_slot, Transfer::next_slot);
+        match slot.cmp(&expected) {
+            _ if !self.expects(from, number) => Place::Old,
+            Ordering::Less => Place::Old,
+            Ordering::Equal => Place::Next,
+            Ordering::Greater => Place::BehindGap,
+        }
+    }
+
+    /// A piece of the source's state, of so many bytes, is taken: the transfer goes on, or was
+    /// complete with it. Then the answer goes on where the log does.
+    pub fn took_page(&mut self, now_us: u64, transfer: Transfer, bytes: usize) {
+        self.asked = self.asked.map(|(node, _)| (node, now_us));
+        self.taken_bytes += bytes as u64;
         self.alarmed = false;
         self.wants_state = false;
         self.lacks_since_us = None;
@@ -222,43 +305,101 @@ impl Stream {
         }
     }
 
-    /// Nothing of an answer could be taken: it is asked for again after a rest.
-    pub fn rest(&mut self, now_us: u64, number: u64, heartbeat_us: u64) {
-        self.answered(number);
+    /// Not all of an answer could be taken: it is asked for again after a rest.
+    pub fn rest(&mut self, now_us: u64, heartbeat_us: u64) {
+        self.close();
         self.rest_until_us = now_us + REST_HEARTBEATS * heartbeat_us;
+    }
+
+    /// What else comes to the question is no answer any more.
+    pub fn close(&mut self) {
+        self.asked = None;
     }
 
     /// Updates are held because of their stamps; whether that is to be told, once.
     pub fn alarm(&mut self) -> bool {
         !core::mem::replace(&mut self.alarmed, true)
     }
-
-    fn answered(&mut self, number: u64) {
-        self.asked = None;
-        self.number = number;
-    }
 }
 
-/// A pull that waits at its source.
+/// A question at its source, which answers as it has something.
 #[derive(Debug)]
 pub struct Waiting {
     /// Who asked.
     pub node: NodeId,
-    /// What he asked.
+    /// What he asked, or said of it last.
     pub pull: Pull,
-    /// Up to where there is nothing for him.
+    /// Up to where his answer goes so far.
+    pub told: u64,
+    /// Up to where there is nothing else for him; not less than `told`.
     pub passed: u64,
     /// Up to where there is nothing that only this source has; not less than `passed`.
     pub looked_at: u64,
+    /// Whether there was more than the newest part could take.
+    pub more: bool,
+    /// The slot that the next page begins with, where he is sent the state.
+    pub next_slot: Option<u16>,
+    /// He was sent the state, and needs the log after this index to go on from there.
+    pub needs_log_after: Option<u64>,
+    sent_bytes: u64,
 }
 
 impl Waiting {
+    /// A question that has just come; `before` is the one before, of the same node.
+    pub fn new(node: NodeId, pull: Pull, before: Option<&Waiting>) -> Waiting {
+        let (told, sent_bytes) = (pull.cursor(), pull.taken_bytes);
+        let next_slot = match pull.wants {
+            Wants::After(_) => None,
+            Wants::Slots(slot) => Some(slot),
+        };
+        // A transfer that goes on after a rest goes on with the log from where it began.
+        let needs_log_after = before.and_then(|before| before.needs_log_after);
+        let needs_log_after = needs_log_after.map(|floor| next_slot.map_or(told, |_| floor));
+        let (passed, looked_at, more) = (told, told, next_slot.is_some());
+        Waiting {
+            node,
+            pull,
+            told,
+            passed,
+            looked_at,
+            more,
+            next_slot,
+            needs_log_after,
+            sent_bytes,
+        }
+    }
+
+    /// The puller says how much of the answer it has taken, and what it covers now.
+    pub fn on_progress(&mut self, mut pull: Pull) {
+        pull.taken_bytes = pull.taken_bytes.max(self.pull.taken_bytes);
+        pull.covered.merge(&self.pull.covered);
+        self.pull = pull;
+    }
+
+    /// Whether another part may be sent.
+    pub fn has_room(&self) -> bool {
+        self.sent_bytes.saturating_sub(self.pull.taken_bytes) < WINDOW_BYTES
+    }
+
+    /// A part is sent that goes up to an index; whether the log has more.
+    pub fn sent(&mut self, to: u64, bytes: usize, more: bool) {
+        (self.told, self.passed, self.more) = (to, to, more);
+        self.sent_bytes += bytes as u64;
+        self.needs_log_after = self.needs_log_after.filter(|_| more).map(|_| to);
+    }
+
+    /// A page is sent, of the state at a commit index or later; `next_slot` begins the next one.
+    /// After the last one the answer goes on with what was committed since the first.
+    pub fn sent_page(&mut self, commit: u64, next_slot: Option<u16>, bytes: usize) {
+        let floor = *self.needs_log_after.get_or_insert(commit);
+        (self.told, self.passed, self.looked_at) = (floor, floor, floor);
+        (self.next_slot, self.more) = (next_slot, true);
+        self.sent_bytes += bytes as u64;
+    }
+
     /// Whether so much was passed over that the puller should know.
     pub fn is_far(&self) -> bool {
-        match self.pull.wants {
-            Wants::After(cursor) => self.passed.saturating_sub(cursor) >= PASSED_ENTRIES_MAX,
-            Wants::Slots(_) => true,
-        }
+        self.passed.saturating_sub(self.told) >= PASSED_ENTRIES_MAX
     }
 }
 

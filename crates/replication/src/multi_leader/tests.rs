@@ -4,8 +4,8 @@
 
 use super::catch_up::{self, Transfer};
 use super::leader::{self, propose};
-use super::message::Page;
-use super::sync::{self, Batch, Taken, Update, Verdict, judge};
+use super::message::{Page, Pull, Wants};
+use super::sync::{self, Batch, Due, Place, Taken, Update, Verdict, Waiting, judge};
 use crate::conflict::last_write_wins;
 use crate::data::{ExpiresAt, Write, mint};
 use crate::storage::record::Record;
@@ -243,13 +243,12 @@ proptest! {
     }
 }
 
+fn group(datacenter: u8) -> GroupId {
+    let datacenter = DatacenterId(datacenter);
+    GroupId { keyspace: KeyspaceId(1), generation: 0, partition: 0, datacenter }
+}
+
 fn page(slot: u16, done: bool, covered: VersionVector, records: Vec<u8>) -> Page<'static> {
-    let group = |datacenter| GroupId {
-        keyspace: KeyspaceId(1),
-        generation: 0,
-        partition: 0,
-        datacenter: DatacenterId(datacenter),
-    };
     Page {
         source: group(0),
         target: group(1),
@@ -307,40 +306,126 @@ fn a_log_that_begins_late_suffices_for_who_has_what_it_dropped() {
     assert!(!sync::log_suffices(&puller(6, 3), &covered, &first), "2's writes are dropped");
 }
 
+/// A stream's next word, if it is due.
+fn say(stream: &mut sync::Stream, now_us: u64, number: u64) -> Option<(Due, u64, u64, Wants)> {
+    let due = stream.due(now_us, ONE, BEAT_US)?;
+    let (number, taken_bytes, wants) = stream.say((now_us, ONE, FIRST_SLOT), due, number);
+    Some((due, number, taken_bytes, wants))
+}
+
+const ONE: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
+const BEAT_US: u64 = 100;
+const FIRST_SLOT: u16 = 3;
+
 #[test]
-fn a_question_is_asked_again_and_only_its_own_answer_counts() {
-    let (one, other, beat) = (NodeId(1), NodeId(2), 100);
-    let mut stream = sync::Stream::new(1, 7);
-    assert!(stream.is_due(0, one, beat));
-    stream.ask(0, one, 0);
-    assert!(!stream.is_due(1, one, beat));
-    assert!(stream.is_due(1, other, beat), "another node leads now");
-    assert!(stream.is_due(sync::REPEAT_HEARTBEATS * beat, one, beat));
-    assert!(stream.expects(one, 7) && !stream.expects(other, 7) && !stream.expects(one, 8));
+fn an_answer_comes_in_parts_and_none_is_taken_twice_or_after_a_gap() {
+    let mut stream = sync::Stream::new(1);
+    assert_eq!(say(&mut stream, 0, 7), Some((Due::Question, 7, 0, Wants::After(0))));
+    assert_eq!(say(&mut stream, 1, 8), None, "it waits for the answer");
+    let place = |stream: &sync::Stream, after| stream.place(ONE, 7, after);
+    assert_eq!(place(&stream, 0), Place::Next);
+    assert_eq!(stream.place(OTHER, 7, 0), Place::Old);
+    assert_eq!(stream.place(ONE, 6, 0), Place::Old);
     let taken = Taken { cursor: 5, any: true, all: true, lacks: false };
-    stream.took(10, taken, 8, beat);
-    assert!(!stream.expects(one, 7), "the answer comes a second time");
-    assert!(stream.is_due(10, one, beat));
-    assert_eq!(stream.ask(10, one, 0), (8, super::message::Wants::After(5)));
-    stream.on_peer_lost(one);
-    assert!(stream.is_due(11, one, beat));
+    stream.took(10, taken, 400, BEAT_US);
+    assert_eq!(place(&stream, 0), Place::Old, "the part comes a second time");
+    assert_eq!(place(&stream, 6), Place::BehindGap);
+    assert_eq!(place(&stream, 5), Place::Next);
+    stream.close();
+    assert_eq!(place(&stream, 5), Place::Old);
+    assert_eq!(say(&mut stream, 11, 8), Some((Due::Question, 8, 0, Wants::After(5))));
+}
+
+#[test]
+fn who_takes_an_answer_says_so_after_a_while_or_many_bytes_and_asks_the_silent_again() {
+    let mut stream = sync::Stream::new(1);
+    say(&mut stream, 0, 7);
+    let taken = |cursor| Taken { cursor, any: true, all: true, lacks: false };
+    stream.took(1, taken(1), 400, BEAT_US);
+    assert_eq!(say(&mut stream, BEAT_US - 1, 8), None);
+    assert_eq!(say(&mut stream, BEAT_US, 8), Some((Due::Progress, 7, 400, Wants::After(1))));
+    assert_eq!(say(&mut stream, BEAT_US, 8), None);
+    stream.took(BEAT_US, taken(2), sync::WINDOW_BYTES as usize / 4, BEAT_US);
+    assert_eq!(say(&mut stream, BEAT_US, 8).unwrap().0, Due::Progress);
+    let silent_us = BEAT_US + sync::REPEAT_HEARTBEATS * BEAT_US;
+    assert_eq!(say(&mut stream, silent_us - 1, 8), None);
+    assert_eq!(say(&mut stream, silent_us, 8), Some((Due::Again, 8, 0, Wants::After(2))));
+    assert_eq!(stream.due(silent_us, OTHER, BEAT_US), Some(Due::Question), "it leads now");
+    stream.on_peer_lost(ONE);
+    assert_eq!(say(&mut stream, silent_us, 9).unwrap().0, Due::Question);
+}
+
+#[test]
+fn a_source_sends_no_more_than_its_window_until_it_hears_what_is_taken() {
+    let pull = |taken_bytes, covered: &[(u64, u64)]| Pull {
+        source: group(0),
+        target: group(1),
+        number: 7,
+        again: false,
+        taken_bytes,
+        wants: Wants::After(5),
+        covered: VersionVector::from_iter(covered.iter().copied()),
+    };
+    let mut waiting = Waiting::new(ONE, pull(0, &[(1, 3)]), None);
+    assert_eq!((waiting.told, waiting.passed, waiting.has_room()), (5, 5, true));
+    waiting.sent(9, sync::WINDOW_BYTES as usize, true);
+    assert_eq!((waiting.told, waiting.more, waiting.has_room()), (9, true, false));
+    waiting.on_progress(pull(100, &[(2, 4)]));
+    assert!(waiting.has_room() && waiting.told == 9);
+    waiting.on_progress(pull(0, &[]));
+    assert!(waiting.has_room(), "an older word comes late");
+    assert!(waiting.pull.covered.covers_all(&VersionVector::from_iter([(1, 3), (2, 4)])));
+}
+
+#[test]
+fn who_was_sent_the_state_goes_on_where_the_log_was_when_it_began() {
+    let pull = Pull {
+        source: group(0),
+        target: group(1),
+        number: 7,
+        again: false,
+        taken_bytes: 0,
+        wants: Wants::Slots(0),
+        covered: VersionVector::default(),
+    };
+    let again = |wants| Pull { wants, ..pull.clone() };
+    let mut waiting = Waiting::new(ONE, pull.clone(), None);
+    assert_eq!((waiting.next_slot, waiting.more), (Some(0), true));
+    waiting.sent_page(40, Some(8), 100);
+    assert_eq!((waiting.next_slot, waiting.needs_log_after), (Some(8), Some(40)));
+    waiting.sent_page(50, None, 100);
+    assert_eq!((waiting.next_slot, waiting.told, waiting.more), (None, 40, true));
+    let next = Waiting::new(ONE, again(Wants::Slots(8)), Some(&waiting));
+    assert_eq!(next.needs_log_after, Some(40));
+    let next = Waiting::new(ONE, again(Wants::After(42)), Some(&waiting));
+    assert_eq!(next.needs_log_after, Some(42));
+    waiting.sent(45, 10, true);
+    assert_eq!(waiting.needs_log_after, Some(45));
+    waiting.sent(50, 10, false);
+    assert_eq!(waiting.needs_log_after, None);
 }
 
 #[test]
 fn who_waits_too_long_for_other_streams_asks_for_the_state() {
-    let (node, beat) = (NodeId(1), 100);
-    let mut stream = sync::Stream::new(1, 7);
+    let mut stream = sync::Stream::new(1);
     let early = Taken { cursor: 5, any: false, all: false, lacks: true };
-    stream.ask(0, node, 0);
-    stream.took(0, early, 8, beat);
-    assert!(!stream.is_due(1, node, beat), "it rests");
-    assert_eq!(stream.ask(beat, node, 0).1, super::message::Wants::After(5));
-    stream.took(sync::PATIENCE_HEARTBEATS * beat, early, 9, beat);
-    assert_eq!(stream.ask(9999, node, 3).1, super::message::Wants::Slots(3));
-    let done = page(3, true, VersionVector::default(), Vec::new());
-    let transfer = Transfer::after(None, &done, 3).unwrap();
-    stream.took_page(transfer, 10);
-    assert_eq!(stream.ask(9999, node, 3).1, super::message::Wants::After(9));
+    say(&mut stream, 0, 7);
+    stream.took(0, early, 0, BEAT_US);
+    assert_eq!(say(&mut stream, 1, 8), None, "it rests");
+    assert_eq!(say(&mut stream, BEAT_US, 8).unwrap().3, Wants::After(5));
+    let patience_us = sync::PATIENCE_HEARTBEATS * BEAT_US;
+    stream.took(patience_us, early, 0, BEAT_US);
+    assert_eq!(say(&mut stream, 2 * patience_us, 9).unwrap().3, Wants::Slots(FIRST_SLOT));
+    let done = page(FIRST_SLOT, true, VersionVector::default(), Vec::new());
+    let place = |stream: &sync::Stream, slot| stream.place_of_page(ONE, 9, slot, FIRST_SLOT);
+    assert_eq!(place(&stream, FIRST_SLOT + 1), Place::BehindGap);
+    assert_eq!(place(&stream, FIRST_SLOT), Place::Next);
+    let now_us = 2 * patience_us + 1;
+    stream.took_page(now_us, Transfer::after(None, &done, FIRST_SLOT).unwrap(), 5000);
+    assert_eq!(stream.place(ONE, 9, 9), Place::Next, "the answer goes on with the log");
+    let word = say(&mut stream, now_us + BEAT_US, 10);
+    assert_eq!(word, Some((Due::Progress, 9, 5000, Wants::After(9))));
 }
 
 #[test]

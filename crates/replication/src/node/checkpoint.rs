@@ -4,23 +4,26 @@
 //! this is, what is known of each group, and then images of all records, slot range by slot
 //! range. It goes at the pace of the writes, a byte for a byte: a turn that has written much takes
 //! up to twice as long for it, and no turn stands still for a checkpoint. A node that nobody writes
-//! to goes on with it at its heartbeats. Once the last piece is on disk, what came before the first is not needed any more,
-//! except for entries that were not committed when their group's images began. No group holds up
+//! to goes on with it at its heartbeats. Once the last piece is on disk, what came before the first
+//! is not needed any more, except for entries that were not committed when their group's images
+//! began. That piece says where the log may begin from then on: a log without its beginning is
+//! recognised. No group holds up
 //! the others: its committed state can always be shown, whatever waits to be committed. But a group
 //! whose entries nobody commits holds the log from the first of them on, and the status says so.
 
 use super::Roles;
-use super::log_record::Identity;
+use super::log_record::{Begin, Identity};
 use crate::keyspace::Durability;
 use crate::leader_follower::Group;
 use crate::turn::Turn;
 use crate::{GroupId, Position};
 use alloc::collections::VecDeque;
 
-/// A checkpoint begins when the log has grown by so many times what the last one wrote. With 4, each
-/// record is written down once more for as many bytes of writes as four of its like have; the log of
-/// a large state takes up to seven times the state on disk, and a start reads as much: the newest
-/// complete checkpoint, what was written since, and the next one with what is written meanwhile.
+/// A checkpoint begins when the log has grown by so many times what the last one wrote. With 4,
+/// each record is written down once more for as many bytes of writes as four of its like have; the
+/// log of a large state takes up to seven times the state on disk, and a start reads as much: the
+/// newest complete checkpoint, what was written since, and the next one with what is written
+/// meanwhile.
 const GROWTH_FACTOR: u64 = 4;
 
 /// A piece has so many bytes at least: each costs a look at all that is not committed.
@@ -107,7 +110,8 @@ impl Roles {
             self.checkpoint.left.push_front((id, next as u16));
         }
         if self.checkpoint.left.is_empty() {
-            self.checkpoint.last_piece = Some(turn.local.last_position);
+            let begin = Begin { keep_from: self.checkpoint.keep_from };
+            self.checkpoint.last_piece = Some(turn.append(&begin.encode(), Durability::Fsync));
         }
         self.checkpoint.count(turn.local.appended_bytes - before)
     }

@@ -6,6 +6,7 @@ use super::routes::Route;
 use super::{Roles, multi_leader};
 use crate::command::verb::With;
 use crate::command::{KeyCommand, glob};
+use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::copies::wait_counts;
@@ -93,20 +94,26 @@ impl Roles {
         true
     }
 
-    /// The same for a command on one key, whose way is known.
+    /// The same for a command on one key, whose way is known, and its slot where that was found.
     #[inline]
     pub(super) fn try_on_route(
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
-        route: Route,
+        (route, slot): (Route, Option<u16>),
         command: &KeyCommand<'_>,
         with: With,
     ) -> bool {
         match route.place {
             Some(place) => self.try_key(turn, requester, place, command, with),
             None if route.group.datacenter == GroupId::EVERYWHERE => {
-                self.try_leaderless(turn, requester, route.group, &Work::Key(*command, with))
+                let leaderless = self.leaderless.get_mut(&route.group.keyspace);
+                let Some(leaderless) = leaderless.filter(|held| held.holds(route.group)) else {
+                    return false;
+                };
+                let slot = slot.unwrap_or_else(|| slot_of(command.key));
+                leaderless.execute(turn, requester, (route.group, slot), command, with);
+                true
             }
             None => false,
         }
@@ -162,7 +169,10 @@ impl Roles {
             return false;
         }
         match work {
-            Work::Key(command, with) => leaderless.execute(turn, requester, id, command, *with),
+            Work::Key(command, with) => {
+                let group_and_slot = (id, slot_of(command.key));
+                leaderless.execute(turn, requester, group_and_slot, command, *with);
+            }
             Work::Part(Part::Flush) => leaderless.flush(turn, requester, id),
             Work::Part(part) => {
                 let now_ms = turn.now.wall_ms;

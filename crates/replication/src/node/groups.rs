@@ -30,6 +30,12 @@ pub struct Groups {
     unwritten: Places,
     /// Those with a record that is not on disk yet.
     unsynced: Places,
+    /// Those that were handed out since what their reads hold was counted.
+    uncounted: Places,
+    /// Bytes that reads hold of each, when it was counted last.
+    held_read_bytes: Vec<u64>,
+    /// The sum of these.
+    all_held_read_bytes: u64,
 }
 
 /// Some of the groups.
@@ -79,8 +85,21 @@ impl Groups {
         groups.sort_unstable_by_key(|group| group.id);
         let none = || Places { list: Vec::new(), has: vec![false; groups.len()] };
         let (touched, ending, unwritten, unsynced) = (none(), none(), none(), none());
-        let deadlines_us = vec![0; groups.len()];
-        Groups { all: groups, deadlines_us, earliest_us: 0, touched, ending, unwritten, unsynced }
+        let (deadlines_us, held_read_bytes) = (vec![0; groups.len()], vec![0; groups.len()]);
+        let mut uncounted = none();
+        (0..groups.len()).for_each(|place| uncounted.insert(place));
+        Groups {
+            all: groups,
+            deadlines_us,
+            earliest_us: 0,
+            touched,
+            ending,
+            unwritten,
+            unsynced,
+            uncounted,
+            held_read_bytes,
+            all_held_read_bytes: 0,
+        }
     }
 
     /// Where a group is; it stays there.
@@ -88,10 +107,34 @@ impl Groups {
         self.all.binary_search_by_key(id, |group| group.id).ok()
     }
 
+    #[inline]
+    fn touch(&mut self, place: usize) {
+        self.touched.insert(place);
+        self.uncounted.insert(place);
+    }
+
+    /// Counts again, where it can have changed, what reads hold, and how long a record can be.
+    pub fn count_reads(&mut self, longest_record: &mut usize) {
+        for place in &self.uncounted.list {
+            let known = self.held_read_bytes.get_mut(*place);
+            let (Some(group), Some(known)) = (self.all.get(*place), known) else { continue };
+            let now = group.held_read_bytes();
+            self.all_held_read_bytes = self.all_held_read_bytes + now - *known;
+            *known = now;
+            *longest_record = group.state.store.longest().max(*longest_record);
+        }
+        self.uncounted.clear();
+    }
+
+    /// Bytes of what reads will answer, as of the last count.
+    pub fn held_read_bytes(&self) -> u64 {
+        self.all_held_read_bytes
+    }
+
     /// The group at a place.
     #[inline]
     pub fn at(&mut self, place: usize) -> Option<&mut Group> {
-        self.touched.insert(place);
+        self.touch(place);
         self.all.get_mut(place)
     }
 
@@ -123,13 +166,14 @@ impl Groups {
 
     /// The same, to change them.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Group> {
-        (0..self.all.len()).for_each(|place| self.touched.insert(place));
+        (0..self.all.len()).for_each(|place| self.touch(place));
         self.all.iter_mut()
     }
 
     /// Those that were touched, in order.
     pub fn touched(&mut self) -> impl Iterator<Item = &mut Group> {
         self.touched.sort();
+        self.touched.list.iter().for_each(|place| self.uncounted.insert(*place));
         some(&mut self.all, &self.touched)
     }
 
@@ -138,6 +182,7 @@ impl Groups {
     pub fn ending(&mut self) -> impl Iterator<Item = &mut Group> {
         self.ending.take_in(&mut self.touched);
         self.ending.sort();
+        self.ending.list.iter().for_each(|place| self.uncounted.insert(*place));
         some(&mut self.all, &self.ending)
     }
 
@@ -181,6 +226,7 @@ impl Groups {
         let is_due = move |deadline_us: &u64| all || *deadline_us <= now_us;
         for (place, _) in self.deadlines_us.iter().enumerate().filter(|(_, at)| is_due(at)) {
             self.touched.insert(place);
+            self.uncounted.insert(place);
         }
         // These say at the turn's end when they want the next one.
         let later = self.deadlines_us.iter().filter(|at| !is_due(at)).min();

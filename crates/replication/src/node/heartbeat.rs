@@ -22,6 +22,8 @@ pub struct Led {
     pub(super) epoch: u64,
     /// Up to where its log went when it said so.
     pub(super) last: u64,
+    /// It has said since that it leads no longer.
+    pub(super) is_over: bool,
 }
 
 /// What a node knows of another.
@@ -196,12 +198,16 @@ impl Roles {
 
     fn on_heartbeat(&mut self, turn: &mut Turn<'_>, from: NodeId, round: u64, led: &[LedGroup]) {
         let mut confirmed = Vec::new();
-        for LedGroup { group, epoch, commit, last } in led {
-            self.hear_leader(turn, *group, Led { node: from, epoch: *epoch, last: *last });
-            if let Some(group) = self.groups.get_mut(group)
-                && let Some(epoch) = group.on_heartbeat(turn, from, *epoch, *commit)
+        // What it was known to lead and does not name: it has stepped down.
+        for (id, known) in &mut self.leaders {
+            known.is_over |= known.node == from && !led.iter().any(|led| led.group == *id);
+        }
+        for LedGroup { group, epoch, commit, last } in led.iter().copied() {
+            self.hear_leader(turn, group, Led { node: from, epoch, last, is_over: false });
+            if let Some(group) = self.groups.get_mut(&group)
+                && let Some(epoch) = group.on_heartbeat(turn, from, epoch, commit)
             {
-                group.hear_last(from, EntryId { epoch, index: *last });
+                group.hear_last(from, EntryId { epoch, index: last });
                 confirmed.push(Confirmed { group: group.id, epoch });
             }
         }
@@ -249,7 +255,7 @@ impl Roles {
     /// What is known of a node as the leader of a group: its epoch (0 if none is known), and up to
     /// where its log goes at least.
     pub(super) fn led_by(&self, id: crate::GroupId, node: NodeId) -> Led {
-        let nothing = Led { node, epoch: 0, last: 0 };
+        let nothing = Led { node, epoch: 0, last: 0, is_over: false };
         let heard = self.leaders.get(&id).copied().filter(|led| led.node == node);
         let heard = heard.unwrap_or(nothing);
         let own = self.groups.get(&id).filter(|group| group.leader() == Some(node));
@@ -257,6 +263,7 @@ impl Roles {
             node,
             epoch: group.epoch(),
             last: group.known_of_leader(),
+            is_over: false,
         });
         if (own.epoch, own.last) > (heard.epoch, heard.last) { own } else { heard }
     }
@@ -290,7 +297,7 @@ impl Roles {
         {
             return Some(leader).filter(|node| self.is_up(turn, *node));
         }
-        let leader = self.leaders.get(&id)?.node;
+        let leader = self.leaders.get(&id).filter(|led| !led.is_over)?.node;
         Some(leader).filter(|node| *node != turn.local.me && self.is_up(turn, *node))
     }
 }
@@ -383,6 +390,67 @@ mod tests {
             let message = AnyMessage::LeaderFollower(asks);
             node.step(now, Input::Message { from, incarnation, message }, &mut sink);
             assert_eq!(sink.sent, answers);
+        }
+    }
+
+    /// A node of the cluster that has started, and its only group.
+    fn started(sink: &mut Sink) -> (Node, GroupId, u64) {
+        let setup = setup();
+        let digest = setup.cluster.digest();
+        let now = Time { monotonic_us: 1, wall_ms: 1 };
+        let mut node = Node::open(setup, core::iter::empty(), now, sink).unwrap();
+        let kept = Position(sink.records);
+        node.step(now, Input::Durable { written: kept, synced: kept }, sink);
+        let group = *node.placement().keys().next().unwrap();
+        (node, group, digest)
+    }
+
+    fn says(node: &mut Node, sink: &mut Sink, message: Message<'_>) {
+        let now = Time { monotonic_us: 2, wall_ms: 1 };
+        let message = AnyMessage::Node(message);
+        let (from, incarnation) = (NodeId(1), Incarnation(2));
+        node.step(now, Input::Message { from, incarnation, message }, sink);
+    }
+
+    fn heartbeat(keyspaces: u64, group: GroupId, epochs: &[u64]) -> Message<'static> {
+        let session = Session { incarnation: Incarnation(2), boot: 1 };
+        let led = epochs.iter().map(|epoch| LedGroup { group, epoch: *epoch, commit: 0, last: 0 });
+        Message::Heartbeat { session, round: 1, keyspaces, settled: 0, led: led.collect() }
+    }
+
+    #[test]
+    fn an_epoch_that_cannot_be_makes_nobody_a_leader() {
+        let mut sink = Sink::default();
+        let (mut node, group, digest) = started(&mut sink);
+        says(&mut node, &mut sink, heartbeat(digest, group, &[u64::MAX]));
+        assert_eq!(node.roles.leaders.get(&group), None);
+        says(&mut node, &mut sink, heartbeat(digest, group, &[3]));
+        let led = |node: &Node| node.roles.leaders.get(&group).map(|led| (led.epoch, led.is_over));
+        assert_eq!(led(&node), Some((3, false)));
+        let mut turn = Turn {
+            now: Time { monotonic_us: 2, wall_ms: 1 },
+            effects: &mut sink,
+            local: &mut node.local,
+        };
+        for (leader, believed) in [
+            ((NodeId(2), u64::MAX), false),
+            ((NodeId(9), 4), false),
+            ((NodeId(2), 3), false),
+            ((NodeId(2), 4), true),
+        ] {
+            let tells = node.roles.tells_leader(&mut turn, NodeId(1), group, leader);
+            assert_eq!(tells, believed, "{leader:?}");
+        }
+    }
+
+    #[test]
+    fn who_names_a_group_no_longer_does_not_lead_it() {
+        let mut sink = Sink::default();
+        let (mut node, group, digest) = started(&mut sink);
+        let over = |node: &Node| node.roles.leaders.get(&group).map(|led| led.is_over);
+        for (epochs, expected) in [(&[1][..], false), (&[], true), (&[2], false)] {
+            says(&mut node, &mut sink, heartbeat(digest, group, epochs));
+            assert_eq!(over(&node), Some(expected), "{epochs:?}");
         }
     }
 }

@@ -40,6 +40,10 @@ use crate::{Effects, GroupId, Incarnation, Input, KeyspaceId, Message, NodeId, S
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// Bytes of what reads will answer from which on a node takes no more of them, in this turn and in
+/// later ones: from its clients, whose driver asks [`Node::held_read_bytes`], and from other nodes.
+pub const HELD_READ_BYTES_MAX: u64 = 64 << 20;
+
 /// One node: all its groups and replicas, and the commands on their way through it.
 pub struct Node {
     local: Local,
@@ -112,12 +116,25 @@ impl Node {
             roles.send_batches(turn);
             turn.send_answers();
         }
+        roles.groups.count_reads(&mut turn.local.longest_record);
     }
 
     /// Tells which keys the next commands name, so that their records are at hand. A hint, for
     /// speed: nothing that can be observed changes, and nothing depends on it.
     pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
         look_ahead(keys.filter_map(|key| Some((self.roles.store_of(key)?, key))));
+    }
+
+    /// Bytes of what reads will answer that were evaluated and wait: for the end of the turn, for
+    /// their leader to be confirmed, or until what they saw is visible. A driver that sees it rise
+    /// gives no more commands until it falls.
+    pub fn held_read_bytes(&self) -> u64 {
+        self.roles.groups.held_read_bytes()
+    }
+
+    /// No read of one key answers more bytes from here; a bound.
+    pub fn longest_record(&self) -> usize {
+        self.local.longest_record
     }
 
     /// When the node wants a `Tick` at the latest, in microseconds of the monotonic clock, as of
@@ -251,7 +268,7 @@ impl Roles {
             self.send_heartbeats(turn);
             self.outlive_promises(turn);
             self.lose_silent(turn);
-            self.tend_streams(turn);
+            self.tend_streams();
             for group in self.groups.values_mut() {
                 group.expire_due(turn);
             }

@@ -5,7 +5,7 @@ use super::forward::Forwards;
 use super::gather::Gathers;
 use super::groups::Groups;
 use super::heartbeat::Peer;
-use super::log_record::{self, Identity};
+use super::log_record::{self, Begin, Identity};
 use super::lost_writes::LostQueries;
 use super::routes::Routes;
 use super::{Node, OpenError, Roles, Setup};
@@ -45,8 +45,8 @@ impl Node {
         // What the log holds already counts towards the next checkpoint.
         let log_bytes = Cell::new(0u64);
         let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
-        let identity = roles.replay(&setup, log)?;
-        let unusable = roles.finish_recovery(&setup)?;
+        let Replayed { identity, beginning } = roles.replay(&setup, log)?;
+        let (unusable, begins_anew) = roles.finish_recovery(&setup, beginning)?;
         // What is damaged counts for nothing until its peers have repaired it: another disk.
         let identity = match identity {
             Some(known) if setup.damaged && !setup.mutants.is(Mutant::DamageIsTornTail) => {
@@ -55,7 +55,10 @@ impl Node {
             known => known,
         };
         let empty = identity.is_none() || setup.damaged;
+        // Above all before it, also where an old backup of the disk has forgotten some: the wall
+        // clock has not.
         let boot = identity.as_ref().map_or(0, |identity| identity.boot) + 1;
+        let boot = boot.max(now.wall_ms);
         let promised_us = identity.as_ref().map_or(0, |identity| identity.lease_us);
         let incarnation = identity.map_or(setup.new_incarnation, |identity| identity.incarnation);
         let lease_us = setup.timing.lease_us.max(promised_us);
@@ -76,9 +79,13 @@ impl Node {
         if setup.damaged {
             turn.event(Event::Alarm(Cow::Borrowed(DAMAGED)));
         }
+        if let Some(begin) = begins_anew {
+            turn.append(&begin.encode(), Durability::Fsync);
+        }
         turn.local.identity_position = turn.append(&identity.encode(), Durability::Fsync);
         roles.checkpoint.identity = Some(identity);
         for leaderless in roles.leaderless.values_mut() {
+            turn.local.longest_record = turn.local.longest_record.max(leaderless.longest_record());
             leaderless.set_actor(actor);
             if empty {
                 // Whether others knew an earlier disk of this node or not: it fetches what they
@@ -105,6 +112,14 @@ fn identity_of(setup: &Setup) -> Identity {
         lease_us: setup.timing.lease_us,
         keyspaces: setup.cluster.describe(),
     }
+}
+
+/// What a log says of its node.
+struct Replayed {
+    /// The newest identity.
+    identity: Option<Identity>,
+    /// Whether nothing that is needed is missing in front of it.
+    beginning: Result<(), OpenError>,
 }
 
 impl Roles {
@@ -188,14 +203,15 @@ impl Roles {
         }
     }
 
-    /// Takes all records of the log; returns the newest identity.
+    /// Takes all records of the log; returns what it says of the node.
     fn replay<'a>(
         &mut self,
         setup: &Setup,
         log: impl Iterator<Item = (Position, &'a [u8])>,
-    ) -> Result<Option<Identity>, OpenError> {
-        let mut found = None;
+    ) -> Result<Replayed, OpenError> {
+        let (mut found, mut first, mut begin) = (None, None, None);
         for (position, record) in log {
+            first = first.or(Some(position));
             let malformed = |_| OpenError::Malformed(position);
             let mut r = Reader(record);
             match r.u8().map_err(malformed)? {
@@ -214,14 +230,37 @@ impl Roles {
                 leaderless::RECORD_KIND => {
                     self.replay_leaderless(&mut r).map_err(malformed)?;
                 }
+                log_record::BEGIN_KIND => {
+                    let Begin { keep_from } = Begin::decode(&mut r).map_err(malformed)?;
+                    begin = begin.max(Some(keep_from));
+                }
                 _ => return Err(OpenError::Malformed(position)),
             }
         }
-        Ok(found)
+        let beginning = match first {
+            Some(first) if first > begin.unwrap_or(Position(1)) => {
+                Err(OpenError::Beginning(first, begin))
+            }
+            _ => Ok(()),
+        };
+        Ok(Replayed { identity: found, beginning })
     }
 
-    /// All records are read. Returns the groups of which a damaged log holds too little.
-    fn finish_recovery(&mut self, setup: &Setup) -> Result<Vec<GroupId>, OpenError> {
+    /// All records are read. Returns the groups of which a damaged log holds too little; and, where
+    /// it lacks its beginning, too, so that nothing in it is of any use, that it begins anew.
+    fn finish_recovery(
+        &mut self,
+        setup: &Setup,
+        beginning: Result<(), OpenError>,
+    ) -> Result<(Vec<GroupId>, Option<Begin>), OpenError> {
+        match beginning {
+            Ok(()) => {}
+            Err(OpenError::Beginning(first, _)) if setup.damaged => {
+                let all = self.groups.values_mut().map(|group| group.id).collect();
+                return Ok((all, Some(Begin { keep_from: first })));
+            }
+            Err(error) => return Err(error),
+        }
         let mut unusable = Vec::new();
         for group in self.groups.values_mut() {
             match group.finish_recovery() {
@@ -230,7 +269,7 @@ impl Roles {
                 Err(_) => return Err(OpenError::Malformed(Position(0))),
             }
         }
-        Ok(unusable)
+        Ok((unusable, None))
     }
 
     fn replay_leaderless(&mut self, r: &mut Reader<'_>) -> crate::wire::Read<()> {

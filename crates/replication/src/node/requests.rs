@@ -158,9 +158,10 @@ impl Roles {
         with: With,
         encode: &dyn Fn(&mut Vec<u8>),
     ) {
-        let Some(route) = self.routes.of(command.key).copied() else {
+        let Some((route, slot)) = self.routes.with_slot(command.key) else {
             return turn.refuse(requester, NO_KEYSPACE);
         };
+        let route = *route;
         let is_usual = with == With::default() && command.verb.needs() == Needs::Nothing;
         if !is_usual
             && let Some(keyspace) = self.cluster.keyspaces.get(route.keyspace)
@@ -168,7 +169,9 @@ impl Roles {
         {
             return turn.answer(requester, refusal, None);
         }
-        if self.forwards.is_idle() && self.try_on_route(turn, requester, route, command, with) {
+        if self.forwards.is_idle()
+            && self.try_on_route(turn, requester, (route, slot), command, with)
+        {
             return;
         }
         let work = Work::Key(*command, with);

@@ -81,12 +81,19 @@ impl Routes {
     /// of the key's slot.
     #[inline]
     pub fn of(&self, key: &[u8]) -> Option<&Route> {
+        Some(self.with_slot(key)?.0)
+    }
+
+    /// The same, with the key's slot where that was needed to find it.
+    #[inline]
+    pub fn with_slot(&self, key: &[u8]) -> Option<(&Route, Option<u16>)> {
         let prefix = self.prefix_of(key)?;
-        let partition = match prefix.partitions {
-            1 => 0,
-            partitions => u32::from(slot_of(key)) * u32::from(partitions) / u32::from(SLOTS),
-        };
-        self.routes.get(prefix.first_route + partition as usize)
+        if prefix.partitions == 1 {
+            return Some((self.routes.get(prefix.first_route)?, None));
+        }
+        let slot = slot_of(key);
+        let partition = u32::from(slot) * u32::from(prefix.partitions) / u32::from(SLOTS);
+        Some((self.routes.get(prefix.first_route + partition as usize)?, Some(slot)))
     }
 
     #[inline]

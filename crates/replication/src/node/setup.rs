@@ -169,6 +169,9 @@ impl Default for Limits {
 pub enum OpenError {
     /// A record whose checksum is right does not make sense to this version.
     Malformed(Position),
+    /// The log has lost its beginning: it starts with the first record, and only what is before
+    /// the second (none: nothing) is not needed.
+    Beginning(Position, Option<Position>),
     /// The log belongs to another node or cluster, or to other keyspaces; the text names what
     /// differs and what to do.
     Foreign(alloc::string::String),

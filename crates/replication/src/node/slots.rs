@@ -132,7 +132,7 @@ impl Node {
             return members.iter().copied().find(|node| self.is_up(now, *node));
         }
         let heard = || {
-            let leader = &self.roles.leaders.get(&id)?.node;
+            let leader = &self.roles.leaders.get(&id).filter(|led| !led.is_over)?.node;
             // What others have told of this node itself is older than what it knows.
             (*leader != self.local.me).then_some(*leader)
         };

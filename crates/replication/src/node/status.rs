@@ -6,6 +6,7 @@ use crate::leader_follower::degrade_ledger::Interval;
 use crate::leader_follower::retention::Retention;
 use crate::{GroupId, NodeId, Time};
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::vec::Vec;
 
 /// One group, as a node sees it.
@@ -24,7 +25,7 @@ pub struct GroupStatus {
 /// What a member knows of its group.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MemberStatus {
-    /// `leader`, `follower`, `candidate`, `learner` or `replica`.
+    /// `leader`, `follower`, `candidate`, `learner`, `replica` or `replica, not ready`.
     pub role: &'static str,
     /// The epoch; 0 without leaders.
     pub epoch: u64,
@@ -38,6 +39,9 @@ pub struct MemberStatus {
     pub bytes: u64,
     /// At a leader: each follower that was heard lately, with the entries that it lacks.
     pub lag: Vec<(NodeId, u64)>,
+    /// At a leader: each follower, with the bytes of entries that it is not known to have; of the
+    /// log that is kept.
+    pub lag_bytes: Vec<(NodeId, u64)>,
     /// How much of the log is kept, and who is next to be cut off from it.
     pub retention: Retention,
     /// Records of the node's log that are kept for this group's uncommitted entries although the
@@ -55,7 +59,7 @@ pub struct MemberStatus {
     /// Since when the group has the leader that it has, or none, in milliseconds since 1970 by this
     /// node's clock; 0 if there never was one.
     pub since_ms: u64,
-    /// Why that changed.
+    /// Why that changed; or why a replica without a leader is not ready.
     pub why: Cow<'static, str>,
     /// Whether this member may have lost entries that it acknowledged: it counts for nothing until
     /// it has what a leader has.
@@ -87,9 +91,10 @@ impl Node {
     fn group_status(&self, now: Time, id: GroupId, members: &[NodeId]) -> GroupStatus {
         let group = self.roles.groups.get(&id);
         // A member knows for itself; what others have heard counts only while the leader is up.
-        let heard = self.roles.leaders.get(&id).map(|led| led.node);
+        let heard = self.roles.leaders.get(&id).filter(|led| !led.is_over).map(|led| led.node);
         let leader = match group {
-            Some(group) => group.leader(),
+            // A follower that was cut off waits before it doubts: whom it does not hear is not up.
+            Some(group) => group.leader().filter(|leader| self.is_up(now, *leader)),
             None => heard.filter(|leader| self.is_up(now, *leader)),
         };
         let here = match group {
@@ -101,6 +106,7 @@ impl Node {
                 keys: group.state.store.live() as u64,
                 bytes: group.state.store.bytes() as u64,
                 lag: group.lag(now.monotonic_us),
+                lag_bytes: group.lag_bytes(),
                 retention: group.retention(),
                 log_held_records: self.roles.records_held_by(group),
                 once_sessions: group.state.once.len() as u64,
@@ -118,9 +124,19 @@ impl Node {
     }
 
     fn replica_status(&self, id: GroupId) -> Option<MemberStatus> {
-        let store = self.roles.leaderless.get(&id.keyspace)?.store(id)?;
+        let leaderless = self.roles.leaderless.get(&id.keyspace)?;
+        let store = leaderless.store(id)?;
         let (keys, bytes) = (store.live() as u64, store.bytes() as u64);
-        Some(MemberStatus { role: "replica", keys, bytes, ..MemberStatus::default() })
+        let mut status = MemberStatus { role: "replica", keys, bytes, ..MemberStatus::default() };
+        if !leaderless.is_ready() {
+            status.role = "replica, not ready";
+            status.why = Cow::Owned(format!(
+                "its disk is new: it answers reads once it has asked each other replica of each \
+                 partition for what that holds; {} answers are missing",
+                leaderless.fetches_left()
+            ));
+        }
+        Some(status)
     }
 
     /// Live records held by this node, per keyspace and in all: for DBSIZE-like figures of INFO.

@@ -151,8 +151,8 @@ impl LogWriter {
         self.start = self.start.saturating_sub(bytes);
     }
 
-    /// Closes the open batch where it lies in the buffer, in whole sectors. `durable` is the highest
-    /// position that is known to be on disk now. Nothing happens where there is no record.
+    /// Closes the open batch where it lies in the buffer, in whole sectors. `durable` is the
+    /// highest position that is known to be on disk now. Nothing happens where there is no record.
     pub fn seal_here(&mut self, durable: Position) -> Option<Sealed> {
         if !self.pending() {
             return None;
@@ -276,6 +276,11 @@ pub fn recover_trusted<'a>(
             }
             here.offset += padded(batch.len());
             log.end = here;
+        }
+        if here.offset == 0 {
+            // No segment is left out: what would go on in a later one went astray (F44), and what
+            // is here may prove it.
+            break;
         }
     }
     log.starts.truncate(log.end.segment + 1);

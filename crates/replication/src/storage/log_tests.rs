@@ -51,6 +51,19 @@ fn is_padding(bare: &[usize], ends: &[usize], at: usize) -> bool {
 }
 
 #[test]
+fn no_segment_is_left_out_for_a_batch_that_went_astray() {
+    let (bytes, _, ends) = write(THREE, true);
+    let mut without_first = bytes.clone();
+    without_first[..ends[0]].fill(0);
+    assert!(recover(&[&without_first, &bytes[..ends[0]]]).is_err());
+    let (first, rest) = bytes.split_at(ends[0]);
+    let second = &rest[..ends[1] - ends[0]];
+    let mut without_second = rest.to_vec();
+    without_second[..second.len()].fill(0);
+    assert!(recover(&[first, &without_second, second]).is_err());
+}
+
+#[test]
 fn what_was_written_is_read_and_can_be_continued() {
     let (mut bytes, mut records, ends) = write(THREE, true);
     bytes.extend([0; 3000]);

@@ -13,14 +13,16 @@ use replication::quorum::Quorum;
 use std::collections::BTreeSet;
 
 /// Checks each acknowledged write whose entry is known, with the copies that there were when its
-/// client had the OK; `below` are the writes that were acknowledged with fewer.
+/// client had the OK; `options_of` says how its group acknowledges, and `below` are the writes that
+/// were acknowledged with fewer.
 pub fn check<'a>(
     operations: impl Iterator<Item = &'a Operation>,
-    group: &GroupOptions,
+    options_of: impl Fn(&Operation) -> Option<&'a GroupOptions>,
     below: &[Below],
 ) -> Verdict {
     for operation in operations.filter(|operation| operation.is_done()) {
         let Some((id, count)) = operation.copies else { continue };
+        let Some(group) = options_of(operation) else { continue };
         let promise = promises::of(operation, group);
         let has = has(count, promise.level);
         if has < promise.copies && !below.iter().any(|below| below.entry == id) {
@@ -123,8 +125,9 @@ mod tests {
             let count = Count { received: 3, durable, applied: 1 };
             Operation { copies: Some((id(4), count)), asked, ..set("~a;", 1, 2) }
         };
-        let verdict =
-            |operation: Operation, below: &[Below]| check([operation].iter(), &group, below);
+        let verdict = |operation: Operation, below: &[Below]| {
+            check([operation].iter(), |_| Some(&group), below)
+        };
         assert!(verdict(with(2, None), &[]).is_ok());
         assert!(verdict(with(1, None), &[]).is_err());
         assert!(verdict(with(1, None), &[below(4, 1, 1)]).is_ok());

@@ -11,7 +11,7 @@ mod suffer;
 mod turn;
 mod vigil;
 
-pub use server::{Server, State};
+pub use server::{OVERLOOKED, Server, State};
 pub use sink::GARBLED;
 
 use crate::disk::Pace;

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// Drifts are up to so many millionths either way.
 const DRIFT_PPM: u64 = 100;
 
+/// Counts damage that recovery could see and did not: a finding.
+pub const OVERLOOKED: &str = "damage overlooked";
+
 /// Whether a machine's process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -77,6 +80,28 @@ pub(super) struct Replies {
     pub early: BTreeMap<u64, Reply<'static>>,
 }
 
+impl Process {
+    fn new(node: Node, now_us: u64, opened_at: Position) -> Process {
+        Process {
+            node,
+            inbox: Vec::new(),
+            turn_at: None,
+            clock_read_at: None,
+            tick_at: None,
+            busy_until: now_us,
+            replies: BTreeMap::new(),
+            commits_seen: BTreeMap::new(),
+            vigil: Vigil::default(),
+            opened_at,
+        }
+    }
+
+    /// Whether it has taken over only a part of a group's state so far.
+    pub(super) fn is_installing(&self) -> bool {
+        self.node.groups().any(|group| group.state.ahead_of(group.commit()).is_some())
+    }
+}
+
 impl Server {
     /// A machine that is switched off, with an empty disk.
     pub(super) fn new(id: NodeId, plan: &Plan, random: &mut Random) -> Server {
@@ -98,6 +123,11 @@ impl Server {
     /// Whether its process runs.
     pub fn state(&self) -> State {
         if self.process.is_some() { State::Up } else { State::Down }
+    }
+
+    /// The last record that the running process wrote at its start: none before it is its own.
+    pub fn opened_at(&self) -> Option<Position> {
+        self.process.as_ref().map(|process| process.opened_at)
     }
 
     /// The running node, for a look at its state.
@@ -130,11 +160,14 @@ impl Cluster {
         let setup = Setup { may_have_lost_unsynced: server.lost_power, ..setup };
         server.clock.restart(now_us);
         server.process_number += 1;
+        if std::mem::take(&mut server.disk.unreadable_once) {
+            return self.cannot_read(id);
+        }
         let cluster = &self.plan.cluster;
         let may_repair = |records: &[(Position, &[u8])]| {
             check_repairable(cluster, id, records.iter().map(|(_, record)| *record))
         };
-        let Opened { records, damaged } = match server.disk.open(may_repair) {
+        let Opened { records, damaged, overlooked } = match server.disk.open(may_repair) {
             Ok(opened) => opened,
             Err(why) => {
                 self.schedule(now_us, Happening::Outside(Outside::CannotStart(id, why)));
@@ -142,10 +175,13 @@ impl Cluster {
             }
         };
         self.observations.copies.restarted(id, &records);
-        self.trace.line(now_us, || format!("{name} starts from {} records", records.len()));
+        self.trace.line(now_us, || {
+            let first = records.first().map_or(0, |(position, _)| position.0);
+            format!("{name} starts from {} records, from {first} on", records.len())
+        });
         let setup = Setup { damaged, ..setup };
         if damaged {
-            self.observations.repairs(id, &name);
+            self.observations.note_damaged(id, &name, now_us);
         }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);
@@ -155,18 +191,10 @@ impl Cluster {
         let opened = server.disk.last();
         match node {
             Ok(node) => {
-                server.process = Some(Process {
-                    node,
-                    inbox: Vec::new(),
-                    turn_at: None,
-                    clock_read_at: None,
-                    tick_at: None,
-                    busy_until: now_us,
-                    replies: BTreeMap::new(),
-                    commits_seen: BTreeMap::new(),
-                    vigil: Vigil::default(),
-                    opened_at: opened,
-                });
+                if overlooked {
+                    self.observations.count(OVERLOOKED);
+                }
+                server.process = Some(Process::new(node, now_us, opened));
                 self.carry_out(id, output, now_us);
             }
             Err(why) => {
@@ -176,24 +204,43 @@ impl Cluster {
         }
     }
 
+    /// A process ends at once, because it cannot read its disk.
+    fn cannot_read(&mut self, id: NodeId) {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        self.observations.count("disk read error");
+        self.trace.line(now_us, || format!("{name} cannot read its disk, and ends"));
+        self.schedule(now_us, Happening::Outside(Outside::Stopped(id)));
+    }
+
     /// Ends a node's process. With `power` the machine goes down, too: what was not synced is
     /// lost in part; without, what was written stays.
     pub fn crash(&mut self, id: NodeId, power: bool) {
         let now_us = self.now_us;
         let name = self.name(id).to_string();
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
-        if server.process.take().is_none() {
-            return;
+        let Some(process) = server.process.take() else { return };
+        if server.disk.kept().1 < process.opened_at {
+            self.observations.count("crash during recovery");
         }
-        let lost = server.disk.crash(power, &mut self.random);
+        if process.is_installing() {
+            self.observations.count("crash during a snapshot");
+        }
+        let torn = server.disk.crash(power, &mut self.random);
         server.lost_power |= power;
+        self.observations.torn(power, &torn);
         if power {
             self.observations.power_cuts.push((now_us, id));
         }
         self.trace.line(now_us, || {
             let what = if power { "loses power" } else { "is killed" };
-            format!("{name} {what}; {lost} bytes of its log are damaged or gone")
+            format!("{name} {what}; {} bytes of its log are damaged or gone", torn.lost)
         });
+        self.ended(id);
+    }
+
+    /// A process has ended: its connections break.
+    pub(super) fn ended(&mut self, id: NodeId) {
+        let now_us = self.now_us;
         self.observations.count("crash");
         self.observations.crashes.push((id, now_us));
         let broken: Vec<ClientId> = self

@@ -41,6 +41,7 @@ impl Cluster {
         (server.ends_after, server.stall_us) = (None, 0);
         server.disk.slow_factor = 1;
         (server.disk.stall_us, server.disk.fails_once, server.disk.full) = (0, false, false);
+        server.disk.unreadable_once = false;
     }
 
     /// One step outwards; says whether the process ends instead.
@@ -85,6 +86,46 @@ impl Cluster {
         if process.turn_at.is_some() {
             process.turn_at = Some(until_us);
             self.schedule(until_us, Happening::Turn { node: id, process: process_number });
+        }
+    }
+
+    /// A machine is suspended: its process stands still, and so does its monotonic clock.
+    pub fn suspend(&mut self, id: NodeId, duration_us: u64) {
+        let now_us = self.now_us;
+        self.pause(id, duration_us);
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let Some(process) = &mut server.process else { return };
+        let for_us = process.busy_until.saturating_sub(now_us);
+        process.vigil.slept(for_us);
+        server.clock.stop(now_us, for_us);
+        self.observations.count("clock stopped while suspended");
+    }
+
+    /// A process ends as it is asked to: all that it has written is on disk. Its disk may refuse
+    /// that; then it ends all the same.
+    pub fn stop_clean(&mut self, id: NodeId) {
+        let (now_us, name) = (self.now_us, self.name(id).to_string());
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        if server.process.is_none() {
+            return;
+        }
+        if !server.disk.close() {
+            return self.crash(id, false);
+        }
+        server.process = None;
+        server.lost_power = false;
+        let (_, synced) = server.disk.kept();
+        self.observations.copies.kept(id, synced);
+        self.observations.count("clean stop");
+        self.trace.line(now_us, || format!("{name} is stopped; its log is on disk"));
+        self.ended(id);
+    }
+
+    /// A machine without a process loses its power, too.
+    pub fn cut_power(&mut self, id: NodeId) {
+        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
+            let torn = server.disk.crash(true, &mut self.random);
+            self.observations.torn(true, &torn);
         }
     }
 

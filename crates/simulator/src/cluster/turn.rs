@@ -291,8 +291,19 @@ impl Cluster {
         let frame = Rc::new(bytes);
         self.network.keep_back(from, to, &frame, &mut self.random);
         let sets_out_us = self.network.sets_out(from, to, at_us);
-        for delay in self.network.delays(from, to, &mut self.random) {
+        let delays = self.network.delays(from, to, &mut self.random);
+        self.observations.count(match delays.as_slice() {
+            [] if self.network.is_cut(from, to) => "frame cut off",
+            [] => "frame lost",
+            [_] => "frame sent",
+            _ => "frame repeated",
+        });
+        for delay in delays {
             let damaged = self.network.damage(&frame, &mut self.random);
+            if let Some(damaged) = &damaged {
+                let whole = damaged.len() == frame.len();
+                self.observations.count(if whole { "frame flipped" } else { "frame cut short" });
+            }
             let frame = damaged.map_or_else(|| Rc::clone(&frame), Rc::new);
             self.schedule(sets_out_us + delay, Happening::Frame { from, to, frame });
         }
@@ -353,6 +364,9 @@ impl Process {
     /// Takes note of every entry that the node has come to take for committed, as its log has it:
     /// the event tells only of the newest.
     fn note_commits(&mut self, id: NodeId, observations: &mut Observations) {
+        if self.is_installing() {
+            observations.count("slots ahead of their group");
+        }
         for group in self.node.groups() {
             observations.copies.applied(id, group.id, group.commit());
             let seen = self.commits_seen.entry(group.id).or_default();

@@ -29,6 +29,14 @@ pub(super) fn jump(node: NodeId, most_ms: u64, cluster: &mut Cluster) {
     }
 }
 
+/// All wall clocks are wrong from the beginning, each by another constant.
+pub(super) fn skew_all(cluster: &mut Cluster) {
+    for node in cluster.nodes() {
+        jump(node, JUMP_MS_MAX, cluster);
+    }
+    cluster.observations.count("wall clocks skewed");
+}
+
 /// A wall clock is set to a time that is far off.
 pub(super) fn jump_far(node: NodeId, cluster: &mut Cluster) {
     let offset_ms = cluster.random.range(0, 2 * FAR_MS_MAX) as i64 - FAR_MS_MAX as i64;
@@ -46,7 +54,8 @@ pub(super) fn drift(node: NodeId, most_ppm: i64, cluster: &mut Cluster) {
     let now_us = cluster.now_us;
     if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
         server.clock.set_drift(now_us, ppm);
-        cluster.observations.count("drift");
+        let beyond = ppm.abs() > crate::clock::DRIFT_PPM_MAX;
+        cluster.observations.count(if beyond { "drift beyond the bound" } else { "drift" });
         cluster.trace.line(now_us, || format!("{node}'s monotonic clock is {ppm} ppm too fast"));
     }
 }

@@ -93,6 +93,26 @@ impl Faults {
         self.later(Later::Restart(node), down, cluster);
     }
 
+    /// An operator stops a node; its machine may then go down, which takes nothing.
+    pub(super) fn stop_clean(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if !cluster.is_up(node) {
+            return;
+        }
+        cluster.stop_clean(node);
+        if self.families.power && cluster.random.chance(50) {
+            cluster.cut_power(node);
+        }
+        self.restart_later(node, cluster);
+    }
+
+    /// A process ends, and the next one cannot read its disk at first.
+    pub(super) fn read_error(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if let Some(server) = cluster.servers.get_mut(usize::from(node.0)) {
+            server.disk.unreadable_once = true;
+        }
+        self.crash(node, cluster);
+    }
+
     pub(super) fn crash_some(&mut self, cluster: &mut Cluster) {
         for node in cluster.nodes() {
             if cluster.random.chance(50) {
@@ -190,6 +210,13 @@ pub(super) fn pause(node: NodeId, cluster: &mut Cluster) {
     let leader = cluster.observations.leaderships.last().map(|start| start.node);
     let leads = leader.filter(|_| cluster.random.chance(70));
     cluster.pause(leads.unwrap_or(node), duration);
+}
+
+pub(super) fn suspend(node: NodeId, cluster: &mut Cluster) {
+    let duration = cluster.random.range(PAUSED_US.0, PAUSED_US.1);
+    let leader = cluster.observations.leaderships.last().map(|start| start.node);
+    let leads = leader.filter(|_| cluster.random.chance(70));
+    cluster.suspend(leads.unwrap_or(node), duration);
 }
 
 pub(super) fn stall_turn(node: NodeId, cluster: &mut Cluster) {

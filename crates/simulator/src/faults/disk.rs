@@ -84,7 +84,7 @@ impl Faults {
         }
     }
 
-    fn may_lose(&mut self, node: NodeId, cluster: &Cluster) -> bool {
+    pub(super) fn may_lose(&mut self, node: NodeId, cluster: &Cluster) -> bool {
         let leads = leader_groups(cluster, node) > 0;
         let calm = leads || (is_whole(cluster) && crate::convergence::all_equal(cluster));
         let may = (leads || !self.wiped) && calm && self.flipped.is_empty() && all_count(cluster);
@@ -159,7 +159,7 @@ impl Faults {
     }
 }
 
-fn server(node: NodeId, cluster: &mut Cluster) -> Option<&mut Server> {
+pub(super) fn server(node: NodeId, cluster: &mut Cluster) -> Option<&mut Server> {
     cluster.servers.get_mut(usize::from(node.0))
 }
 
@@ -197,7 +197,7 @@ fn is_whole(cluster: &Cluster) -> bool {
 /// Whether all members of every group hold durably the same log, in the same epoch, and nobody has
 /// anything that is not synced. All of them have an entry of that epoch, so that its election is
 /// over for everybody: a vote that is forgotten now cannot be given again.
-fn all_hold_all(cluster: &Cluster) -> bool {
+pub(super) fn all_hold_all(cluster: &Cluster) -> bool {
     let nodes: Vec<&Node> = cluster.servers.iter().filter_map(Server::node).collect();
     let mut groups = std::collections::BTreeMap::new();
     let same = nodes.iter().flat_map(|node| node.groups()).all(|group| {
@@ -218,18 +218,21 @@ fn all_hold_all(cluster: &Cluster) -> bool {
 fn all_count(cluster: &Cluster) -> bool {
     let available = is_available(&cluster.plan().cluster);
     let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
-    nodes.iter().flat_map(|node| node.groups()).all(|group| {
-        let voters = group.voters();
-        (available || !group.is_suspect())
-            && group.members.iter().all(|member| {
-                let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
-                disk.is_some_and(|disk| voters.contains(&(*member, disk)))
-            })
-    })
+    let all_are_up = nodes.len() == cluster.servers.len();
+    all_are_up
+        && nodes.iter().flat_map(|node| node.groups()).all(|group| {
+            let voters = group.voters();
+            (available || !group.is_suspect())
+                && group.members.iter().all(|member| {
+                    let disk =
+                        nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
+                    disk.is_some_and(|disk| voters.contains(&(*member, disk)))
+                })
+        })
 }
 
 /// How many groups with a leader a node is in.
-fn leader_groups(cluster: &Cluster, node: NodeId) -> usize {
+pub(super) fn leader_groups(cluster: &Cluster, node: NodeId) -> usize {
     let mut groups = replication::replicas::groups(&cluster.plan().cluster, node);
     groups.retain(|(group, _)| group.datacenter != GroupId::EVERYWHERE);
     groups.len()

@@ -65,11 +65,32 @@ pub struct Families {
     pub switchovers: bool,
     /// Monotonic clocks run faster or slower than the bound allows: no lease is worth anything.
     pub drift_beyond: bool,
+    /// Machines are suspended, and their monotonic clocks stand still meanwhile: the same.
+    pub stopped_clocks: bool,
+    /// Wall clocks are wrong from the beginning, each by another constant.
+    pub skewed_clocks: bool,
+    /// Processes are stopped as an operator does it: what they have written is on disk.
+    pub clean_stops: bool,
+    /// A process that starts cannot read its disk, once.
+    pub read_errors: bool,
+    /// Of what a disk said to be synced, some writes never reached it.
+    pub lost_disk_writes: bool,
+    /// Writes go to another place of the disk.
+    pub misdirected_writes: bool,
+    /// Files end too early.
+    pub truncated_files: bool,
+    /// Files are not there any more.
+    pub missing_files: bool,
+    /// A disk is restored from a backup that an earlier process made.
+    pub old_backups: bool,
 }
+
+/// Keeps what was added later apart from all other draws of a seed.
+const LATER_SEED: u64 = 0xFA17_5000;
 
 impl Families {
     /// The families of a seed.
-    pub fn of(model: ModelName, random: &mut Random) -> Families {
+    pub fn of(model: ModelName, seed: u64, random: &mut Random) -> Families {
         let leads = model != ModelName::Leaderless;
         Families {
             crashes: random.chance(70),
@@ -98,8 +119,54 @@ impl Families {
             lying_disks: leads && random.chance(20),
             flipped_bits: random.chance(15),
             switchovers: leads && random.chance(40),
-            drift_beyond: false,
+            ..Families::later(model, seed)
         }
+    }
+
+    /// Those that were added later: so the seeds without them stay what they were.
+    fn later(model: ModelName, seed: u64) -> Families {
+        let mut random = Random::new(seed ^ LATER_SEED);
+        let leads = model != ModelName::Leaderless;
+        let mut chance = |percent| random.chance(percent);
+        Families {
+            drift_beyond: chance(10) && leads,
+            stopped_clocks: chance(10) && leads,
+            skewed_clocks: chance(20),
+            clean_stops: chance(25),
+            read_errors: chance(15),
+            lost_disk_writes: chance(12),
+            misdirected_writes: chance(12),
+            truncated_files: chance(12),
+            missing_files: chance(12),
+            old_backups: chance(30) && leads,
+            ..Families::default()
+        }
+    }
+
+    /// Whether clocks keep to no bound, so that a lease proves nothing.
+    pub fn breaks_leases(&self) -> bool {
+        self.drift_beyond || self.stopped_clocks
+    }
+
+    /// Whether wall clocks are wrong.
+    pub fn has_wrong_walls(&self) -> bool {
+        self.clocks || self.far_clocks || self.skewed_clocks
+    }
+
+    /// Whether a node may lose its disk, or have it damaged so that it comes back as a new one.
+    pub fn loses_disks(&self) -> bool {
+        self.wipes
+            || self.flipped_bits
+            || self.lost_disk_writes
+            || self.misdirected_writes
+            || self.truncated_files
+            || self.missing_files
+    }
+
+    /// Disks are neither lost nor damaged.
+    pub fn spare_disks(&mut self) {
+        (self.wipes, self.flipped_bits, self.lost_disk_writes) = (false, false, false);
+        (self.misdirected_writes, self.truncated_files, self.missing_files) = (false, false, false);
     }
 
     /// Switches a family on by its name, which is the field's with hyphens; says whether there is
@@ -109,7 +176,7 @@ impl Families {
         found.map(|(_, on)| *on = true).is_some()
     }
 
-    fn list(&mut self) -> [(&'static str, &mut bool); 27] {
+    fn list(&mut self) -> [(&'static str, &mut bool); 36] {
         [
             ("crashes", &mut self.crashes),
             ("crash-of-all", &mut self.crash_of_all),
@@ -138,6 +205,15 @@ impl Families {
             ("flipped-bits", &mut self.flipped_bits),
             ("switchovers", &mut self.switchovers),
             ("drift-beyond", &mut self.drift_beyond),
+            ("stopped-clocks", &mut self.stopped_clocks),
+            ("skewed-clocks", &mut self.skewed_clocks),
+            ("clean-stops", &mut self.clean_stops),
+            ("read-errors", &mut self.read_errors),
+            ("lost-disk-writes", &mut self.lost_disk_writes),
+            ("misdirected-writes", &mut self.misdirected_writes),
+            ("truncated-files", &mut self.truncated_files),
+            ("missing-files", &mut self.missing_files),
+            ("old-backups", &mut self.old_backups),
         ]
     }
 }
@@ -160,13 +236,12 @@ mod tests {
 
     #[test]
     fn every_family_is_among_the_first_seeds_and_left_out_by_some() {
-        let draw = |seed| Families::of(ModelName::LeaderFollower, &mut Random::new(seed));
+        let draw = |seed| Families::of(ModelName::LeaderFollower, seed, &mut Random::new(seed));
         let has = |seed, name: &str| draw(seed).to_string().split(' ').any(|word| word == name);
         for (name, _) in Families::default().list() {
             let seeds = (1..=100).filter(|seed| has(*seed, name)).count();
             match name {
                 "power" => assert_eq!(seeds, 100),
-                "drift-beyond" => assert_eq!(seeds, 0),
                 _ => assert!((1..100).contains(&seeds), "{name}: {seeds}"),
             }
         }

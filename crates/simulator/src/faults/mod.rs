@@ -1,11 +1,14 @@
 //! Which fault comes when: drawn from the seed, from the families that the seed has.
+//! `docs/simulator.md` lists them all, with the count that proves of each that it struck.
 //!
 //! `network.rs`, `crash.rs`, `clock.rs` and `disk.rs` are the faults of one kind each; faults that
-//! silently destroy what was acknowledged are in `disk.rs`, with the atlas that bounds them.
+//! silently destroy what was acknowledged are in `disk.rs` and `damage.rs`, with the atlas that
+//! bounds them.
 
 mod administrator;
 mod clock;
 mod crash;
+mod damage;
 mod disk;
 mod families;
 mod network;
@@ -13,6 +16,8 @@ mod network;
 pub use families::Families;
 
 use crate::cluster::{Cluster, Timer};
+use crate::disk::{Damage, Disk};
+use damage::ATTEMPTS;
 use replication::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +50,10 @@ enum Later {
     DiskWell(NodeId),
     /// It shows that a disk has lied to a process.
     GoBack(NodeId, u64),
+    /// A disk is damaged, if that may be now; else there are so many attempts more.
+    Damage(NodeId, Damage, u32),
+    /// A disk is restored from a backup, in the same way.
+    Restore(NodeId, u32),
 }
 
 /// What can be done to a cluster.
@@ -82,6 +91,11 @@ enum Fault {
     Lie,
     FlipBit,
     Switchover,
+    StopClean,
+    Suspend,
+    ReadError,
+    Damage(Damage),
+    BackUp,
 }
 
 /// The faults of a run.
@@ -94,8 +108,10 @@ pub struct Faults {
     over: bool,
     /// Whether a disk was wiped.
     wiped: bool,
-    /// Nodes on whose disk a bit was flipped since they started last.
+    /// Nodes whose disk was damaged since they started last.
     flipped: BTreeSet<NodeId>,
+    /// What disks held when they were backed up.
+    backups: BTreeMap<NodeId, Disk>,
 }
 
 /// Every fault with the family that it belongs to; those that are named twice come twice as often.
@@ -140,6 +156,17 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.flipped_bits, Fault::FlipBit),
         (families.switchovers, Fault::Switchover),
         (families.switchovers, Fault::Switchover),
+        (families.clean_stops, Fault::StopClean),
+        (families.clean_stops, Fault::StopClean),
+        (families.stopped_clocks, Fault::Suspend),
+        (families.stopped_clocks, Fault::Suspend),
+        (families.read_errors, Fault::ReadError),
+        (families.lost_disk_writes, Fault::Damage(Damage::LostWrite)),
+        (families.misdirected_writes, Fault::Damage(Damage::Misdirected)),
+        (families.truncated_files, Fault::Damage(Damage::Truncated)),
+        (families.missing_files, Fault::Damage(Damage::Missing)),
+        (families.old_backups, Fault::BackUp),
+        (families.old_backups, Fault::BackUp),
     ];
     table.into_iter().filter(|(on, _)| *on).map(|(_, fault)| fault).collect()
 }
@@ -156,7 +183,11 @@ impl Faults {
             over: false,
             wiped: false,
             flipped: BTreeSet::new(),
+            backups: BTreeMap::new(),
         };
+        if families.skewed_clocks {
+            clock::skew_all(cluster);
+        }
         faults.plan_next(cluster);
         faults
     }
@@ -180,6 +211,8 @@ impl Faults {
             Some(Later::Strobe(node, more)) => self.strobe(node, more, cluster),
             Some(Later::DiskWell(node)) => disk::make_well(node, cluster),
             Some(Later::GoBack(node, process)) => self.go_back(node, process, cluster),
+            Some(Later::Damage(node, damage, more)) => self.damage(node, damage, more, cluster),
+            Some(Later::Restore(node, more)) => self.restore(node, more, cluster),
             None if number == NEXT => {
                 self.strike(cluster);
                 self.plan_next(cluster);
@@ -249,13 +282,17 @@ impl Faults {
             Fault::Doze => self.doze(node, cluster),
             Fault::Usurp => self.usurp(node, cluster),
             Fault::StallTurn => crash::stall_turn(node, cluster),
-            Fault::Isolate => self.cut(&[node], true, true, cluster),
+            Fault::Isolate => {
+                cluster.observations.count("isolated node");
+                self.cut(&[node], true, true, cluster);
+            }
             Fault::Split => self.split(cluster),
             Fault::Bridge => self.bridge(node, cluster),
             Fault::Ring => self.ring(cluster),
             Fault::SingleLink => self.single_link(node, cluster),
             Fault::OneWay => {
                 let inwards = cluster.random.chance(50);
+                cluster.observations.count("one-way cut");
                 self.cut(&[node], inwards, !inwards, cluster);
             }
             Fault::Flap => self.start_flapping(node, cluster),
@@ -274,6 +311,11 @@ impl Faults {
             Fault::Lie => self.lie(node, cluster),
             Fault::FlipBit => self.flip_bit(node, cluster),
             Fault::Switchover => administrator::switch_over(node, cluster),
+            Fault::StopClean => self.stop_clean(node, cluster),
+            Fault::Suspend => crash::suspend(node, cluster),
+            Fault::ReadError => self.read_error(node, cluster),
+            Fault::Damage(damage) => self.damage(node, damage, ATTEMPTS, cluster),
+            Fault::BackUp => self.back_up(node, cluster),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod kind;
 mod survey;
+mod wait;
 
 pub use kind::Kind;
 pub use survey::Survey;
@@ -14,8 +15,10 @@ use crate::options::{ModelName, Options};
 use crate::outcomes::{self, Question};
 use crate::promises;
 use replication::asked_token::AnyToken;
+use replication::random::Random;
 use replication::{ClientId, DatacenterId, NodeId, Reply};
 use std::collections::BTreeMap;
+use wait::Wait;
 
 /// How long a client thinks between two commands.
 const THINK_US: (u64, u64) = (500, 60_000);
@@ -41,6 +44,9 @@ struct Client {
     scan: Option<Survey>,
     /// The tokens that it holds: places in `held`.
     tokens: Vec<usize>,
+    /// Its connection's last write, where that was acknowledged: its operation's place, and the
+    /// command's number.
+    last_write: Option<(usize, u64)>,
     /// Only the timer with this number counts.
     timer: u64,
     values: u64,
@@ -57,6 +63,8 @@ enum Waiting {
     Survey(Survey),
     /// What has become of a write: a place in `held`.
     Question(usize),
+    /// How many followers have a write.
+    Wait(Wait),
 }
 
 /// All clients of a run and what they have seen.
@@ -71,6 +79,8 @@ pub struct Workload {
     pipelines: bool,
     flushes: bool,
     kinds: Vec<(Kind, u64)>,
+    /// Where clients wait for followers: the chance that decides when.
+    waits: Option<Random>,
     options: Options,
     /// Writes whose outcome was open: the word, what it stands for, and the operation.
     pub held: Vec<(String, AnyToken, usize)>,
@@ -88,6 +98,7 @@ impl Workload {
             pipelines: options.pipelines,
             flushes: options.flushes,
             kinds: Kind::of_seed(options),
+            waits: wait::of_seed(options),
             options: options.clone(),
             held: Vec::new(),
         };
@@ -108,6 +119,7 @@ impl Workload {
             waiting: BTreeMap::new(),
             scan: None,
             tokens: Vec::new(),
+            last_write: None,
             timer: 0,
             values: 0,
             stays_in,
@@ -173,7 +185,11 @@ impl Workload {
                 for place in places {
                     let Some(operation) = self.history.operations.get_mut(place) else { continue };
                     operation.complete(reply, now_us);
-                    operation.copies = outcomes::copies_now(operation, cluster);
+                    let request = (connection.0, sequence);
+                    operation.copies = outcomes::copies_now(operation, request, cluster);
+                    if operation.action.is_write() {
+                        client.last_write = operation.copies.map(|_| (place, sequence));
+                    }
                     note(number, operation, cluster);
                     if let Some((word, token)) = outcomes::token_in(operation, cluster) {
                         client.tokens.push(self.held.len());
@@ -182,6 +198,7 @@ impl Workload {
                 }
             }
             Waiting::Question(held) => self.answered(held, reply, cluster),
+            Waiting::Wait(wait) => self.waited(&wait, connection, reply, cluster),
             Waiting::Survey(mut survey) => {
                 let before = survey.clone();
                 let text = || format!("client {number}: {reply:?}");
@@ -220,7 +237,7 @@ impl Workload {
         let Some(client) = self.clients.get_mut(number) else { return };
         for waiting in std::mem::take(&mut client.waiting).into_values() {
             match waiting {
-                Waiting::Question(_) => {}
+                Waiting::Question(_) | Waiting::Wait(_) => {}
                 Waiting::Survey(survey) => client.scan = survey.goes_on().then_some(survey),
                 Waiting::Operations(places) => {
                     for place in places {
@@ -241,7 +258,7 @@ impl Workload {
     /// The client turns to another node, or to the same again.
     fn move_on(&mut self, number: usize, cluster: &mut Cluster) {
         let Some(client) = self.clients.get_mut(number) else { return };
-        client.connection = None;
+        (client.connection, client.last_write) = (None, None);
         let stays_in = client.stays_in;
         let nodes: Vec<NodeId> = cluster
             .nodes()
@@ -269,7 +286,7 @@ impl Workload {
     fn call(&mut self, number: usize, cluster: &mut Cluster) {
         let Some(client) = self.clients.get(number) else { return };
         let survey = if client.scan.is_some() { SCAN_ON_PERCENT } else { SURVEY_PERCENT };
-        if self.ask(number, cluster) {
+        if self.ask(number, cluster) || self.wait(number, cluster) {
             self.left -= 1;
         } else if self.flushes && cluster.random.chance(FLUSH_PERCENT) {
             self.left -= 1;
@@ -322,6 +339,9 @@ impl Workload {
         let places = (first..first + keys.len()).collect();
         self.history.requests.insert((connection.0, sequence), first);
         client.waiting.insert(sequence, Waiting::Operations(places));
+        if action.is_write() {
+            client.last_write = None;
+        }
         let node = client.node;
         for key in keys {
             self.history.operations.push(Operation {

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and who does it.
 
+mod addresses;
 mod bench;
 mod check;
 mod dev;

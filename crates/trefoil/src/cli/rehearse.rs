@@ -8,9 +8,9 @@
 //! been. A follower that does not answer, or has not listened as long as others, may have missed
 //! the leader whenever another did.
 
-use crate::cli::say;
-use crate::cli::status::{ANSWER_TIMEOUT, Status, ask, ask_for, table};
-use miette::{IntoDiagnostic, WrapErr, miette};
+use crate::cli::status::{ANSWER_TIMEOUT, Status, ask_for, first_answer, table};
+use crate::cli::{addresses, say};
+use miette::miette;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,8 +29,8 @@ pub struct Options {
     #[arg(long, value_parser = duration)]
     timeout: Duration,
     /// The client address of a node, which names the others; of several, the first that answers.
-    #[arg(long = "addr", default_value = "127.0.0.1:7001")]
-    addresses: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:7001")]
+    addr: Vec<String>,
 }
 
 /// What a node answers to TF.REHEARSE. What a newer node adds is passed over.
@@ -78,7 +78,7 @@ struct Gap {
 
 /// Asks every node, and prints what they say and what follows from it.
 pub fn run(options: &Options) -> miette::Result<()> {
-    let status = first_status(&options.addresses)?;
+    let status = first_status(&addresses::resolve(&options.addr)?)?;
     let timeout_ms = u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX);
     let mut reports = Vec::new();
     let mut silent = Vec::new();
@@ -106,20 +106,9 @@ pub fn run(options: &Options) -> miette::Result<()> {
 }
 
 fn first_status(addresses: &[SocketAddr]) -> miette::Result<Status> {
-    let mut last = Err(miette!("no address was given"));
-    for address in addresses {
-        match ask(*address, ANSWER_TIMEOUT) {
-            Ok(text) => {
-                return serde_json::from_str(&text)
-                    .map_err(|error| miette!("the answer of {address} makes no sense: {error}"));
-            }
-            Err(error) => {
-                let wrapped: miette::Result<Status> = Err(error).into_diagnostic();
-                last = wrapped.wrap_err_with(|| format!("no node answers at {address}"));
-            }
-        }
-    }
-    last
+    let (address, text) = first_answer(addresses)?;
+    serde_json::from_str(&text)
+        .map_err(|error| miette!("the answer of {address} makes no sense: {error}"))
 }
 
 fn show(reports: &[Report], silent: &[String], timeout_ms: u64, now_ms: u64) -> String {

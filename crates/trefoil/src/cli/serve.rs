@@ -5,6 +5,7 @@ use crate::server::{self, ServerOptions};
 use miette::{IntoDiagnostic, miette};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +22,10 @@ pub struct Options {
     /// Where the data lies; instead of the file's `[server] data`.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Where to answer `GET /metrics`, an IP address and a port; instead of the file's `[server]
+    /// metrics`. [default: nowhere]
+    #[arg(long)]
+    metrics: Option<SocketAddr>,
     /// End when the standard input does: for a parent that may be killed.
     #[arg(long, hide = true)]
     parent_pipe: bool,
@@ -50,6 +55,7 @@ pub fn run(options: &Options) -> miette::Result<ExitCode> {
     let mut server = ServerOptions::new(config.cluster, me, own.client, peers, data);
     server.slots_keyspace = config.slots_keyspace;
     server.client_addresses = config.addresses.iter().map(|addresses| addresses.client).collect();
+    server.metrics_address = options.metrics.or(config.server.metrics);
     if let Some(bytes) = config.server.log_retention_bytes {
         server.limits.log_bytes_max = bytes;
     }

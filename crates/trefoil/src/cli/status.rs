@@ -1,13 +1,13 @@
 //! `trefoil status`: a cluster as one of its nodes sees it. Also the small client that `dev` uses.
 
-use crate::cli::say;
+use crate::cli::{addresses, say};
 use comfy_table::{Table, presets};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a node may take to answer.
@@ -18,12 +18,15 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// What `status` is told.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The client port of the node.
-    #[arg(long)]
-    port: u16,
-    /// The IP address of the node.
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    host: IpAddr,
+    /// A node; of several, the first that answers.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:7001")]
+    addr: Vec<String>,
+    /// The client port of the node, in place of `--addr`.
+    #[arg(long, conflicts_with = "addr")]
+    port: Option<u16>,
+    /// Its IP address or name, with `--port`.
+    #[arg(long, requires = "port", default_value = "127.0.0.1")]
+    host: String,
     /// Print what the node says as it is, in JSON.
     #[arg(long)]
     json: bool,
@@ -129,10 +132,11 @@ struct Lag {
 
 /// Prints what a node knows.
 pub fn run(options: &Options) -> miette::Result<()> {
-    let address = SocketAddr::new(options.host, options.port);
-    let text = ask(address, ANSWER_TIMEOUT)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("no node answers at {address}"))?;
+    let addresses = match options.port {
+        Some(port) => addresses::resolve_one(&host_and_port(&options.host, port))?,
+        None => addresses::resolve(&options.addr)?,
+    };
+    let (address, text) = first_answer(&addresses)?;
     if options.json {
         say(&format!("{text}\n"));
         return Ok(());
@@ -141,6 +145,30 @@ pub fn run(options: &Options) -> miette::Result<()> {
         .map_err(|error| miette!("the answer of {address} makes no sense: {error}"))?;
     say(&show(&status));
     Ok(())
+}
+
+/// An IPv6 address needs brackets before a port.
+fn host_and_port(host: &str, port: u16) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, port).to_string(),
+        Err(_) => format!("{host}:{port}"),
+    }
+}
+
+/// The status that the first node tells which answers, and where that is.
+pub fn first_answer(addresses: &[SocketAddr]) -> miette::Result<(SocketAddr, String)> {
+    let mut last = Err(miette!("no address was given"));
+    for address in addresses {
+        match ask(*address, ANSWER_TIMEOUT) {
+            Ok(text) => return Ok((*address, text)),
+            Err(error) => {
+                last = Err(error)
+                    .into_diagnostic()
+                    .wrap_err_with(|| format!("no node answers at {address}"));
+            }
+        }
+    }
+    last
 }
 
 /// Asks a node for its status.
@@ -228,6 +256,13 @@ fn show(status: &Status) -> String {
     }
     let mut out = String::new();
     let _ = writeln!(out, "{}\n\n{}", members.trim_fmt(), groups.trim_fmt());
+    for keyspace in &status.keyspaces {
+        // All groups of a replica are ready, or none.
+        let waits = keyspace.groups.iter().find(|group| !group.is_ready());
+        if let Some(why) = waits.and_then(|group| group.why.as_ref()) {
+            let _ = writeln!(out, "{}: not ready: {why}", show_prefix(&keyspace.prefix));
+        }
+    }
     let groups = status
         .keyspaces
         .iter()
@@ -242,10 +277,15 @@ fn show(status: &Status) -> String {
 }
 
 impl GroupStatus {
+    /// Whether this node answers its reads; of a group without a leader.
+    fn is_ready(&self) -> bool {
+        !self.role.as_ref().is_some_and(|role| role.ends_with("not ready"))
+    }
+
     /// What an operator should know of the group, in sentences.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(why) = self.why.as_ref().filter(|why| !why.is_empty()) {
+        if let Some(why) = self.why.as_ref().filter(|why| !why.is_empty() && self.is_ready()) {
             notes.push(format!("last change of leader, as this node knows it: {why}"));
         }
         if self.suspect {
@@ -287,7 +327,9 @@ fn group_rows(keyspace: &KeyspaceStatus) -> Vec<Vec<String>> {
         let keys: u64 = keyspace.groups.iter().filter_map(|group| group.keys).sum();
         let mut row = head(format!("all {}", keyspace.groups.len()));
         row.extend(["everywhere", "nobody", "-", "-", "-", &keys.to_string()].map(String::from));
-        row.extend([format!("replica of {here}"), String::new(), String::new(), String::new()]);
+        let is_ready = keyspace.groups.iter().all(GroupStatus::is_ready);
+        let role = format!("replica of {here}{}", if is_ready { "" } else { ", NOT READY" });
+        row.extend([role, String::new(), String::new(), String::new()]);
         return vec![row];
     }
     let rows = keyspace.groups.iter().map(|group| {
@@ -355,13 +397,15 @@ mod tests {
                  "lag":{"eu-2":{"entries":3,"ms":9}},"log":{"bytes":1048576,
                  "bytes_max":67108864,"slowest":"eu-2","bytes_left":66060288}}]},
               {"prefix":"session:","model":"leaderless","groups":[
-                {"partition":0,"role":"replica","epoch":0},{"partition":1,"role":null}]},
+                {"partition":0,"role":"replica, not ready","why":"its disk is new","epoch":0},
+                {"partition":1,"role":null}]},
               {"prefix":"","model":"leader-follower","groups":[{"leader":null}]}]}"#;
         let shown = show(&serde_json::from_str(text).unwrap());
         let words = ["this node", "DOWN", "912 ms ago", "user:", "eu-2 3", "(every other key)"];
         for word in words.iter().chain(&[
             "all 2",
-            "replica of 1",
+            "replica of 1, NOT READY",
+            "session:: not ready: its disk is new",
             "DEGRADED (4 writes)",
             "1.0 of 64.0 MiB",
             "eu-2 in 63.0 MiB",

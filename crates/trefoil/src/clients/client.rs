@@ -3,7 +3,7 @@
 use super::replies::Replies;
 use super::{OUT_BYTES_MAX, OUT_BYTES_SOFT, OUTSTANDING_MAX, Sent};
 use crate::resp::Protocol;
-use crate::resp::parse::Parser;
+use crate::resp::parse::{Batch, Parsed, Parser};
 use mio::net::TcpStream;
 use replication::ClientId;
 use std::io::{ErrorKind, Write};
@@ -21,6 +21,18 @@ pub enum ReplyMode {
     Off,
     /// The next one is not.
     Skip,
+}
+
+/// Commands of one read that wait: what they answer would be too much at once.
+pub struct HeldBack {
+    /// What the spans of the commands point into.
+    pub bytes: Vec<u8>,
+    /// All commands of the read.
+    pub batch: Batch,
+    /// What was found behind them.
+    pub parsed: Parsed,
+    /// The first that waits.
+    pub next: usize,
 }
 
 /// One client's connection.
@@ -72,6 +84,10 @@ pub struct Client {
     pub paused: bool,
     /// It is on the loop's list of sockets to read.
     pub ready: bool,
+    /// Commands that have arrived and wait until it has taken more of its replies.
+    pub held_back: Option<Box<HeldBack>>,
+    /// CLIENT KILL: it is closed at the next flush, whatever it has not been told.
+    pub(super) killed: bool,
     /// The other end has said that nothing more comes, or the socket has failed.
     pub ending: bool,
     /// It is on the list of clients to be told something.
@@ -107,6 +123,8 @@ impl Client {
             is_told_all: false,
             paused: false,
             ready: false,
+            held_back: None,
+            killed: false,
             ending: false,
             dirty: false,
             written_in: u64::MAX,
@@ -146,6 +164,9 @@ impl Client {
 
     /// One write. Also the number of bytes that the socket has taken.
     pub(super) fn flush(&mut self) -> (Sent, usize) {
+        if self.killed {
+            return (Sent::Close, 0);
+        }
         let mut taken = 0;
         if !self.replies.ready().is_empty() {
             match self.stream.write(self.replies.ready()) {

@@ -8,7 +8,7 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ReplyMode};
+pub use client::{Client, HeldBack, ReplyMode};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -71,6 +71,8 @@ pub struct Clients {
     dirty: Vec<usize>,
     pool: Vec<Vec<u8>>,
     accept_again: Option<Instant>,
+    /// Requests that were given their replies.
+    pub answers: u64,
     /// Connections turned away because there were too many.
     pub rejected: u64,
     /// Bytes written to clients.
@@ -93,6 +95,7 @@ impl Clients {
             dirty: Vec::new(),
             pool: Vec::new(),
             accept_again: None,
+            answers: 0,
             rejected: 0,
             bytes_out: 0,
             writes: 0,
@@ -130,6 +133,24 @@ impl Clients {
         let mut all: Vec<&Client> = self.table.iter().flatten().map(|client| &**client).collect();
         all.sort_unstable_by_key(|client| client.number);
         all.into_iter()
+    }
+
+    /// The places of some clients, in the order in which they came.
+    pub fn places_where(&self, is_meant: impl Fn(&Client) -> bool) -> Vec<usize> {
+        let all = self.table.iter().enumerate();
+        let found = all.filter_map(|(place, client)| Some((place, client.as_deref()?)));
+        let mut found: Vec<_> = found.filter(|(_, client)| is_meant(client)).collect();
+        found.sort_unstable_by_key(|(_, client)| client.number);
+        found.into_iter().map(|(place, _)| place).collect()
+    }
+
+    /// A client is closed at the next flush. What it says until then is not taken any more.
+    pub fn kill(&mut self, place: usize) {
+        if let Some(client) = self.at(place) {
+            client.killed = true;
+            client.close_after_replies();
+            self.touch(place);
+        }
     }
 
     /// When accepting must be tried again without an event, if it must.
@@ -201,6 +222,7 @@ impl Clients {
         let place = (request.client.0 & ((1 << PLACE_BITS) - 1)) as usize;
         let client = self.table.get_mut(place).and_then(Option::as_deref_mut);
         let Some(client) = client.filter(|client| client.id == request.client) else { return };
+        self.answers += 1;
         if client.replies.is_bare()
             && let Some(buffer) = self.pool.pop()
         {

@@ -59,6 +59,8 @@ pub struct ServerTable {
     pub data: Option<String>,
     /// Bytes of a group's log that are kept in memory for followers.
     pub log_retention_bytes: Option<Spanned<i64>>,
+    /// Where it answers GET /metrics.
+    pub metrics: Option<Spanned<String>>,
 }
 
 /// `[[keyspace]]`: the options of all models; `keyspace.rs` refuses those of another model.
@@ -119,8 +121,46 @@ pub fn parse(text: &str) -> Result<File, Box<Problem>> {
             }
             Some((name, options)) => Problem::at(span, format!("unknown option `{name}`"))
                 .help(format!("the options here are {options}")),
-            None => Problem::at(span, error.message()),
+            None => {
+                let problem = Problem::at(span.clone(), error.message());
+                match values_of(option_at(text, span.start)) {
+                    Some(values) => problem.help(values),
+                    None => problem,
+                }
+            }
         })
+    })
+}
+
+/// The name of the option on whose line a place is.
+fn option_at(text: &str, place: usize) -> &str {
+    let before = text.get(..place).unwrap_or("");
+    let line = text.get(before.rfind('\n').map_or(0, |end| end + 1)..).unwrap_or("");
+    line.split(['=', '\n']).next().unwrap_or("").trim()
+}
+
+/// What an option can be, where its value is of another sort.
+fn values_of(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "model" => "`model` is \"leader-follower\", \"multi-leader\" or \"leaderless\"",
+        "durability" => "`durability` is \"fsync\" or \"interval-1s\"",
+        "ack-level" => "`ack-level` is \"received\", \"durable\" or \"applied\"",
+        "when-acks-are-missing" => "`when-acks-are-missing` is \"error\", \"block\" or \"degrade\"",
+        "failover" => "`failover` is \"safe\" or \"available\"",
+        "reads" => "`reads` is \"leader\" or \"follower\"",
+        "conflicts" => "`conflicts` is \"last-write-wins\"",
+        "weaker-acks" | "leases" => "it is true or false, without quotes",
+        "partitions"
+        | "replicas"
+        | "ack-timeout-ms"
+        | "disk-stall-ms"
+        | "n"
+        | "w"
+        | "r"
+        | "timeout-ms"
+        | "log-retention-bytes" => "it is a number, without quotes",
+        "metrics" | "client" | "peer" => "it is an address, for example \"127.0.0.1:7001\"",
+        _ => return None,
     })
 }
 

@@ -61,6 +61,8 @@ pub struct Server {
     pub data: Option<PathBuf>,
     /// Bytes of each group's log that are kept in memory for followers that lag behind.
     pub log_retention_bytes: Option<usize>,
+    /// Where it answers GET /metrics.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Config {
@@ -326,7 +328,8 @@ fn check_server(file: &File, nodes: &[&NodeTable], problems: &mut Vec<Problem>) 
     let table = table.get_ref();
     let data = table.data.as_ref().map(PathBuf::from);
     let log_retention_bytes = check_retention(table, problems);
-    let mut server = Server { node: None, data, log_retention_bytes };
+    let metrics = table.metrics.as_ref().and_then(|text| address(text, problems));
+    let mut server = Server { node: None, data, log_retention_bytes, metrics };
     if let Some(wanted) = &table.node {
         let place = nodes.iter().position(|node| node.name.get_ref() == wanted.get_ref());
         server.node = place.and_then(|place| u16::try_from(place).ok()).map(NodeId);

@@ -59,6 +59,8 @@ impl Directory {
     /// Takes a directory, and makes it if need be.
     pub fn open(path: &Path) -> Result<Directory, DiskError> {
         let log = path.join(LOG_NAME);
+        let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let new: Vec<&Path> = log.ancestors().take_while(is_new).collect();
         fs::create_dir_all(&log).map_err(DiskError::io("create the data directory", &log))?;
         let lock_path = path.join(LOCK_NAME);
         let lock = OpenOptions::new()
@@ -75,9 +77,8 @@ impl Directory {
             }
         }
         // The directories' own entries must survive a power cut as well.
-        sync_directory(path)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent)?;
+        for folder in new.into_iter().chain([log.as_path(), path]) {
+            sync_directory(parent_of(folder))?;
         }
         Ok(Directory { path: path.to_path_buf(), log, lock: Arc::new(lock) })
     }
@@ -274,6 +275,15 @@ impl Segments {
 
     fn corrupt(&self, text: String) -> DiskError {
         DiskError::Corrupt { directory: self.directory.clone(), text }
+    }
+}
+
+/// The directory that a path's name is in.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
     }
 }
 

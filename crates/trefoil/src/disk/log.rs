@@ -2,7 +2,8 @@
 
 use super::blocks::{BLOCK_BYTES, Blocks};
 use super::directory::{Directory, Resumed, Segments};
-use super::log_thread::{LogThread, Order, Report};
+use super::log_thread::{DiskHand, LogThread, Order, Report, Write};
+use super::pace::Pace;
 use super::segment::Segment;
 use super::spares::{SpareOrder, SpareThread, nominal_bytes};
 use super::{DiskError, SEGMENT_BYTES_MAX};
@@ -22,6 +23,9 @@ use std::time::{Duration, Instant};
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// One order is in flight at a time; behind it there may be the one to stop.
 const ORDERS_MAX: usize = 2;
+/// The event loop writes a batch of at most so many bytes itself while the disk is quick: behind a
+/// large one there are many replies to be sent meanwhile.
+const OWN_WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +47,10 @@ impl Default for LogOptions {
 pub struct LogCounts {
     /// Batches that the event loop has written to the page cache.
     pub plain: u64,
-    /// Batches that the log thread has written to the disk.
+    /// Batches that were written to the disk, past the page cache.
     pub direct: u64,
+    /// Those of them that the event loop was to write itself.
+    pub own: u64,
     /// Syncs of the page cache by the log thread.
     pub syncs: u64,
     /// Segments begun.
@@ -73,6 +79,9 @@ pub struct Log {
     /// Where in the last one the next batch goes.
     at: u64,
     work: Work,
+    /// The batch on its way, if the event loop is to write it itself.
+    own: Option<Write>,
+    pace: Pace,
     /// A record of the open batch asks for a sync.
     sync_asked: bool,
     /// A record of the open batch counts as soon as it is written.
@@ -89,6 +98,7 @@ pub struct Log {
     synced: Position,
     /// What [`Log::progress`] has told last.
     told: (Position, Position),
+    hand: Arc<DiskHand>,
     orders: SyncSender<Order>,
     reports: Receiver<Report>,
     thread: Option<JoinHandle<()>>,
@@ -106,14 +116,14 @@ struct Spares {
 }
 
 impl Log {
-    /// Goes on behind what was recovered, and cuts what is torn. `wake` is called from the log
-    /// thread when there is something to hear for [`Log::progress`].
+    /// Goes on behind what was recovered, and cuts what is torn. `wake` is called, from other
+    /// threads, when there is something to hear for [`Log::progress`].
     pub fn start(
         directory: &Directory,
         segments: &Segments,
         recovered: &Recovered<'_>,
         options: LogOptions,
-        wake: impl Fn() + Send + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Log, DiskError> {
         let first_bytes = nominal_bytes(1, options.segment_bytes_max);
         let resumed = directory.resume(segments, recovered, first_bytes, options.direct)?;
@@ -129,12 +139,10 @@ impl Log {
         let spares = Spares::start(directory, direct, options.segment_bytes_max, spares)?;
         let (orders, order_receiver) = mpsc::sync_channel(ORDERS_MAX);
         let (report_sender, reports) = mpsc::sync_channel(ORDERS_MAX);
-        let thread = LogThread {
-            directory: directory.share(),
-            orders: order_receiver,
-            reports: report_sender,
-        };
-        let thread = spawn(directory, "log", move || thread.run(wake))?;
+        let (shared, wake) = (directory.share(), Box::new(wake));
+        let hand = Arc::new(DiskHand { directory: shared, reports: report_sender, wake });
+        let thread = LogThread { hand: hand.clone(), orders: order_receiver };
+        let thread = spawn(directory, "log", move || thread.run())?;
         let mut writer = LogWriter::new(recovered.next, recovered.chain);
         *writer.buffer() = blocks.lend();
         let last = writer.last();
@@ -145,6 +153,8 @@ impl Log {
             live,
             at,
             work: Work::Nothing,
+            own: None,
+            pace: Pace::default(),
             sync_asked: false,
             counts_when_written: false,
             sync_owed: false,
@@ -154,6 +164,7 @@ impl Log {
             written: last,
             synced: last,
             told: (last, last),
+            hand,
             orders,
             reports,
             thread: Some(thread),
@@ -181,7 +192,8 @@ impl Log {
     }
 
     /// The end of a turn: what has gathered is written, or goes to the thread if that is free.
-    pub fn hand_over(&mut self, now: Instant) -> Result<(), DiskError> {
+    /// `own`: the caller would rather wait for the disk itself; then see [`Log::take_own`].
+    pub fn hand_over(&mut self, now: Instant, own: bool) -> Result<(), DiskError> {
         if matches!(self.work, Work::Writing(_)) {
             return Ok(());
         }
@@ -189,7 +201,7 @@ impl Log {
         if self.writer.pending() {
             let only_synced = !self.counts_when_written;
             if only_synced && is_free && self.unsynced.is_empty() && self.is_direct() {
-                self.write_direct();
+                self.write_direct(own);
                 return Ok(());
             }
             if !only_synced || is_free {
@@ -237,16 +249,39 @@ impl Log {
         Some((segment, block_at, sealed.last))
     }
 
-    fn write_direct(&mut self) {
+    fn write_direct(&mut self, own: bool) {
+        let is_small = self.writer.pending_bytes() <= OWN_WRITE_BYTES_MAX;
         let Some((segment, at, last)) = self.seal() else { return };
         self.blocks.reserve(0);
         let mut next = std::mem::take(&mut self.written_blocks);
         next.begin_with(self.blocks.tail());
         let blocks = std::mem::replace(&mut self.blocks, next);
         *self.writer.buffer() = self.blocks.lend();
+        let write = Write { segment, at, blocks, synced: self.synced };
         self.work = Work::Writing(last);
         self.counts.direct += 1;
-        self.order(Order::Write { segment, at, blocks, synced: self.synced });
+        if own && is_small && self.pace.is_quick() {
+            self.counts.own += 1;
+            self.own = Some(write);
+        } else {
+            self.order(Order::Write(write));
+        }
+    }
+
+    /// The batch that the caller is to write itself, with [`Log::hand`], and then tells
+    /// [`Log::hear_own`] of.
+    pub fn take_own(&mut self) -> Option<Write> {
+        self.own.take()
+    }
+
+    /// What carries out a write, on any thread.
+    pub fn hand(&self) -> Arc<DiskHand> {
+        self.hand.clone()
+    }
+
+    /// What came of the batch that the caller has written itself.
+    pub fn hear_own(&mut self, report: Report) -> Result<(), DiskError> {
+        self.hear(report)
     }
 
     fn write(&mut self, now: Instant) -> Result<(), DiskError> {
@@ -291,7 +326,8 @@ impl Log {
 
     fn hear(&mut self, report: Report) -> Result<(), DiskError> {
         match (report, std::mem::replace(&mut self.work, Work::Nothing)) {
-            (Report::Written(blocks), Work::Writing(last)) => {
+            (Report::Written(blocks, took), Work::Writing(last)) => {
+                self.pace.note(took);
                 self.written_blocks = blocks;
                 (self.written, self.synced) = (last, last);
             }
@@ -300,7 +336,7 @@ impl Log {
                 self.synced = last;
             }
             (Report::Failed(error), _) => return Err(error),
-            (Report::Written(_) | Report::Synced(_), _) => {}
+            (Report::Written(..) | Report::Synced(_), _) => {}
         }
         Ok(())
     }
@@ -338,9 +374,12 @@ impl Log {
     }
 
     fn write_all(&mut self) -> Result<(), DiskError> {
+        if let Some(write) = self.own.take() {
+            self.order(Order::Write(write));
+        }
         while self.synced < self.writer.last() {
             self.sync_owed = !self.unsynced.is_empty();
-            self.hand_over(Instant::now())?;
+            self.hand_over(Instant::now(), false)?;
             if self.work != Work::Nothing {
                 let report = self.reports.recv().map_err(std::io::Error::other);
                 let report = report.map_err(DiskError::io("write", Path::new("the log")))?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A segment of eight batches of one sector, in bytes.
-const SMALL: u64 = 8 * SECTOR_BYTES as u64;
+pub(super) const SMALL: u64 = 8 * SECTOR_BYTES as u64;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until everything that was appended is synced.
@@ -19,16 +19,16 @@ fn settle(log: &mut Log) {
     let deadline = Instant::now() + DEADLINE;
     while log.kept().1 < log.last() {
         assert!(Instant::now() < deadline, "the log thread does not report");
-        log.hand_over(Instant::now()).unwrap();
+        log.hand_over(Instant::now(), false).unwrap();
         log.progress().unwrap();
         std::thread::yield_now();
     }
 }
 
-type Records = Vec<(u64, Vec<u8>)>;
+pub(super) type Records = Vec<(u64, Vec<u8>)>;
 
 /// Opens the log, gives what was recovered, and the log.
-fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log), DiskError> {
+pub(super) fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log), DiskError> {
     open_as(path, LogOptions { segment_bytes_max, direct: true })
 }
 
@@ -49,7 +49,7 @@ fn reopen(mut log: Log, path: &Path, segment_bytes_max: u64) -> (Records, Log) {
     open(path, segment_bytes_max).unwrap()
 }
 
-fn segment_path(path: &Path, number: u64) -> PathBuf {
+pub(super) fn segment_path(path: &Path, number: u64) -> PathBuf {
     path.join(format!("log/{number:020}.log"))
 }
 
@@ -69,7 +69,7 @@ fn append(log: &mut Log, durability: Durability) -> Position {
     Position(next)
 }
 
-fn fill(log: &mut Log, count: u64) {
+pub(super) fn fill(log: &mut Log, count: u64) {
     for _ in 0..count {
         append(log, Durability::Fsync);
         settle(log);
@@ -77,7 +77,7 @@ fn fill(log: &mut Log, count: u64) {
 }
 
 /// Fills until so many segments were begun; how quickly that is goes by how soon spares are ready.
-fn fill_segments(log: &mut Log, count: u64) {
+pub(super) fn fill_segments(log: &mut Log, count: u64) {
     let deadline = Instant::now() + DEADLINE;
     while log.counts.segments < count {
         assert!(Instant::now() < deadline, "no spare segment comes");
@@ -85,7 +85,7 @@ fn fill_segments(log: &mut Log, count: u64) {
     }
 }
 
-fn expected(range: std::ops::RangeInclusive<u64>) -> Records {
+pub(super) fn expected(range: std::ops::RangeInclusive<u64>) -> Records {
     range.map(|number| (number, number.to_le_bytes().to_vec())).collect()
 }
 
@@ -248,17 +248,17 @@ fn interval_records_count_at_once_and_are_synced_within_a_second() {
     let (_, mut log) = open(directory.path(), 1 << 16).unwrap();
     let start = Instant::now();
     append(&mut log, Durability::Interval);
-    log.hand_over(start).unwrap();
+    log.hand_over(start, false).unwrap();
     assert!(log.has_progress());
     assert_eq!(log.progress().unwrap(), Some((Position(1), Position(0))), "nobody asked to sync");
     assert!(!log.has_progress());
     let due = log.deadline().unwrap();
     assert_eq!(due, start + Duration::from_secs(1));
     // The clock is an argument: the second need not pass.
-    log.hand_over(due).unwrap();
+    log.hand_over(due, false).unwrap();
     // While that is synced, more counts as soon as it is written.
     append(&mut log, Durability::Interval);
-    log.hand_over(due).unwrap();
+    log.hand_over(due, false).unwrap();
     assert_eq!(log.kept().0, Position(2));
     let deadline = Instant::now() + DEADLINE;
     while log.kept().1 < Position(1) {
@@ -281,7 +281,7 @@ fn records_of_both_kinds_are_one_log() {
             let fsync = (round / 5 + number) % 3 == 0;
             append(&mut log, if fsync { Durability::Fsync } else { Durability::Interval });
         }
-        log.hand_over(Instant::now()).unwrap();
+        log.hand_over(Instant::now(), false).unwrap();
         if round % 7 == 0 {
             log.progress().unwrap();
         }
@@ -320,7 +320,7 @@ fn all_that_a_crash_leaves_behind_a_hole_is_blanked() {
         assert!(start.elapsed() < DEADLINE, "no spare segment comes");
         // Never overdue: nothing proves that any of it was on disk.
         append(&mut log, Durability::Interval);
-        log.hand_over(start).unwrap();
+        log.hand_over(start, false).unwrap();
         std::thread::yield_now();
     }
     log.close().unwrap();
@@ -340,4 +340,46 @@ fn all_that_a_crash_leaves_behind_a_hole_is_blanked() {
     log.close().unwrap();
     drop(log);
     assert_eq!(leftovers(), 0);
+}
+
+#[test]
+fn who_runs_the_loop_writes_small_batches_itself_while_the_disk_is_quick() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), 1 << 20).unwrap();
+    let hand = log.hand();
+    let is_direct = log.is_direct();
+    append(&mut log, Durability::Fsync);
+    log.hand_over(Instant::now(), true).unwrap();
+    let own = log.take_own();
+    assert_eq!(own.is_some(), is_direct);
+    let Some(write) = own else { return };
+    append(&mut log, Durability::Fsync);
+    log.hand_over(Instant::now(), true).unwrap();
+    assert!(log.take_own().is_none(), "one write at a time");
+    let report = hand.write(write);
+    assert_eq!(log.kept().1, Position(0), "nothing is on disk that nobody has told of");
+    log.hear_own(report).unwrap();
+    assert_eq!(log.kept().1, Position(1));
+
+    // A disk that takes long is another thread's.
+    let mut is_another = || {
+        append(&mut log, Durability::Fsync);
+        log.hand_over(Instant::now(), true).unwrap();
+        let Some(write) = log.take_own() else { return true };
+        let Report::Written(blocks, _) = hand.write(write) else { panic!() };
+        log.hear_own(Report::Written(blocks, Duration::from_secs(1))).unwrap();
+        false
+    };
+    assert!((1..10).any(|_| is_another()));
+    settle(&mut log);
+    assert!(log.counts.own > 1 && log.counts.own < log.counts.direct);
+    drop(hand);
+    let (_, mut log) = reopen(log, directory.path(), 1 << 20);
+    let last = log.append_parts(&[7; 65 << 10], &[], Durability::Fsync);
+    log.hand_over(Instant::now(), true).unwrap();
+    assert!(log.take_own().is_none(), "a large batch");
+    settle(&mut log);
+    let (records, mut log) = reopen(log, directory.path(), 1 << 20);
+    assert_eq!(records.last().unwrap().0, last.0);
+    log.close().unwrap();
 }

@@ -43,7 +43,7 @@ fn append(log: &mut Log, record: &[u8]) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while log.kept().1 < log.last() {
         assert!(Instant::now() < deadline, "the log thread does not report");
-        log.hand_over(Instant::now()).unwrap();
+        log.hand_over(Instant::now(), false).unwrap();
         log.progress().unwrap();
         std::thread::yield_now();
     }

@@ -1,6 +1,6 @@
 //! The server's one thread: wait; read every ready socket once; parse; step; end the turn; then
-//! write the log batch or hand it to the log thread, one frame to each peer, one write to each
-//! client. Nothing else sends, and no timer delays anything.
+//! write the log batch, now, last of all or by the log thread (see `stand_in.rs`), one frame to
+//! each peer, one write to each client. Nothing else sends, and no timer delays anything.
 //!
 //! Reading: a short read ends a socket's turn, for epoll reports what comes later; a full one puts
 //! it on the loop's own ready list, so that a busy client never keeps the others waiting.
@@ -9,12 +9,14 @@ mod clock;
 mod read_clients;
 mod read_peers;
 mod sink;
+mod stand_in;
 
 pub use clock::Clock;
 pub use sink::{Counts, Sink};
 
 use crate::clients::Flushed;
-use crate::disk::{Directory, DiskError};
+use crate::disk::{Directory, DiskError, Report};
+use crate::metrics::{self, Metrics};
 use crate::operator_log;
 use crate::session::ServerState;
 use mio::net::{TcpListener, UnixStream};
@@ -22,7 +24,7 @@ use mio::{Events, Interest, Poll, Token};
 use replication::{ClientId, Input, Node, NodeId, Position, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Listens for clients.
@@ -56,11 +58,14 @@ pub enum LoopError {
     Disk(DiskError),
     /// Waiting for events is not possible.
     Poll(io::Error),
+    /// The thread that stands in cannot be started.
+    Thread(io::Error),
 }
 
 /// All that the loop works with.
 pub struct EventLoop {
     poll: Poll,
+    events: Events,
     listener: TcpListener,
     peer_listener: TcpListener,
     stop: UnixStream,
@@ -69,8 +74,11 @@ pub struct EventLoop {
     sink: Sink,
     state: ServerState,
     confirm: Confirm,
+    metrics: Option<Metrics>,
     /// What reads take.
     buffer: Vec<u8>,
+    /// Clients whose commands wait because the node has too much to answer, by their places.
+    crowded_out: Vec<usize>,
     /// What clients' reads have given.
     reads: Vec<read_clients::ClientRead>,
     /// The session commands' replies are made here.
@@ -84,6 +92,9 @@ pub struct EventLoop {
     accept_more: bool,
     /// Counts all turns, whatever CONFIG RESETSTAT does.
     turns: u64,
+    /// Commands that this turn was asked, and replies that it has given meanwhile.
+    asked: u64,
+    answered_at_once: u64,
     now: Instant,
     time: Time,
 }
@@ -108,13 +119,15 @@ pub struct Parts {
     pub state: ServerState,
     /// What the data directory is told when the node's start is on disk.
     pub confirm: Confirm,
+    /// Who asks for the loop's figures, if anybody may.
+    pub metrics: Option<Metrics>,
 }
 
 /// The node's start is on disk, and with it what may have been lost before: the data directory is
 /// told, before the node says anything to anybody.
 pub struct Confirm {
     /// The directory.
-    pub directory: Rc<Directory>,
+    pub directory: Arc<Directory>,
     /// The last record of the start.
     pub opened_at: Position,
     /// Whether it has been told.
@@ -135,7 +148,7 @@ impl EventLoop {
     /// Registers what is listened to.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let Parts { poll, mut listener, mut peer_listener, mut stop, clock, .. } = parts;
-        let Parts { node, sink, state, confirm, .. } = parts;
+        let Parts { node, sink, state, confirm, metrics, .. } = parts;
         let registry = poll.registry();
         registry.register(&mut listener, CLIENT_LISTENER, Interest::READABLE)?;
         registry.register(&mut peer_listener, PEER_LISTENER, Interest::READABLE)?;
@@ -143,6 +156,7 @@ impl EventLoop {
         let now = Instant::now();
         Ok(EventLoop {
             poll,
+            events: Events::with_capacity(EVENTS_MAX),
             listener,
             peer_listener,
             stop,
@@ -151,7 +165,9 @@ impl EventLoop {
             sink,
             state,
             confirm,
+            metrics,
             buffer: vec![0; BUFFER_BYTES],
+            crowded_out: Vec::new(),
             reads: Vec::new(),
             scratch: Vec::new(),
             ready_clients: VecDeque::new(),
@@ -160,30 +176,44 @@ impl EventLoop {
             lingering: VecDeque::new(),
             accept_more: false,
             turns: 0,
+            asked: 0,
+            answered_at_once: 0,
             now,
             time: clock.time(),
         })
     }
 
     /// Runs until it is told to stop; then everything is on disk.
-    pub fn run(mut self) -> Result<(), LoopError> {
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        // What the node wants said at its start.
-        self.end_turn()?;
-        loop {
-            let wait = self.wait();
-            if let Err(error) = self.poll.poll(&mut events, Some(wait))
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                return Err(LoopError::Poll(error));
-            }
-            self.read_clock();
-            if self.take_events(&events) {
-                break;
-            }
+    pub fn run(self) -> Result<(), LoopError> {
+        stand_in::run(Box::new(self))
+    }
+
+    /// Waits until there is something to do, and does it. False if it is time to stop.
+    fn wait_and_turn(&mut self) -> Result<bool, LoopError> {
+        let wait = self.wait();
+        if let Err(error) = self.poll.poll(&mut self.events, Some(wait))
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(LoopError::Poll(error));
+        }
+        self.read_clock();
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let is_over = self.take_events(&events);
+        self.events = events;
+        if !is_over {
             self.turn()?;
         }
-        self.sink.log.close().map_err(LoopError::Disk)
+        Ok(!is_over)
+    }
+
+    /// The disk has the batch that this loop has waited for itself: what that lets go leaves.
+    fn own_written(&mut self, report: Report) -> Result<(), LoopError> {
+        self.sink.log.hear_own(report).map_err(LoopError::Disk)?;
+        self.begin_turn();
+        self.read_clock();
+        self.hear_log()?;
+        // What that makes the core append is another thread's: others are to be heard first.
+        self.end_turn(false)
     }
 
     fn read_clock(&mut self) {
@@ -241,10 +271,10 @@ impl EventLoop {
         false
     }
 
-    /// Everything between two waits.
+    /// Everything between two waits; what follows a wait for the disk is
+    /// [`EventLoop::own_written`].
     fn turn(&mut self) -> Result<(), LoopError> {
-        self.state.counters.turns += 1;
-        self.turns += 1;
+        self.begin_turn();
         self.hear_log()?;
         if self.sink.peers.is_accept_due(self.now) {
             self.sink.peers.accept(&self.peer_listener, self.poll.registry(), self.now);
@@ -255,12 +285,31 @@ impl EventLoop {
             let registry = self.poll.registry();
             self.accept_more = self.sink.clients.accept(&self.listener, registry, self.now);
         }
+        let (commands, answers) = (self.state.counters.commands, self.sink.clients.answers);
         self.read_clients();
+        self.asked = self.state.counters.commands.saturating_sub(commands);
+        self.answered_at_once = self.sink.clients.answers - answers;
         self.stop_lingering();
         if self.node.next_deadline() <= self.time.monotonic_us {
             self.step(Input::Tick);
         }
-        self.end_turn()
+        self.end_turn(true)?;
+        self.tell_metrics();
+        Ok(())
+    }
+
+    /// Whoever asks for figures gets them.
+    fn tell_metrics(&self) {
+        if let Some(metrics) = self.metrics.as_ref().filter(|metrics| metrics.is_asked()) {
+            let moment = (self.now, self.time);
+            metrics.publish(metrics::snapshot(&self.node, &self.sink, &self.state, moment));
+        }
+    }
+
+    fn begin_turn(&mut self) {
+        self.state.counters.turns += 1;
+        self.turns += 1;
+        (self.asked, self.answered_at_once) = (0, 0);
     }
 
     /// Tells the core how far the log is kept, if that has changed.
@@ -289,20 +338,25 @@ impl EventLoop {
     }
 
     /// No more inputs: what that makes the core append is written, or handed to the log thread.
-    fn end_inputs(&mut self) -> Result<(), LoopError> {
+    fn end_inputs(&mut self, may_wait: bool) -> Result<(), LoopError> {
         // Fresh, for the inputs of this turn may have taken their time.
         self.read_clock();
+        let answers = self.sink.clients.answers;
         self.step(Input::TurnEnd);
-        self.sink.log.hand_over(self.now).map_err(LoopError::Disk)
+        // Where most of those who ask are answered without the disk, they are not to wait for it.
+        let at_once = self.answered_at_once + self.sink.clients.answers - answers;
+        let own = may_wait && at_once * 2 <= self.asked;
+        self.sink.log.hand_over(self.now, own).map_err(LoopError::Disk)
     }
 
-    /// What has gathered leaves: first to the disk, which takes longest, then to peers and clients.
-    fn end_turn(&mut self) -> Result<(), LoopError> {
-        self.end_inputs()?;
+    /// What has gathered leaves: first to the disk, which takes longest, then to peers and clients;
+    /// but what this loop writes to the disk itself comes after them. `may_wait`: it may do so.
+    fn end_turn(&mut self, may_wait: bool) -> Result<(), LoopError> {
+        self.end_inputs(may_wait)?;
         if self.sink.log.has_progress() {
             // What counts as soon as it is written counts in this turn.
             self.hear_log()?;
-            self.end_inputs()?;
+            self.end_inputs(false)?;
         }
         let mut lost = Vec::new();
         let registry = self.poll.registry();
@@ -320,6 +374,7 @@ impl EventLoop {
         for place in flushed.closing {
             self.close_client(place);
         }
+        self.resume_crowded_out();
         for node in lost {
             self.peer_lost(node);
         }

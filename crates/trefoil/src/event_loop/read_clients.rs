@@ -2,14 +2,18 @@
 //! data; what the server answers itself is answered in between, in the order of the requests.
 
 use super::{EventLoop, LINGER, READ_BYTES};
-use crate::clients::ReplyMode;
+use crate::clients::{Client, HeldBack, OUT_BYTES_SOFT, ReplyMode};
 use crate::operator_log;
 use crate::resp::encode;
 use crate::resp::parse::{Batch, Parsed};
 use crate::session::{self, After, Session, SessionCommand};
+use replication::node::HELD_READ_BYTES_MAX;
 use replication::{Arguments, ClientId, Input, RequestId, Requests};
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
+
+/// Commands whose answers cannot be more bytes are handed to the core together.
+const ANSWER_BYTES_AT_ONCE: usize = 8 << 20;
 
 /// What one read of a client's socket has given.
 #[derive(Default)]
@@ -23,6 +27,9 @@ pub(super) struct ClientRead {
     joined: Vec<u8>,
     batch: Batch,
     parsed: Parsed,
+    /// The first command that is not carried out yet.
+    next: usize,
+    was_held_back: bool,
 }
 
 impl ClientRead {
@@ -31,6 +38,38 @@ impl ClientRead {
             true => buffer.get(self.start..self.start + self.length).unwrap_or(&[]),
             false => &self.joined,
         }
+    }
+
+    /// Goes on with commands that were held back.
+    fn take_up(&mut self, held_back: HeldBack) {
+        let HeldBack { bytes, batch, parsed, next } = held_back;
+        (self.joined, self.batch, self.parsed, self.next) = (bytes, batch, parsed, next);
+        self.was_held_back = true;
+    }
+
+    /// Takes apart what a client's socket gave, behind what it gave before. Returns how many of
+    /// these bytes the commands lie in, if it is these.
+    fn take_apart(&mut self, client: &mut Client, new: &mut [u8], bulk_bytes_max: usize) -> usize {
+        self.batch.clear();
+        if client.carry.is_empty() {
+            // The usual case: whole requests, straight from the shared buffer.
+            self.parsed = client.parser.parse(new, bulk_bytes_max, &mut self.batch);
+            self.length = self.parsed.consumed;
+            client.carry.extend_from_slice(new.get(self.length..).unwrap_or(&[]));
+            return self.length;
+        }
+        let mut bytes = std::mem::take(&mut client.carry);
+        bytes.extend_from_slice(new);
+        self.parsed = client.parser.parse(&mut bytes, bulk_bytes_max, &mut self.batch);
+        if self.parsed.consumed == 0 {
+            // A large request that is still arriving is not copied at each read.
+            client.carry = bytes;
+            self.length = 0;
+            return 0;
+        }
+        client.carry.extend_from_slice(bytes.get(self.parsed.consumed..).unwrap_or(&[]));
+        self.joined = bytes;
+        0
     }
 
     /// The second word of each command, which in most is a key.
@@ -103,7 +142,7 @@ impl EventLoop {
         buffer: &mut [u8],
         read: &mut ClientRead,
     ) -> Option<usize> {
-        read.client = None;
+        (read.client, read.next, read.was_held_back) = (None, 0, false);
         let client = self.sink.clients.at(place)?;
         client.ready = false;
         if client.last_sequence.is_some() {
@@ -115,6 +154,11 @@ impl EventLoop {
         if client.is_over_soft_limits() {
             client.paused = true;
             return None;
+        }
+        if let Some(held_back) = client.held_back.take() {
+            read.client = Some((place, client.id));
+            read.take_up(*held_back);
+            return Some(0);
         }
         self.state.counters.reads += 1;
         let length = match client.stream.read(buffer) {
@@ -141,67 +185,69 @@ impl EventLoop {
         }
         self.state.counters.bytes_in += length as u64;
         read.client = Some((place, client.id));
-        read.batch.clear();
-        let bulk_max = self.state.bulk_bytes_max;
         let new = buffer.get_mut(..length).unwrap_or(&mut []);
-        if client.carry.is_empty() {
-            // The usual case: whole requests, straight from the shared buffer.
-            read.parsed = client.parser.parse(new, bulk_max, &mut read.batch);
-            read.length = read.parsed.consumed;
-            client.carry.extend_from_slice(new.get(read.length..).unwrap_or(&[]));
-            return Some(read.length);
-        }
-        let mut bytes = std::mem::take(&mut client.carry);
-        bytes.extend_from_slice(new);
-        read.parsed = client.parser.parse(&mut bytes, bulk_max, &mut read.batch);
-        if read.parsed.consumed == 0 {
-            // A large request that is still arriving is not copied at each read.
-            client.carry = bytes;
-            read.length = 0;
-            return Some(0);
-        }
-        client.carry.extend_from_slice(bytes.get(read.parsed.consumed..).unwrap_or(&[]));
-        read.joined = bytes;
-        Some(0)
+        Some(read.take_apart(client, new, self.state.bulk_bytes_max))
     }
 
     /// Carries out what a client was read to say, unless another one's commands have ended it.
     fn take_read(&mut self, buffer: &[u8], read: &mut ClientRead) {
         let Some((place, id)) = read.client else { return };
         if self.sink.clients.at(place).is_some_and(|client| client.id == id) {
-            self.carry_out(place, read.bytes(buffer), &read.batch);
-            self.refuse_protocol_error(place, read.parsed);
+            let next = self.carry_out(place, read.bytes(buffer), &read.batch, read.next);
+            match next {
+                Some(next) => self.hold_back(place, buffer, read, next),
+                None => {
+                    self.refuse_protocol_error(place, read.parsed);
+                    // Behind what was held back, there may be more in the socket, and no event
+                    // will tell.
+                    self.client_event(place, read.was_held_back, false, false);
+                }
+            }
         }
         // Idle clients own no buffer.
         read.joined = Vec::new();
     }
 
-    /// The commands of one read: runs for the core, with the server's own commands in between.
-    fn carry_out(&mut self, place: usize, bytes: &[u8], batch: &Batch) {
-        self.state.counters.commands += batch.ends.len() as u64;
-        let (mut run, mut spans_start) = (0, 0);
+    /// The commands of one read from number `first` on: runs for the core, with the server's own
+    /// commands in between. Returns the number of the first that has to wait, if one has.
+    fn carry_out(
+        &mut self,
+        place: usize,
+        bytes: &[u8],
+        batch: &Batch,
+        first: usize,
+    ) -> Option<usize> {
+        let before = first.checked_sub(1).and_then(|before| batch.ends.get(before));
+        let (mut run, mut spans_start) = (first, before.map_or(0, |end| *end as usize));
+        if first == 0 {
+            self.state.counters.commands += batch.ends.len() as u64;
+        }
         let mut knows_moved = self.knows_moved(place);
-        for (number, end) in batch.ends.iter().enumerate() {
+        for (number, end) in batch.ends.iter().enumerate().skip(first) {
             let end = *end as usize;
             let spans = batch.spans.get(spans_start..end).unwrap_or(&[]);
             spans_start = end;
             let arguments = Arguments::new(bytes, spans);
             let Some(command) = session::find(arguments.get(0).unwrap_or(&[])) else {
                 if knows_moved && let Some(error) = self.moved(place, arguments) {
-                    self.step_requests(place, bytes, batch, run..number);
+                    if let Some(stopped) = self.step_requests(place, bytes, batch, run..number) {
+                        return Some(stopped);
+                    }
                     run = number + 1;
                     self.answer(place, |out| encode::error(out, &error));
                 }
                 continue;
             };
-            self.step_requests(place, bytes, batch, run..number);
+            if let Some(stopped) = self.step_requests(place, bytes, batch, run..number) {
+                return Some(stopped);
+            }
             run = number + 1;
             if !self.carry_out_session(place, command, arguments) {
-                return;
+                return None;
             }
             knows_moved = self.knows_moved(place);
         }
-        self.step_requests(place, bytes, batch, run..batch.ends.len());
+        self.step_requests(place, bytes, batch, run..batch.ends.len())
     }
 
     /// Whether a client has said that it is cluster-aware.
@@ -230,8 +276,67 @@ impl EventLoop {
         self.sink.clients.answer(request, |out, _| encode(out));
     }
 
+    /// Hands commands number `run` of a batch to the core: mostly all at once. Where their answers
+    /// may be long, one by one, until they are too much: returns the first that has to wait.
+    fn step_requests(
+        &mut self,
+        place: usize,
+        bytes: &[u8],
+        batch: &Batch,
+        run: Range<usize>,
+    ) -> Option<usize> {
+        let is_crowded = self.node.held_read_bytes() > HELD_READ_BYTES_MAX;
+        let may_be_long =
+            || self.node.longest_record().saturating_mul(run.len()) > ANSWER_BYTES_AT_ONCE;
+        if !is_crowded && (run.len() == 1 || !may_be_long()) {
+            self.step_run(place, bytes, batch, run);
+            return None;
+        }
+        let held_before = self.node.held_read_bytes();
+        for number in run {
+            let unsent = self.sink.clients.at(place)?.replies.unsent() as u64;
+            let held = self.node.held_read_bytes();
+            let own = held.saturating_sub(held_before).saturating_add(unsent);
+            if held > HELD_READ_BYTES_MAX || own > OUT_BYTES_SOFT as u64 {
+                return Some(number);
+            }
+            self.step_run(place, bytes, batch, number..number + 1);
+        }
+        None
+    }
+
+    /// What has arrived of a client and is too much now waits with it: until it has taken its
+    /// replies, or until the node has got rid of others'.
+    fn hold_back(&mut self, place: usize, buffer: &[u8], read: &mut ClientRead, next: usize) {
+        let bytes = match read.joined.is_empty() {
+            true => read.bytes(buffer).to_vec(),
+            false => std::mem::take(&mut read.joined),
+        };
+        let Some(client) = self.sink.clients.at(place) else { return };
+        let batch = std::mem::take(&mut read.batch);
+        let held_back = HeldBack { bytes, batch, parsed: read.parsed, next };
+        client.held_back = Some(Box::new(held_back));
+        client.paused = true;
+        if self.node.held_read_bytes() > HELD_READ_BYTES_MAX {
+            self.crowded_out.push(place);
+        } else {
+            self.sink.clients.touch(place);
+        }
+    }
+
+    /// The node has got rid of what it had to answer: whoever was held back goes on.
+    pub(super) fn resume_crowded_out(&mut self) {
+        if self.crowded_out.is_empty() || self.node.held_read_bytes() > HELD_READ_BYTES_MAX {
+            return;
+        }
+        for place in std::mem::take(&mut self.crowded_out) {
+            self.sink.clients.touch(place);
+            self.client_event(place, true, false, false);
+        }
+    }
+
     /// Hands commands number `run` of a batch to the core.
-    fn step_requests(&mut self, place: usize, bytes: &[u8], batch: &Batch, run: Range<usize>) {
+    fn step_run(&mut self, place: usize, bytes: &[u8], batch: &Batch, run: Range<usize>) {
         if run.is_empty() {
             return;
         }

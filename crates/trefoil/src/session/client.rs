@@ -16,12 +16,14 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
     let count = arguments.len();
     match (upper(Some(subcommand)).as_slice(), count) {
         (b"ID", 2) => encode::integer(out, session.client(|client| client.number) as i64),
+        (b"HELP", 2) => super::help::execute("client", out),
         (b"INFO", 2) => {
             let (now, protocol) = (session.now, session.protocol());
             let line = session.client(|client| describe(client, now));
             encode::verbatim(out, &format!("{line}\n"), protocol);
         }
         (b"LIST", _) => list(arguments, session, out),
+        (b"KILL", 3..) => super::kill::execute(arguments, session, out),
         (b"GETNAME", 2) => {
             let (name, protocol) = session.client(|client| (client.name.clone(), client.protocol));
             if name.is_empty() { encode::nil(out, protocol) } else { encode::bulk(out, &name) }
@@ -49,7 +51,7 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
         (b"REPLY", 3) => reply(arguments, session, out),
         (
             b"ID" | b"INFO" | b"GETNAME" | b"SETNAME" | b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH"
-            | b"REPLY",
+            | b"REPLY" | b"KILL" | b"HELP",
             _,
         ) => wrong_count(out, &format!("client|{}", text(Some(subcommand)))),
         _ => {

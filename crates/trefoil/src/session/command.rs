@@ -20,6 +20,7 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
             encode::array(out, table::all().len());
             table::all().iter().for_each(|command| encode::bulk(out, command.name.as_bytes()));
         }
+        (b"HELP", 2) => super::help::execute("command", out),
         (b"INFO", 2) => {
             encode::array(out, table::all().len());
             table::all().iter().for_each(|command| info(command, out, protocol));

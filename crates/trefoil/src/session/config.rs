@@ -12,6 +12,7 @@ const BULK_BYTES_LEAST: usize = 1 << 20;
 pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Vec<u8>) {
     let Some(subcommand) = arguments.get(1) else { return wrong_count(out, "config") };
     match (upper(Some(subcommand)).as_slice(), arguments.len()) {
+        (b"HELP", 2) => super::help::execute("config", out),
         (b"GET", 3..) => get(arguments.from(2), session, out),
         (b"SET", 4..) => set(arguments.from(2), session, out),
         (b"RESETSTAT", 2) => {

@@ -105,6 +105,7 @@ fn persistence(session: &Session<'_>, text: &mut String) {
     field(text, "log_direct_writes", if log.is_direct() { "yes" } else { "no" });
     field(text, "log_bytes_on_disk", log.bytes_on_disk());
     field(text, "log_batches_direct", counts.direct);
+    field(text, "log_batches_direct_by_loop", counts.own);
     field(text, "log_batches_through_page_cache", counts.plain);
     field(text, "log_syncs", counts.syncs);
 }

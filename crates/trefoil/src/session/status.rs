@@ -114,6 +114,9 @@ fn group(session: &Session<'_>, status: &GroupStatus) -> String {
 fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
     let mut text =
         format!(",\"role\":{},\"keys\":{},\"bytes\":{}", quoted(here.role), here.keys, here.bytes);
+    if here.epoch == 0 && !here.why.is_empty() {
+        let _ = write!(text, ",\"why\":{}", quoted(&here.why));
+    }
     if here.epoch > 0 {
         let lag = |(node, entries): &(NodeId, u64)| {
             format!("{}:{{\"entries\":{entries}}}", name_of(session, *node))

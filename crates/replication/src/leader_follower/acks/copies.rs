@@ -213,10 +213,13 @@ impl Group {
             _ => return,
         }
         let round = self.confirmed_round(turn);
-        let ready = |read: &mut Read| read.index <= visible && read.round <= round;
-        loop {
-            let Role::Leader(leader) = &mut self.role else { return };
-            let Some(read) = leader.held.reads.pop_front_if(ready) else { return };
+        while let Role::Leader(leader) = &mut self.role
+            && let Some(read) = leader.held.reads.next_confirmed(visible, round)
+        {
+            self.answer_read(turn, read);
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        for read in leader.held.reads.take_shown(visible) {
             self.answer_read(turn, read);
         }
     }

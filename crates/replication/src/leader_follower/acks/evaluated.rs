@@ -4,6 +4,7 @@
 
 use super::super::Group;
 use super::held::{Answer, Read};
+use super::waiting::answer_bytes;
 use crate::Reply;
 use crate::turn::{Requester, Turn};
 use alloc::borrow::Cow;
@@ -18,6 +19,8 @@ const VALUES_KEPT_MAX: usize = 1 << 20;
 pub(in super::super) struct Evaluated {
     reads: Vec<EvaluatedRead>,
     values: Vec<u8>,
+    /// Bytes of what the others answer.
+    other_bytes: u64,
 }
 
 /// A read of this turn.
@@ -56,6 +59,11 @@ impl Evaluated {
         self.reads.is_empty()
     }
 
+    /// Bytes of what they answer.
+    pub(super) fn bytes(&self) -> u64 {
+        self.values.len() as u64 + self.other_bytes
+    }
+
     /// Adds a read, with what it answers or how that is found out.
     pub(super) fn push(
         &mut self,
@@ -64,6 +72,7 @@ impl Evaluated {
         deadline_us: u64,
         answer: Answer,
     ) {
+        self.other_bytes += answer_bytes(&answer);
         let answer = EvaluatedAnswer::Other(answer);
         self.reads.push(EvaluatedRead { requester, index, deadline_us, answer });
     }
@@ -91,6 +100,7 @@ impl Evaluated {
     pub(in super::super) fn cleared(mut self) -> Evaluated {
         self.reads.clear();
         self.values.clear();
+        self.other_bytes = 0;
         if self.values.capacity() > VALUES_KEPT_MAX {
             self.values = Vec::new();
         }

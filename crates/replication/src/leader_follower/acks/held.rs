@@ -5,6 +5,7 @@ use super::super::{Group, Role};
 use super::evaluated::Evaluated;
 use super::need::{Need, SPECIAL_WRITES_MAX};
 use super::older::Either;
+use super::waiting::WaitingReads;
 use crate::asked_token::AskedToken;
 use crate::command::Reply;
 use crate::keyspace::MissingAcks;
@@ -29,7 +30,7 @@ pub struct Held {
     pub(super) writes: VecDeque<Write>,
     /// Writes that wait for something else: they may overtake each other.
     pub(super) special: Vec<Special>,
-    pub(in super::super) reads: VecDeque<Read>,
+    pub(in super::super) reads: WaitingReads,
     /// Reads of this turn: its end decides what they wait for.
     pub(in super::super) evaluated: Evaluated,
     pub(super) waits: Vec<Wait>,
@@ -94,14 +95,21 @@ impl Held {
     /// The earliest deadline of a reply that waits.
     pub fn next_deadline(&self) -> u64 {
         let write = self.writes.front().map_or(u64::MAX, |write| write.deadline_us);
-        let read = self.reads.front().map_or(u64::MAX, |read| read.deadline_us);
         let wait = self.waits.iter().map(|wait| wait.deadline_us).min().unwrap_or(u64::MAX);
         let special = self.special.iter().map(|special| special.write.deadline_us).min();
-        write.min(read).min(wait).min(special.unwrap_or(u64::MAX))
+        write.min(self.reads.next_deadline()).min(wait).min(special.unwrap_or(u64::MAX))
     }
 }
 
 impl Group {
+    /// Bytes of what reads will answer that wait here.
+    pub fn held_read_bytes(&self) -> u64 {
+        match &self.role {
+            Role::Leader(leader) => leader.held.reads.bytes() + leader.held.evaluated.bytes(),
+            _ => 0,
+        }
+    }
+
     /// A member's answer to a heartbeat round.
     pub fn on_heartbeat_answer(
         &mut self,
@@ -228,7 +236,7 @@ impl Group {
         let Role::Leader(leader) = &mut self.role else { return };
         if skip {
             let read = Read { requester, index, round: 0, answer, deadline_us };
-            leader.held.reads.push_back(read);
+            leader.held.reads.push(read);
             self.release(turn);
         } else {
             leader.held.evaluated.push(requester, index, deadline_us, answer);
@@ -280,7 +288,7 @@ impl Group {
         self.expire_writes(turn);
         let round = self.confirmed_round(turn);
         let Role::Leader(leader) = &mut self.role else { return };
-        while let Some(read) = leader.held.reads.pop_front_if(|r| r.deadline_us <= now_us) {
+        for read in leader.held.reads.take_expired(now_us) {
             if let Answer::Either(either) = read.answer
                 && read.round <= round
                 && leader.hides(either.hidden)

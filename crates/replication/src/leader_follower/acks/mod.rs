@@ -3,7 +3,7 @@
 //!
 //! `need.rs` says what a writer waits for. `copies.rs` counts: it commits, shows and lets go what
 //! has enough of them. `held.rs` keeps the replies that wait, `evaluated.rs` those of
-//! this turn's reads. `outcome.rs` is where a held write is
+//! this turn's reads, `waiting.rs` those of earlier ones. `outcome.rs` is where a held write is
 //! answered, whatever the answer is (acknowledged, or open), and where an open one is told later;
 //! `asked.rs` is for a write whose entry nobody could name.
 //! `older.rs` is for readers where a write does not become visible. `degrade.rs` lowers the acks
@@ -17,3 +17,4 @@ pub mod held;
 pub mod need;
 pub(super) mod older;
 pub mod outcome;
+mod waiting;

@@ -77,7 +77,7 @@ impl Group {
             self.leave_open(turn, write, need, acked, &why);
         }
         let (evaluated, values) = evaluated.drain();
-        for read in reads.into_iter().chain(evaluated.map(|read| read.into_read(values, 0))) {
+        for read in reads.into_all().chain(evaluated.map(|read| read.into_read(values, 0))) {
             turn.refuse(read.requester, format!("TRYAGAIN {why}"));
         }
         for wait in waits {

@@ -214,7 +214,8 @@ impl<'a> Entry<'a> {
             w.vector(&origin.dependencies);
         }
         if let Some(asker) = &self.asker {
-            asker.write(&mut w);
+            // With its length: it matters only to those who look for it.
+            asker.write_with_length(&mut w);
         }
         if let Some(once) = &self.once {
             once.write(&mut w);
@@ -267,7 +268,7 @@ impl<'a> Entry<'a> {
         }
         let origin = Origin { dot: r.dot()?, dependencies: r.vector()? };
         if head.has & HAS_ASKER != 0 {
-            Asker::read(&mut r)?;
+            r.bytes()?;
         }
         Ok(Some(Shared { stamp: head.stamp, origin, changes: r.0 }))
     }
@@ -282,18 +283,28 @@ impl<'a> Entry<'a> {
         if head.has & HAS_ORIGIN != 0 {
             let _ = (r.dot()?, r.vector()?);
         }
-        Asker::read(&mut r).map(Some)
+        Asker::read_with_length(&mut r).map(Some)
     }
 
     /// Reads an entry; the bytes must hold nothing else.
     pub fn decode(bytes: &'a [u8]) -> Read<Entry<'a>> {
+        let entry = Entry::decode_to_apply(bytes)?;
+        // An asker that cannot be read is nobody: the entry does the same everywhere.
+        let asker = Entry::asker_of(bytes).unwrap_or_default();
+        Ok(Entry { asker, ..entry })
+    }
+
+    /// The same without who asked for it: to those who apply it, that is no matter.
+    pub fn decode_to_apply(bytes: &'a [u8]) -> Read<Entry<'a>> {
         let mut r = Reader(bytes);
         let Head { id, stamp, has, kind } = Head::read(&mut r)?;
         let origin = match has & HAS_ORIGIN != 0 {
             true => Some(Origin { dot: r.dot()?, dependencies: r.vector()? }),
             false => None,
         };
-        let asker = if has & HAS_ASKER != 0 { Some(Asker::read(&mut r)?) } else { None };
+        if has & HAS_ASKER != 0 {
+            r.bytes()?;
+        }
         let once = if has & HAS_ONCE != 0 { Some(Once::read(&mut r)?) } else { None };
         let payload = match kind {
             KIND_OPENING => {
@@ -314,7 +325,7 @@ impl<'a> Entry<'a> {
             _ => return Err(Malformed),
         };
         r.finish()?;
-        Ok(Entry { id, stamp, origin, asker, once, payload })
+        Ok(Entry { id, stamp, origin, asker: None, once, payload })
     }
 }
 
@@ -387,7 +398,7 @@ impl Head {
             r.vector()?;
         }
         if head.has & HAS_ASKER != 0 {
-            Asker::read(&mut r)?;
+            r.bytes()?;
         }
         for _ in 0..r.short()? {
             Change::skip(&mut r)?;

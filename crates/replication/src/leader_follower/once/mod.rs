@@ -63,6 +63,9 @@ impl Group {
         need: Need,
     ) {
         let Some(name) = self.new_call(turn, requester, once, need) else { return };
+        if self.is_set_too_far(command) {
+            return turn.refuse(requester, error::TOO_LONG);
+        }
         let now_ms = self.time_ms(turn);
         if is_past(self.state.store.get(command.key).as_ref(), now_ms) {
             self.remove(turn, command.key);

@@ -12,6 +12,9 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::RefCell;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Committed pre-images are cut off the buffer's front when they are more than so many bytes, and
 /// more than what is left.
@@ -43,6 +46,19 @@ pub(super) struct Undo {
     tables: usize,
     /// The newest entry that has a pre-image.
     newest: u64,
+    /// Made while nothing commits, and readers ask for what was there before.
+    first_changes: RefCell<FirstChanges>,
+}
+
+/// Where each key was changed first after an entry: made once and added to, however many ask.
+#[derive(Default)]
+struct FirstChanges {
+    /// After which entry.
+    after: u64,
+    /// The pre-images up to here are in it.
+    end: usize,
+    /// Hash of the key, and the place of the pre-image; nothing shows the table's order.
+    places: HashTable<(u64, usize)>,
 }
 
 /// What an entry has changed that is no record.
@@ -149,17 +165,14 @@ impl Undo {
         index: u64,
         key: &[u8],
     ) -> Option<(Option<Record<'_>>, u64)> {
-        let mut place = self.start;
-        while let Some(pre_image) = first(&self.bytes, place) {
-            place += HEAD_BYTES + pre_image.body.len();
-            if pre_image.index <= index || pre_image.kind == ASIDE {
-                continue;
-            }
-            if pre_image.key() == key {
-                return Some((pre_image.record(), pre_image.index));
-            }
-        }
-        None
+        let mut changes = self.first_changes.borrow_mut();
+        changes.go_on(self, index);
+        let is_it = |(_, place): &(u64, usize)| {
+            first(&self.bytes, *place).is_some_and(|pre_image| pre_image.key() == key)
+        };
+        let (_, place) = changes.places.find(xxh3_64(key), is_it)?;
+        let pre_image = first(&self.bytes, *place)?;
+        Some((pre_image.record(), pre_image.index))
     }
 
     /// Takes everything back, the newest first. `is_kept` tells records that are put back from
@@ -196,6 +209,8 @@ impl Undo {
 
     /// Gives room back that committed pre-images have taken.
     fn cut(&mut self) {
+        // Its places are of what is about to move.
+        *self.first_changes.get_mut() = FirstChanges::default();
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
@@ -205,6 +220,29 @@ impl Undo {
         } else if self.start > CUT_BYTES_MIN && self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
+        }
+    }
+}
+
+impl FirstChanges {
+    /// Takes up what has come since it was asked last.
+    fn go_on(&mut self, undo: &Undo, after: u64) {
+        if self.after != after || self.end < undo.start {
+            *self = FirstChanges { after, end: undo.start, ..FirstChanges::default() };
+        }
+        while let Some(pre_image) = first(&undo.bytes, self.end) {
+            let place = self.end;
+            self.end += HEAD_BYTES + pre_image.body.len();
+            if pre_image.index <= after || pre_image.kind == ASIDE {
+                continue;
+            }
+            let (key, hash) = (pre_image.key(), xxh3_64(pre_image.key()));
+            let is_it = |(_, place): &(u64, usize)| {
+                first(&undo.bytes, *place).is_some_and(|earlier| earlier.key() == key)
+            };
+            if self.places.find(hash, is_it).is_none() {
+                self.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
+            }
         }
     }
 }

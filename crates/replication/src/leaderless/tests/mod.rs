@@ -1,6 +1,7 @@
 //! Three replicas whose messages are carried by hand.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod asked;
 mod chaos;
 mod protocol;
 mod recovery;
@@ -9,6 +10,7 @@ use super::*;
 use crate::command::Reply;
 use crate::command::verb::Expiry;
 use crate::keyspace::Durability;
+use crate::keyspace::slot::slot_of;
 use crate::mutant::Mutants;
 use crate::random::Random;
 use crate::storage::record::Record;
@@ -137,7 +139,9 @@ impl World {
         let sequence = self.requests;
         let requester = Requester::Client(RequestId { client: ClientId(1), sequence });
         let command = KeyCommand { key: key.as_bytes(), verb };
-        self.turn(node, |m, turn| m.execute(turn, requester, GROUP, &command, with));
+        self.turn(node, |m, turn| {
+            m.execute(turn, requester, (GROUP, slot_of(command.key)), &command, with)
+        });
         sequence
     }
 

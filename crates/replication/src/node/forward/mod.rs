@@ -33,6 +33,12 @@ use receive::{Labels, with_work};
 use seen::Seen;
 use sent::{AllSent, Bound, Sent};
 
+/// Nobody could be found for a write, or for a read.
+const NOT_DONE: &str = "CLUSTERDOWN this node has found no leader or replica of the keyspace that \
+                        could carry this out (TF.STATUS says what it knows); nothing was done";
+const NOT_READ: &str = "CLUSTERDOWN this node has found no leader or replica of the keyspace that \
+                        could answer this (TF.STATUS says what it knows)";
+
 /// Buffers of commands that are kept for commands to come, and the largest that is kept.
 const SPARE_BUFFERS_MAX: usize = 1_024;
 const SPARE_BUFFER_BYTES_MAX: usize = 4 << 10;
@@ -401,7 +407,7 @@ impl Roles {
         self.forwards.raise_attempt(group, sent.attempt);
         match leader {
             Some((node, epoch)) if self.tells_leader(turn, from, group, (node, epoch)) => {
-                self.leaders.insert(group, Led { node, epoch, last: 0 });
+                self.leaders.insert(group, Led { node, epoch, last: 0, is_over: false });
             }
             // Whoever was thought to lead does not: no use in asking again at once.
             _ => {
@@ -456,10 +462,7 @@ impl Roles {
         }
         for queue in self.forwards.waiting.values_mut() {
             while let Some(waiting) = queue.pop_front_if(|w| w.deadline_us <= now_us) {
-                let text = "CLUSTERDOWN this node has found no leader or replica of the keyspace \
-                            that could carry this out (TF.STATUS says what it knows); \
-                            nothing was done";
-                turn.refuse(waiting.requester, text);
+                turn.refuse(waiting.requester, if waiting.is_write { NOT_DONE } else { NOT_READ });
             }
         }
         self.forwards.waiting.retain(|_, queue| !queue.is_empty());

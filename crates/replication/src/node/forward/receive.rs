@@ -5,10 +5,10 @@ use crate::command::verb::With;
 use crate::command::{self, Action};
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::mutant::Mutant;
-use crate::node::Roles;
 use crate::node::message::{Message, decode_arguments};
 use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
+use crate::node::{HELD_READ_BYTES_MAX, Roles};
 use crate::turn::{Asker, Requester, Turn};
 use crate::wire::Reader;
 use crate::{Arguments, ClientId, GroupId, Message as AnyMessage, NodeId, Session, Span};
@@ -83,7 +83,8 @@ impl Roles {
         let mut spans = core::mem::take(&mut self.forwards.spans);
         let done = refused.is_none_or(|refused| attempt > refused)
             && with_work(words, &mut spans, |work| {
-                self.is_of(group, work)
+                self.has_room_for(group, work)
+                    && self.is_of(group, work)
                     && self.is_bound_here(turn, group, epoch, work)
                     && self.try_here(turn, requester, group, work)
             })
@@ -113,6 +114,16 @@ impl Roles {
             }
             (asker, by) => *asker = by.map(|by| self.forwards.labels.own(by)),
         }
+    }
+
+    /// Whether a read may be evaluated now: what it would answer waits here for the turn's end. If
+    /// not, its forwarder sends it again a little later.
+    fn has_room_for(&self, group: GroupId, work: &Work<'_>) -> bool {
+        work.is_write()
+            || self
+                .groups
+                .get(&group)
+                .is_none_or(|group| group.held_read_bytes() < HELD_READ_BYTES_MAX)
     }
 
     /// Whether a forwarded write is for the leader that this node is, if there is one: bound to an

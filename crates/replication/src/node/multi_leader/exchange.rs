@@ -8,8 +8,10 @@ use crate::leader_follower::Group;
 use crate::leader_follower::entry::{Change, Changes, Entry, Origin, Payload, Shared};
 use crate::multi_leader::MultiLeader;
 use crate::multi_leader::leader;
-use crate::multi_leader::message::{Message, Page, Pull, Updates, Wants};
-use crate::multi_leader::sync::{self, Batch, Stream, Taken, Update, Verdict, Waiting};
+use crate::multi_leader::message::{Message, Page, Pull, Updates};
+use crate::multi_leader::sync::{
+    self, Batch, Due, PAGES_PER_TURN_MAX, Place, Stream, Taken, Update, Verdict, Waiting,
+};
 use crate::multi_leader::{are_siblings, catch_up};
 use crate::mutant::Mutant;
 use crate::node::{Limits, Roles};
@@ -46,20 +48,19 @@ impl Roles {
     fn on_pull(&mut self, turn: &mut Turn<'_>, node: NodeId, pull: Pull) {
         let Some(group) = self.groups.get(&pull.source) else { return };
         let key = (pull.source, pull.target);
-        let asked = self.multi_leader.waiting.remove(&key);
-        let asked = asked.filter(|w| w.node == node && w.pull.number == pull.number);
-        let passed = match (&asked, pull.wants) {
-            (Some(asked), _) => asked.passed,
-            (None, Wants::After(cursor)) => cursor,
-            (None, Wants::Slots(_)) => 0,
-        };
-        let mut waiting = Waiting { node, pull, passed, looked_at: passed };
-        let buffer = &mut self.multi_leader.buffer;
-        match answer(group, &mut waiting, asked.is_some(), &self.limits, buffer) {
-            Some(message) => turn.send(node, AnyMessage::MultiLeader(message)),
-            None => {
-                self.multi_leader.waiting.insert(key, waiting);
-            }
+        let MultiLeader { waiting, buffer, .. } = &mut self.multi_leader;
+        let is_known = |w: &&mut Waiting| w.node == node && w.pull.number == pull.number;
+        if let Some(known) = waiting.get_mut(&key).filter(is_known) {
+            // The turn's end goes on with the answer.
+            return known.on_progress(pull);
+        }
+        let at_once = pull.again;
+        let before = waiting.get(&key).filter(|before| before.node == node);
+        let mut asked = Waiting::new(node, pull, before);
+        let message = answer(group, &mut asked, at_once, &self.limits, buffer);
+        waiting.insert(key, asked);
+        if let Some(message) = message {
+            turn.send(node, AnyMessage::MultiLeader(message));
         }
     }
 
@@ -70,7 +71,11 @@ impl Roles {
         let Some(group) = self.groups.get_mut(&updates.target) else { return };
         let stream = self.multi_leader.streams.get_mut(&(updates.target, updates.source));
         let Some(stream) = stream.filter(|stream| stream.epoch == group.epoch()) else { return };
-        let expected = stream.expects(from, updates.number);
+        let place = stream.place(from, updates.number, updates.after);
+        if place == Place::BehindGap {
+            return stream.close();
+        }
+        let expected = place == Place::Next;
         // What the source covers need not go there.
         let waiting = self.multi_leader.waiting.get_mut(&(updates.target, updates.source));
         if let Some(waiting) = waiting.filter(|waiting| waiting.node == from && expected) {
@@ -83,16 +88,15 @@ impl Roles {
         if !expected {
             return;
         }
-        let number = turn.local.random.next_u64();
         match result {
             Ok((taken, held)) => {
-                stream.took(now_us, taken, number, heartbeat_us);
+                stream.took(now_us, taken, updates.updates.len(), heartbeat_us);
                 if held && stream.alarm() {
                     self.tell_held(turn, updates.source);
                 }
             }
             Err(_) => {
-                stream.rest(now_us, number, heartbeat_us);
+                stream.rest(now_us, heartbeat_us);
                 turn.event(Event::Alarm(Cow::Borrowed("malformed updates of a datacenter")));
             }
         }
@@ -105,29 +109,30 @@ impl Roles {
         let Some(group) = self.groups.get_mut(&page.target) else { return };
         let stream = self.multi_leader.streams.get_mut(&(page.target, page.source));
         let Some(stream) = stream.filter(|stream| stream.epoch == group.epoch()) else { return };
-        if !stream.expects(from, page.number) {
-            return;
-        }
-        let number = turn.local.random.next_u64();
         let first_slot = group.state.store.first_slot();
+        match stream.place_of_page(from, page.number, page.first_slot, first_slot) {
+            Place::Next => {}
+            Place::Old => return,
+            Place::BehindGap => return stream.close(),
+        }
         let Some(transfer) = catch_up::Transfer::after(stream.transfer(), page, first_slot) else {
-            return stream.rest(now_us, number, heartbeat_us);
+            return stream.rest(now_us, heartbeat_us);
         };
         match take_page(group, turn, page) {
             Ok(None) => {
                 if transfer.is_complete() {
                     group.append(turn, None, Payload::Covers(transfer.covered().clone()));
                 }
-                stream.took_page(transfer, number);
+                stream.took_page(now_us, transfer, page.records.len());
             }
             Ok(Some(verdict)) => {
-                stream.rest(now_us, number, heartbeat_us);
+                stream.rest(now_us, heartbeat_us);
                 if verdict == Verdict::Ahead && stream.alarm() {
                     self.tell_held(turn, page.source);
                 }
             }
             Err(_) => {
-                stream.rest(now_us, number, heartbeat_us);
+                stream.rest(now_us, heartbeat_us);
                 turn.event(Event::Alarm(Cow::Borrowed("malformed records of a datacenter")));
             }
         }
@@ -146,7 +151,7 @@ impl Roles {
 
     /// A tick: for each group that this node leads there is a stream from every other datacenter,
     /// and no stream outlives its leadership.
-    pub(in crate::node) fn tend_streams(&mut self, turn: &mut Turn<'_>) {
+    pub(in crate::node) fn tend_streams(&mut self) {
         let multi_leader = &mut self.multi_leader;
         let groups = &self.groups;
         multi_leader
@@ -158,8 +163,7 @@ impl Roles {
         for group in groups.values().filter(|group| group.is_serving()) {
             let sources = self.placement.keys().filter(|id| are_siblings(**id, group.id));
             for source in sources {
-                let random = &mut turn.local.random;
-                let new = || Stream::new(group.epoch(), random.next_u64());
+                let new = || Stream::new(group.epoch());
                 multi_leader.streams.entry((group.id, *source)).or_insert_with(new);
             }
         }
@@ -178,15 +182,34 @@ impl Roles {
             let Some(group) = groups.get(source).filter(|group| group.is_serving()) else {
                 return false;
             };
-            if !has_news(group, waiting) {
-                return true;
+            let mut pages = 0;
+            while waiting.has_room()
+                && pages < PAGES_PER_TURN_MAX
+                && (waiting.more || has_news(group, waiting))
+            {
+                let Some(message) = answer(group, waiting, false, limits, buffer) else { break };
+                pages += usize::from(matches!(message, Message::Page(_)));
+                turn.send(waiting.node, AnyMessage::MultiLeader(message));
             }
-            let Some(message) = answer(group, waiting, false, limits, buffer) else {
-                return true;
-            };
-            turn.send(waiting.node, AnyMessage::MultiLeader(message));
-            false
+            true
         });
+        self.keep_logs();
+    }
+
+    /// Whoever was sent the state of a group goes on with its log: that must reach back so far.
+    fn keep_logs(&mut self) {
+        let MultiLeader { waiting, keeps_logs, .. } = &mut self.multi_leader;
+        let needs = |id: GroupId| {
+            let of_group = waiting.iter().filter(move |((source, _), _)| *source == id);
+            of_group.filter_map(|(_, waiting)| waiting.needs_log_after).min()
+        };
+        let any = waiting.values().any(|waiting| waiting.needs_log_after.is_some());
+        if any || *keeps_logs {
+            for group in self.groups.values_mut().filter(|group| group.merges()) {
+                group.needed_after = needs(group.id).unwrap_or(u64::MAX);
+            }
+        }
+        *keeps_logs = any;
     }
 
     fn pull(&self, turn: &mut Turn<'_>, target: GroupId, source: GroupId, stream: &mut Stream) {
@@ -195,12 +218,16 @@ impl Roles {
         };
         let Some(leader) = self.leader_of(turn, source) else { return };
         let now_us = turn.now.monotonic_us;
-        let due = stream.is_due(now_us, leader, self.timing.heartbeat_interval_us);
-        if !due || group.epoch() != stream.epoch {
-            return;
-        }
-        let (number, wants) = stream.ask(now_us, leader, group.state.store.first_slot());
-        let pull = Pull { source, target, number, wants, covered: group.covered.clone() };
+        let due = stream.due(now_us, leader, self.timing.heartbeat_interval_us);
+        let Some(due) = due.filter(|_| group.epoch() == stream.epoch) else { return };
+        let number = match due {
+            Due::Progress => 0,
+            Due::Question | Due::Again => turn.local.random.next_u64(),
+        };
+        let first_slot = group.state.store.first_slot();
+        let (number, taken_bytes, wants) = stream.say((now_us, leader, first_slot), due, number);
+        let (again, covered) = (due == Due::Again, group.covered.clone());
+        let pull = Pull { source, target, number, again, taken_bytes, wants, covered };
         turn.send(leader, AnyMessage::MultiLeader(Message::Pull(pull)));
     }
 
@@ -237,19 +264,19 @@ fn answer<'b>(
     buffer: &'b mut Vec<u8>,
 ) -> Option<Message<'b>> {
     let pull = &waiting.pull;
-    let from = match pull.wants {
-        Wants::Slots(first_slot) => return page(group, pull, first_slot, limits),
-        Wants::After(_) => waiting.passed.min(group.commit()),
-    };
+    if let Some(first_slot) = waiting.next_slot {
+        return page(group, waiting, first_slot, limits);
+    }
+    let from = waiting.passed.min(group.commit());
     let (commit, bytes_max) = (group.commit(), limits.append_bytes_max);
     let mut batch = Batch::new(from, &pull.covered, bytes_max, core::mem::take(buffer));
     let entries = match group.committed_after(from) {
         Some(entries) => entries,
         None if pull.covered.covers_all(&group.covered) => {
-            return Some(updates(group, pull, commit, &[]));
+            return Some(updates(group, waiting, commit, &[]));
         }
         None if log_suffices(group, pull) => group.committed_after(group.log_start())?,
-        None => return page(group, pull, group.state.store.first_slot(), limits),
+        None => return page(group, waiting, group.state.store.first_slot(), limits),
     };
     for (index, body) in entries {
         let dot = Entry::dot_of(body).ok().flatten();
@@ -263,29 +290,44 @@ fn answer<'b>(
     }
     let to = batch.to;
     *buffer = batch.updates;
-    waiting.passed = to;
+    (waiting.passed, waiting.more) = (to, to < commit);
     let wait = buffer.is_empty() && to == commit && !at_once && !waiting.is_far();
-    (!wait).then(|| updates(group, &waiting.pull, to, buffer))
+    (!wait).then(|| updates(group, waiting, to, buffer))
 }
 
-fn updates<'b>(group: &Group, pull: &Pull, to: u64, bytes: &'b [u8]) -> Message<'b> {
+/// The next part of an answer, up to an index of this group's log.
+fn updates<'b>(group: &Group, waiting: &mut Waiting, to: u64, bytes: &'b [u8]) -> Message<'b> {
+    let (after, last) = (waiting.told, to == group.commit());
+    waiting.sent(to, bytes.len(), !last);
+    let pull = &waiting.pull;
     Message::Updates(Updates {
         source: pull.source,
         target: pull.target,
         number: pull.number,
+        after,
         to,
-        last: to == group.commit(),
+        last,
         covered: group.covered.clone(),
         updates: Cow::Borrowed(bytes),
     })
 }
 
 /// `None` while some slots contain more than the vector says.
-fn page(group: &Group, pull: &Pull, first_slot: u16, limits: &Limits) -> Option<Message<'static>> {
+fn page(
+    group: &Group,
+    waiting: &mut Waiting,
+    first_slot: u16,
+    limits: &Limits,
+) -> Option<Message<'static>> {
+    (waiting.next_slot, waiting.more) = (Some(first_slot), true);
     if group.state.ahead_of(group.commit()).is_some() {
         return None;
     }
     let image = group.state.image(first_slot, limits.image_bytes_max, group.commit());
+    let done = image.last_slot == group.state.store.last_slot();
+    let next_slot = if done { None } else { image.last_slot.checked_add(1) };
+    waiting.sent_page(group.commit(), next_slot, image.records.len());
+    let pull = &waiting.pull;
     Some(Message::Page(Page {
         source: pull.source,
         target: pull.target,
@@ -294,7 +336,7 @@ fn page(group: &Group, pull: &Pull, first_slot: u16, limits: &Limits) -> Option<
         covered: group.covered.clone(),
         first_slot,
         last_slot: image.last_slot,
-        done: image.last_slot == group.state.store.last_slot(),
+        done,
         records: image.records,
     }))
 }

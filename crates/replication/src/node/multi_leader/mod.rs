@@ -34,6 +34,9 @@ pub(in crate::node) fn execute(
     if let Some(error) = leader::coordination_error(&command.verb) {
         return turn.refuse(requester, error);
     }
+    if group.is_set_too_far(command) {
+        return turn.refuse(requester, crate::command::error::TOO_LONG);
+    }
     let now_ms = group.time_ms(turn);
     let kept = group.state.store.get(command.key);
     let index = group.state.newest_index(kept.as_ref());

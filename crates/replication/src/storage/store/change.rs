@@ -1,7 +1,7 @@
 //! Changing a key's record into what the record that is there decides: the key is looked up once.
 
 use super::packed::Packed;
-use super::{Measure, Store};
+use super::{Hashes, Measure, Store};
 use crate::storage::record::Record;
 use alloc::borrow::Cow;
 
@@ -16,6 +16,7 @@ impl Store {
     ) {
         self.change_packed(
             key,
+            self.hashes(key),
             |packed| match packed {
                 Some(packed) => change(Some(&packed.record())),
                 None => change(None),
@@ -29,10 +30,10 @@ impl Store {
     pub(super) fn change_packed<'r>(
         &mut self,
         key: &[u8],
+        Hashes { slot, hash }: Hashes,
         change: impl FnOnce(Option<&Packed>) -> Option<Cow<'r, Record<'r>>>,
         old: impl FnOnce(Option<&[u8]>),
     ) {
-        let (slot, hash) = self.place(key);
         let seed = self.tables.seed;
         let Some(table) = self.tables.of_mut(slot) else { return };
         if let Some(packed) = table.keys.find_mut(hash, |packed| packed.key() == key) {

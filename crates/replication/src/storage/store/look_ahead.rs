@@ -5,8 +5,9 @@
 //! that is a third of what a pipelined command costs. The chains of several keys do not depend on
 //! each other: gone through in step, link by link, they wait together.
 
-use super::Store;
 use super::packed::Packed;
+use super::{Hashes, Store};
+use crate::keyspace::SLOTS;
 use core::hint::black_box;
 use hashbrown::HashTable;
 
@@ -14,21 +15,41 @@ use hashbrown::HashTable;
 /// brought is still there when it is used.
 pub const IN_STEP: usize = 16;
 
-/// A store that is smaller, in bytes, is in the caches anyway.
+/// A keyspace that holds less, in bytes, is in the caches anyway. A store that is one of several
+/// partitions is taken for its share of one.
 const WORTH_IT_BYTES: usize = 1 << 20;
 
 /// Brings what lookups of these keys will read into the processor's caches. Changes nothing.
 pub fn look_ahead<'s, 'k>(keys: impl Iterator<Item = (&'s Store, &'k [u8])>) {
-    let mut keys = keys.filter(|(store, _)| store.bytes() >= WORTH_IT_BYTES).peekable();
+    let worth_it = keys.filter(|(store, _)| store.is_worth_looking_ahead());
+    in_step(worth_it.map(|(store, key)| (store, store.hashes(key))));
+}
+
+/// The same for keys whose hashes are known.
+pub fn look_ahead_by<'s>(keys: impl Iterator<Item = (&'s Store, Hashes)>) {
+    in_step(keys.filter(|(store, _)| store.is_worth_looking_ahead()));
+}
+
+fn in_step<'s>(keys: impl Iterator<Item = (&'s Store, Hashes)>) {
+    let mut keys = keys.peekable();
     while keys.peek().is_some() {
         let mut places: [Option<(&HashTable<Packed>, u64)>; IN_STEP] = [None; IN_STEP];
-        for (place, (store, key)) in places.iter_mut().zip(keys.by_ref()) {
-            let (slot, hash) = store.place(key);
+        for (place, (store, Hashes { slot, hash })) in places.iter_mut().zip(keys.by_ref()) {
             *place = store.tables.of(slot).map(|table| (&table.keys, hash));
         }
         // The first that may be the one: which it is, only its key would tell.
         let found = places.map(|place| place.and_then(|(keys, hash)| keys.find(hash, |_| true)));
         read(found.into_iter().flatten());
+    }
+}
+
+impl Store {
+    /// Whether its keys are likely to lie outside of the caches: what the other partitions hold
+    /// is used between its own keys.
+    #[inline]
+    fn is_worth_looking_ahead(&self) -> bool {
+        let slots = usize::from(self.last_slot.saturating_sub(self.first_slot)) + 1;
+        self.bytes().saturating_mul(usize::from(SLOTS)) >= WORTH_IT_BYTES * slots
     }
 }
 

@@ -10,12 +10,14 @@
 
 mod change;
 mod deadlines;
+mod hashes;
 mod look_ahead;
 mod packed;
 mod tables;
 
-pub use look_ahead::{IN_STEP, look_ahead};
-pub use packed::{is_live, key_of, unpack};
+pub use hashes::Hashes;
+pub use look_ahead::{IN_STEP, look_ahead, look_ahead_by};
+pub use packed::{digest, digest_of, is_live, key_of, unpack};
 
 use super::record::Record;
 use crate::keyspace::slot::slot_of;
@@ -24,9 +26,10 @@ use crate::wire::Writer;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use deadlines::Deadlines;
+use hashes::hash_of;
 use packed::Packed;
 use tables::{Table, Tables};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What a record costs in memory beyond the bytes of its key and its value: stamp, dot and lengths,
 /// and its place in a table. An estimate, in bytes.
@@ -52,6 +55,8 @@ pub struct Store {
     records: usize,
     live: usize,
     bytes: usize,
+    /// No record that there has been since the store was empty takes more.
+    longest: usize,
     deadlines: Deadlines,
 }
 
@@ -78,6 +83,7 @@ impl Store {
             records: 0,
             live: 0,
             bytes: 0,
+            longest: 0,
             deadlines: Deadlines::default(),
         }
     }
@@ -85,9 +91,25 @@ impl Store {
     /// The record of a key, be it a tombstone or expired. A view: nothing is copied but increments.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<Record<'_>> {
-        let (slot, hash) = self.place(key);
-        let keys = &self.tables.of(slot)?.keys;
-        keys.find(hash, |packed| packed.key() == key).map(Packed::record)
+        self.get_by(key, self.hashes(key))
+    }
+
+    /// The same for a key whose hashes are known.
+    #[inline]
+    pub fn get_by(&self, key: &[u8], hashes: Hashes) -> Option<Record<'_>> {
+        self.find(key, hashes).map(Packed::record)
+    }
+
+    /// A key and its record as they lie in memory, for [`unpack`] and [`digest`].
+    #[inline]
+    pub fn bytes_by(&self, key: &[u8], hashes: Hashes) -> Option<&[u8]> {
+        self.find(key, hashes).map(Packed::bytes)
+    }
+
+    #[inline]
+    fn find(&self, key: &[u8], hashes: Hashes) -> Option<&Packed> {
+        let keys = &self.tables.of(hashes.slot)?.keys;
+        keys.find(hashes.hash, |packed| packed.key() == key)
     }
 
     /// Sets a key's record.
@@ -95,10 +117,15 @@ impl Store {
         self.put_over(key, record, |_| {});
     }
 
+    /// The same for a key whose hashes are known.
+    pub fn put_by(&mut self, key: &[u8], hashes: Hashes, record: &Record<'_>) {
+        self.change_packed(key, hashes, |_| Some(Cow::Borrowed(record)), |_| {});
+    }
+
     /// Sets a key's record. `old` is shown the bytes of what is there before, for [`unpack`], or
     /// `None`. Where old and new take as much room, no memory is allocated.
     pub fn put_over(&mut self, key: &[u8], record: &Record<'_>, old: impl FnOnce(Option<&[u8]>)) {
-        self.change_packed(key, |_| Some(Cow::Borrowed(record)), old);
+        self.change_packed(key, self.hashes(key), |_| Some(Cow::Borrowed(record)), old);
     }
 
     /// Takes a key's record out, if there is one.
@@ -108,7 +135,7 @@ impl Store {
 
     /// Takes a key's record out. `old` is shown its bytes, for [`unpack`], or `None`.
     pub fn remove_over(&mut self, key: &[u8], old: impl FnOnce(Option<&[u8]>)) {
-        let (slot, hash) = self.place(key);
+        let Hashes { slot, hash } = self.hashes(key);
         let seed = self.tables.seed;
         let table = self.tables.of_mut(slot);
         let found = table.and_then(|table| table.remove(hash, key, seed));
@@ -121,6 +148,11 @@ impl Store {
     /// Takes all records out.
     pub fn clear(&mut self) {
         *self = Store::new(self.first_slot, self.last_slot, self.tables.seed);
+    }
+
+    /// No key's record takes more bytes; a bound, kept since the store was empty.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// How many records there are, tombstones included.
@@ -163,7 +195,7 @@ impl Store {
             let mut found: Vec<&[u8]> = found
                 .filter(|packed| packed.deadline_ms() == Some(deadline_ms))
                 .map(Packed::key)
-                .filter(|key| self.place(key) == (slot, hash))
+                .filter(|key| self.hashes(key) == Hashes { slot, hash })
                 .collect();
             found.sort_unstable();
             keys.extend(found.into_iter().map(<[u8]>::to_vec));
@@ -287,9 +319,10 @@ impl Store {
         })
     }
 
+    /// A key's hashes: the same in all stores of one seed.
     #[inline]
-    fn place(&self, key: &[u8]) -> (u16, u64) {
-        (slot_of(key), hash_of(key, self.tables.seed))
+    pub fn hashes(&self, key: &[u8]) -> Hashes {
+        Hashes::of(key, self.tables.seed)
     }
 
     /// The keys of a table with where they are shown, in no order.
@@ -312,6 +345,7 @@ impl Store {
         self.records = self.records + number(new) - number(old);
         self.live = self.live + live(new) - live(old);
         self.bytes = self.bytes + bytes(new) - bytes(old);
+        self.longest = self.longest.max(bytes(new));
         self.deadlines.replace(place, deadline_ms(old), deadline_ms(new));
     }
 }
@@ -332,11 +366,6 @@ impl Measure {
         let bytes = packed.bytes().len() + deadline + PLACE_BYTES;
         Measure { bytes, is_live: packed.is_live(), deadline_ms }
     }
-}
-
-#[inline]
-fn hash_of(key: &[u8], seed: u64) -> u64 {
-    xxh3_64_with_seed(key, seed)
 }
 
 fn order<'a>((slot, hash, packed): &Place<'a>) -> (u16, u64, &'a [u8]) {

@@ -15,6 +15,7 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The key's length takes four bytes.
 const LONG_KEY: u8 = 1 << 0;
@@ -183,6 +184,32 @@ pub fn key_of(bytes: &[u8]) -> &[u8] {
 #[inline]
 pub fn is_live(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|flags| flags & (STRING | INCREMENTS) != 0)
+}
+
+/// A number for what a record is, given its bytes as they lie in memory: the same for the same
+/// record of the same key on every node, and most likely no other record's. Of the value only the
+/// length is looked at: stamp and dot name it.
+#[inline]
+pub fn digest(bytes: &[u8]) -> u64 {
+    let mut r = Reader(bytes);
+    let flags = read_key(&mut r).map_or(0, |(flags, _)| flags & !LONG_KEY);
+    let mut length = 8 + 8 + if flags & LONG_ACTOR == 0 { 2 } else { 8 };
+    if flags & (EXPIRY_STAMP | DEADLINE | INCREMENTS) != 0 {
+        length += if flags & EXPIRY_STAMP == 0 { 0 } else { 8 };
+        length += if flags & DEADLINE == 0 { 0 } else { 8 };
+        if flags & INCREMENTS != 0 {
+            let count = Reader(r.0.get(length..).unwrap_or_default()).u32().unwrap_or(0);
+            length += 4 + (count as usize).saturating_mul(INCREMENT_BYTES);
+        }
+    }
+    let value_bytes = r.0.len().saturating_sub(length) as u64;
+    let named = r.0.get(..length).unwrap_or(r.0);
+    xxh3_64_with_seed(named, value_bytes << u8::BITS | u64::from(flags))
+}
+
+/// [`digest`] of a record that lies elsewhere. Copies it.
+pub fn digest_of(record: &Record<'_>) -> u64 {
+    digest(Packed::new(&[], record).bytes())
 }
 
 /// The flags and the key.

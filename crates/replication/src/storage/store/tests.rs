@@ -6,6 +6,7 @@ use crate::storage::record::{Increment, Value};
 use crate::version::{Dot, Stamp};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use proptest::prelude::*;
 
@@ -186,8 +187,34 @@ fn owned(bytes: &[u8]) -> (Vec<u8>, Record<'static>) {
     (key.to_vec(), record.into_owned())
 }
 
+/// All of a record that a digest tells apart: of the value its length alone.
+fn named(record: &Record<'_>) -> String {
+    let value = match &record.value {
+        Value::Absent => None,
+        Value::String(bytes) => Some(bytes.len()),
+    };
+    format!("{value:?} {:?}", Record { value: Value::Absent, ..record.clone() })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn records_have_the_same_digest_if_they_are_the_same(
+        keys in proptest::collection::vec(keys(), 2),
+        one in records(),
+        other in records(),
+    ) {
+        let mut store = Store::new(0, LAST_SLOT, SEED);
+        let mut digests = Vec::new();
+        for (key, record) in keys.iter().zip([&one, &other]) {
+            store.put(key, record);
+            let hashes = store.hashes(key);
+            digests.push(digest(store.bytes_by(key, hashes).unwrap()));
+        }
+        prop_assert_eq!(&digests, &vec![digest_of(&one), digest_of(&other)]);
+        prop_assert_eq!(digests[0] == digests[1], named(&one) == named(&other));
+    }
+
     #[test]
     fn it_behaves_like_a_sorted_map(changes in proptest::collection::vec(change(), 0..60)) {
         let (mut store, mut model) = (Store::new(0, LAST_SLOT, SEED), Model::new());

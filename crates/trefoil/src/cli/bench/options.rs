@@ -1,10 +1,11 @@
 //! What `bench` is told, and the plan that is made of it: whatever is in a [`Plan`] can be done.
 
 use super::keys::Distribution;
+use crate::cli::addresses;
 use crate::config;
 use miette::{IntoDiagnostic, miette};
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -176,7 +177,11 @@ impl Plan {
             Some(seed) => seed,
             None => config::random_u64().into_diagnostic()?,
         };
-        let then = options.then.as_deref().unwrap_or("");
+        let then = options.then.as_deref();
+        if then.is_some_and(|then| then.split_whitespace().next().is_none()) {
+            return Err(miette!("--then: no command is named; leave the option out"));
+        }
+        let then = then.unwrap_or("");
         let plan = Plan {
             servers: resolve(&options.addr)?,
             command: options.command,
@@ -303,11 +308,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn resolve(texts: &[String]) -> miette::Result<Vec<Server>> {
-    let one = |text: &String| {
-        let found = text
-            .to_socket_addrs()
-            .map_err(|error| miette!("--addr: `{text}` is no address: {error}"))?;
-        Ok(Server { name: text.clone(), addresses: found.collect() })
-    };
+    let one =
+        |text: &String| Ok(Server { name: text.clone(), addresses: addresses::resolve_one(text)? });
     texts.iter().map(one).collect()
 }

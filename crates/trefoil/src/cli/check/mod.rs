@@ -16,7 +16,7 @@ mod report;
 mod verdict;
 mod workload;
 
-use crate::cli::say;
+use crate::cli::{addresses, say};
 use crate::config;
 use cluster::{Keyspace, Target};
 use miette::{IntoDiagnostic, WrapErr, miette};
@@ -25,7 +25,6 @@ use simulator::history::Operation;
 use simulator::observe::Leadership;
 use simulator::options::ModelName;
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,7 +74,7 @@ pub struct Options {
 /// Checks a cluster; fails where anything is wrong.
 pub fn run(options: &Options) -> miette::Result<ExitCode> {
     refuse_other_models(&options.model)?;
-    let addresses = resolve(&options.addr)?;
+    let addresses = addresses::resolve(&options.addr)?;
     let (targets, keyspace) =
         cluster::learn(&addresses, options.nodes.as_deref(), &options.prefix)?;
     let seed = config::random_u64().into_diagnostic()?;
@@ -173,17 +172,6 @@ fn refuse_other_models(model: &str) -> miette::Result<()> {
         )),
         None => Err(miette!("--model: `{model}` is no model; say leader-follower")),
     }
-}
-
-fn resolve(texts: &[String]) -> miette::Result<Vec<SocketAddr>> {
-    let mut addresses = Vec::new();
-    for text in texts {
-        let found = text
-            .to_socket_addrs()
-            .map_err(|error| miette!("--addr: `{text}` is no address of a node: {error}"))?;
-        addresses.extend(found);
-    }
-    Ok(addresses)
 }
 
 /// Where the history of a run that went wrong is kept if no file was named.

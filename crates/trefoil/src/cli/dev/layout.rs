@@ -17,6 +17,8 @@ const NODES: usize = 3;
 const PORT: u16 = 7001;
 /// The first peer port lies so much above the first client port.
 const PEER_PORT_DISTANCE: u16 = 100;
+/// A node's metrics are so much above its client port, where they are asked for.
+const METRICS_PORT_DISTANCE: u32 = 200;
 /// All client ports lie below the first peer port.
 const NODES_MAX: usize = PEER_PORT_DISTANCE as usize;
 /// The file that a directory of `dev` is known by.
@@ -34,6 +36,8 @@ pub struct Layout {
     pub config: Config,
     /// The nodes in order of their client ports.
     pub nodes: Vec<DevNode>,
+    /// Whether the nodes answer `GET /metrics`.
+    metrics: bool,
     text: String,
 }
 
@@ -88,7 +92,8 @@ pub fn open(directory: &Path, options: &Options) -> miette::Result<Layout> {
         });
     }
     nodes.sort_by_key(|node| node.addresses.client.port());
-    Ok(Layout { directory: directory.to_path_buf(), config, nodes, text })
+    let metrics = options.metrics;
+    Ok(Layout { directory: directory.to_path_buf(), config, nodes, metrics, text })
 }
 
 /// A keyspace file with the nodes that `dev` makes by default.
@@ -279,7 +284,11 @@ impl Layout {
             let data = node.directory.join("data").display().to_string();
             let data = toml::Value::String(data);
             let name = &node.name;
-            let text = format!("{}\n[server]\nnode = \"{name}\"\ndata = {data}\n", self.text);
+            let mut text = format!("{}\n[server]\nnode = \"{name}\"\ndata = {data}\n", self.text);
+            if self.metrics {
+                let port = u32::from(node.addresses.client.port()) + METRICS_PORT_DISTANCE;
+                let _ = writeln!(text, "metrics = \"127.0.0.1:{port}\"");
+            }
             write_whole(&node.config_file(), &text)?;
         }
         Ok(())

@@ -42,6 +42,9 @@ pub struct Options {
     /// The first client port; the others follow, the peer ports begin 100 higher. [default: 7001]
     #[arg(long)]
     port: Option<u16>,
+    /// Let each node answer `GET /metrics`, on the port 200 above its client port.
+    #[arg(long)]
+    metrics: bool,
     /// A file with the `[[keyspace]]` tables. [default: one example of each model]
     #[arg(long)]
     config: Option<PathBuf>,
@@ -50,7 +53,7 @@ pub struct Options {
         long,
         value_name = "NAME",
         requires = "data",
-        conflicts_with_all = ["datacenters", "nodes", "port", "config"]
+        conflicts_with_all = ["datacenters", "nodes", "port", "config", "metrics"]
     )]
     restart: Option<String>,
 }

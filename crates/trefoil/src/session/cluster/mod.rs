@@ -39,6 +39,7 @@ pub fn execute(arguments: Arguments<'_>, session: &mut Session<'_>, out: &mut Ve
             session.client(|client| client.asked_map = true);
             encode::verbatim(out, &nodes::nodes(session), protocol);
         }
+        (b"HELP", 2) => super::help::execute("cluster", out),
         (b"INFO", 2) => encode::verbatim(out, &nodes::info(session), protocol),
         (b"MYID", 2) => encode::bulk(out, nodes::id(session, session.state.me).as_bytes()),
         (b"KEYSLOT", 3) => {

@@ -1,24 +1,32 @@
 //! A node's disk: the log's bytes in segments, writes and syncs that take their time, and crashes
-//! that lose any part of what was not synced. It may also stall, fail, be full, have a bit flipped,
-//! or go back to what it held before: what it had said to be kept was not.
+//! that lose any part of what was not synced. It may also stall, fail, be full, be damaged where
+//! it had been synced (`damage.rs`), or go back to what it held before: what it had said to be kept
+//! was not.
 //!
 //! As on the server, segments have their length from the start and are used again: what a crash
-//! takes away uncovers what was there before, zeros or batches of the segment's former life.
+//! takes away uncovers what was there before, zeros or batches of the segment's former life. A file
+//! gets a new name when it is used again, and a power cut may take back the last such name; all
+//! others are on disk before the next is given, as the server's thread for spare segments does it.
+
+mod damage;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+pub use damage::{Damage, Harm};
 
 mod silent;
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
 use replication::storage::log::{End, LogWriter, SECTOR_BYTES, recover_trusted};
-use std::ops::Range;
+use segment::Segment;
 
 /// A batch that does not fit into this gets a segment of its own: small, so that a checkpoint can
 /// drop some.
 const SEGMENT_BYTES: usize = 16 * SECTOR_BYTES;
 /// Segments kept for later use.
 const SPARES_MAX: usize = 2;
-/// Where in a batch's header its length is.
-const LENGTH_AT: Range<usize> = 8..16;
 
 /// How often a batch that does not ask for a sync is left to the next one's.
 const LAZY_PERCENT: u64 = 80;
@@ -56,11 +64,15 @@ pub struct Disk {
     pub fails_once: bool,
     /// While it is full, no batch is written whole.
     pub full: bool,
+    /// The next process cannot read it, once.
+    pub unreadable_once: bool,
     writer: LogWriter,
     /// Oldest first; the last one is written to.
     segments: Vec<Segment>,
     /// Those that are used next, with what they held.
     spares: Vec<Segment>,
+    /// The last file that was given a new name, as it was: that name is not on disk yet.
+    renamed: Option<Segment>,
     job: Option<Job>,
     written: Position,
     synced: Position,
@@ -72,39 +84,8 @@ pub struct Disk {
     counts_when_written: bool,
     /// Synced records were gone when it was last opened, and nobody has durably taken note.
     damaged: bool,
-}
-
-/// What a disk holds when a process starts on it.
-#[derive(Debug)]
-pub struct Opened {
-    /// The records.
-    pub records: Vec<(Position, Vec<u8>)>,
-    /// Whether records that had been synced are gone from behind them.
-    pub damaged: bool,
-}
-
-/// A write or a sync has failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DiskFailure {
-    /// There is no space left.
-    Full,
-    /// An error, once; the next attempt would succeed and prove nothing.
-    Error,
-}
-
-/// A part of the log.
-#[derive(Clone, Debug)]
-struct Segment {
-    /// Its last record.
-    last: Position,
-    /// As a process reads it.
-    bytes: Vec<u8>,
-    /// As it is without power.
-    kept: Vec<u8>,
-    /// Up to where it holds the log, in bytes.
-    used: usize,
-    /// Up to where that survives any crash.
-    synced: usize,
+    /// What was synced is damaged, and recovery must see it.
+    must_see: bool,
 }
 
 /// What a disk held at some time.
@@ -114,50 +95,35 @@ pub struct Backup {
     spares: Vec<Segment>,
 }
 
-impl Segment {
-    fn blank() -> Segment {
-        let zeros = vec![0; SEGMENT_BYTES];
-        Segment { last: Position(0), bytes: zeros.clone(), kept: zeros, used: 0, synced: 0 }
-    }
+/// What a disk holds when a process starts on it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The records.
+    pub records: Vec<(Position, Vec<u8>)>,
+    /// Whether records that had been synced are gone from behind them.
+    pub damaged: bool,
+    /// Whether such are gone, it can be seen, and nobody has seen it: a finding.
+    pub overlooked: bool,
+}
 
-    /// Writes a batch behind what it holds.
-    fn write(&mut self, batch: &[u8]) {
-        let end = self.used + batch.len();
-        self.bytes.resize(self.bytes.len().max(end), 0);
-        self.kept.resize(self.bytes.len(), 0);
-        if let Some(place) = self.bytes.get_mut(self.used..end) {
-            place.copy_from_slice(batch);
-        }
-        self.used = end;
-    }
+/// What a crash has taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Torn {
+    /// So many bytes are damaged or gone.
+    pub lost: usize,
+    /// Of what was not synced, so much is still there.
+    pub left: usize,
+    /// A file has its old name again.
+    pub name_back: bool,
+}
 
-    fn sync(&mut self) {
-        self.kept.clone_from(&self.bytes);
-        self.synced = self.used;
-    }
-
-    /// What was written there is lost.
-    fn lose(&mut self, range: Range<usize>) -> usize {
-        if let (Some(bytes), Some(kept)) =
-            (self.bytes.get_mut(range.clone()), self.kept.get(range.clone()))
-        {
-            bytes.copy_from_slice(kept);
-        }
-        range.len()
-    }
-
-    /// Where its batches are, without what fills their last sectors.
-    fn batches(&self) -> Vec<Range<usize>> {
-        let (mut found, mut at) = (Vec::new(), 0);
-        while let Some(length) = self.bytes.get(at + LENGTH_AT.start..at + LENGTH_AT.end)
-            && let Ok(length) = length.try_into().map(u64::from_le_bytes)
-            && at < self.used
-        {
-            found.push(at..at + length as usize);
-            at += (length as usize).next_multiple_of(SECTOR_BYTES);
-        }
-        found
-    }
+/// A write or a sync has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskFailure {
+    /// There is no space left.
+    Full,
+    /// An error, once; the next attempt would succeed and prove nothing.
+    Error,
 }
 
 /// What the disk is doing: one batch at a time.
@@ -183,15 +149,18 @@ impl Disk {
             stall_us: 0,
             fails_once: false,
             full: false,
+            unreadable_once: false,
             writer: LogWriter::new(Position(1), 0),
-            segments: vec![Segment::blank()],
+            segments: vec![Segment::blank(1)],
             spares: Vec::new(),
+            renamed: None,
             job: None,
             written: Position(0),
             synced: Position(0),
             sync_asked: false,
             counts_when_written: false,
             damaged: false,
+            must_see: false,
             backup: None,
         }
     }
@@ -200,11 +169,14 @@ impl Disk {
     ///
     /// # Errors
     /// The log is damaged where it had been synced, which never happens by a crash alone, and
-    /// `may_repair` refuses to go on with the records in front of that.
+    /// `may_repair` refuses to go on with the records in front of that; or a file is missing.
     pub fn open(
         &mut self,
         may_repair: impl Fn(&[(Position, &[u8])]) -> Result<(), String>,
     ) -> Result<Opened, String> {
+        if self.has_gap() {
+            return Err(String::from("a segment of the log is missing between two others"));
+        }
         let all = self.segments.iter().chain(&self.spares);
         let bytes: Vec<&[u8]> = all.map(|segment| segment.bytes.as_slice()).collect();
         let (log, damage) =
@@ -222,24 +194,27 @@ impl Disk {
         (self.sync_asked, self.counts_when_written) = (false, false);
         self.cut(end, &leftovers);
         self.backup = None;
-        Ok(Opened { records, damaged: self.damaged })
+        let overlooked = std::mem::take(&mut self.must_see) && !self.damaged;
+        Ok(Opened { records, damaged: self.damaged, overlooked })
     }
 
     /// Goes on where the good log ends: what is behind it is blanked where it could come back.
     fn cut(&mut self, end: End, leftovers: &[End]) {
         self.segments.append(&mut self.spares);
         for End { segment, offset } in leftovers {
-            let sector = *offset..offset + SECTOR_BYTES;
-            let segment = self.segments.get_mut(*segment);
-            if let Some(bytes) = segment.and_then(|segment| segment.bytes.get_mut(sector)) {
+            let Some(segment) = self.segments.get_mut(*segment) else { continue };
+            // The file may end within the sector.
+            let end = segment.bytes.len().min(offset + SECTOR_BYTES);
+            if let Some(bytes) = segment.bytes.get_mut(*offset..end) {
                 bytes.fill(0);
             }
         }
         self.spares = self.segments.split_off((end.segment + 1).min(self.segments.len()));
         self.spares.truncate(SPARES_MAX);
         for spare in &mut self.spares {
-            (spare.used, spare.last) = (0, Position(0));
+            spare.recycle(spare.number);
         }
+        self.renamed = None;
         if let Some(segment) = self.segments.last_mut() {
             (segment.used, segment.last) = (end.offset, self.written);
         }
@@ -300,8 +275,10 @@ impl Disk {
         self.counts_when_written = false;
         let used = self.segments.last().map_or(0, |segment| segment.used);
         if used > 0 && used + batch.len() > SEGMENT_BYTES {
+            self.renamed = None;
             let is_spare = !self.spares.is_empty();
-            self.segments.push(if is_spare { self.spares.remove(0) } else { Segment::blank() });
+            let next = self.segments.last().map_or(1, |segment| segment.number + 1);
+            self.segments.push(if is_spare { self.spares.remove(0) } else { Segment::blank(next) });
         }
         let segment = self.segments.last_mut()?;
         segment.write(&batch);
@@ -344,6 +321,7 @@ impl Disk {
             }
             Some(Job::Syncing { last }) => {
                 self.synced = last;
+                self.renamed = None;
                 // What was written meanwhile was not waited for.
                 for segment in &mut self.segments {
                     segment.sync();
@@ -357,6 +335,23 @@ impl Disk {
 
     fn duration(&mut self, (from, to): (u64, u64), random: &mut Random) -> u64 {
         random.range(from, to) * self.slow_factor + std::mem::take(&mut self.stall_us)
+    }
+
+    /// Writes and syncs everything at once; nothing more comes from this process. False where the
+    /// disk fails.
+    pub fn close(&mut self) -> bool {
+        if self.full || std::mem::take(&mut self.fails_once) {
+            return false;
+        }
+        self.job = None;
+        if self.writer.pending() {
+            let _ = self.write();
+        }
+        self.written = self.writer.last();
+        self.synced = self.written;
+        self.renamed = None;
+        self.segments.iter_mut().for_each(Segment::sync);
+        true
     }
 
     /// Whether all that was ever appended is synced.
@@ -380,6 +375,7 @@ impl Disk {
     pub fn go_back(&mut self, backup: Backup) -> bool {
         let bytes = self.bytes();
         (self.segments, self.spares) = (backup.segments, backup.spares);
+        self.renamed = None;
         self.bytes() != bytes
     }
 
@@ -388,34 +384,10 @@ impl Disk {
         self.backup.take()
     }
 
-    /// Flips a bit of what is synced, but not in the newest batch: that it is damaged, and not
-    /// only torn, can be told for all others. Says whether there was such a bit.
-    pub fn flip_bit(&mut self, random: &mut Random) -> bool {
-        let count = self.segments.len();
-        let place = random.range(0, count as u64) as usize;
-        let Some(segment) = self.segments.get_mut(place) else { return false };
-        let mut batches = segment.batches();
-        if place + 1 == count {
-            batches.pop();
-        }
-        batches.retain(|batch| batch.end <= segment.synced);
-        let Some(batch) = batches.get(random.range(0, batches.len() as u64) as usize) else {
-            return false;
-        };
-        let at = random.range(batch.start as u64, batch.end as u64) as usize;
-        let bit = 1 << random.range(0, 8);
-        for view in [&mut segment.bytes, &mut segment.kept] {
-            if let Some(byte) = view.get_mut(at) {
-                *byte ^= bit;
-            }
-        }
-        true
-    }
-
     /// The process ends. Without power, any subset of the sectors that were not synced is lost and
-    /// the end may be torn off; with it, only the batch that was being written is torn. Returns how
-    /// many bytes are damaged or gone.
-    pub fn crash(&mut self, power: bool, random: &mut Random) -> usize {
+    /// the end may be torn off; with it, only the batch that was being written is torn. Returns
+    /// what was taken.
+    pub fn crash(&mut self, power: bool, random: &mut Random) -> Torn {
         let job = self.job.take();
         let writing = match job {
             Some(Job::Writing { bytes, .. }) => bytes,
@@ -423,7 +395,8 @@ impl Disk {
         };
         let count = self.segments.len();
         let mood = random.range(0, 4);
-        let mut lost = 0;
+        let name_back = power && self.renamed.is_some() && random.chance(50);
+        let mut torn = Torn { name_back: name_back && self.take_back_name(), ..Torn::default() };
         for (number, segment) in self.segments.iter_mut().enumerate() {
             let unsafe_from = if power {
                 segment.synced
@@ -432,13 +405,23 @@ impl Disk {
             } else {
                 segment.used
             };
-            lost += match mood {
+            let lost = match mood {
                 0 => 0,
                 1 => segment.lose(unsafe_from..segment.used),
-                _ => tear(segment, unsafe_from, random),
+                _ => segment.tear(unsafe_from, random),
             };
+            torn.lost += lost;
+            torn.left += (segment.used - unsafe_from.min(segment.used)).saturating_sub(lost);
         }
-        lost
+        torn
+    }
+
+    /// The last file that was renamed has its old name again, and is the oldest of the log.
+    fn take_back_name(&mut self) -> bool {
+        let Some(old) = self.renamed.take() else { return false };
+        self.spares.pop();
+        self.segments.insert(0, old);
+        true
     }
 
     /// Drops the segments that hold nothing from this position on; says whether there were any.
@@ -446,10 +429,12 @@ impl Disk {
         let count = self.segments.len();
         let keep = self.segments.iter().position(|segment| segment.last >= before);
         let keep = keep.unwrap_or(count).min(count.saturating_sub(1));
-        for mut segment in self.segments.drain(..keep) {
-            segment.kept = segment.bytes.clone();
-            (segment.used, segment.synced, segment.last) = (0, 0, Position(0));
+        for mut segment in self.segments.drain(..keep).collect::<Vec<_>>() {
+            self.renamed = None;
             if self.spares.len() < SPARES_MAX {
+                self.renamed = Some(segment.clone());
+                let newest = self.spares.last().or(self.segments.last());
+                segment.recycle(newest.map_or(1, |newest| newest.number + 1));
                 self.spares.push(segment);
             }
         }
@@ -476,25 +461,3 @@ impl Disk {
         self.segments.iter().map(|segment| segment.used).sum()
     }
 }
-
-/// Tears off the end of what is not safe, and any of its sectors. Returns how many bytes are lost.
-fn tear(segment: &mut Segment, unsafe_from: usize, random: &mut Random) -> usize {
-    let (mut end, mut lost) = (segment.used, 0);
-    if random.chance(70) {
-        end = random.range(unsafe_from as u64, segment.used as u64 + 1) as usize;
-        lost += segment.lose(end..segment.used);
-    }
-    let mut start = unsafe_from;
-    while start < end {
-        let next = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
-        if random.chance(30) {
-            lost += segment.lose(start..next);
-        }
-        start = next;
-    }
-    lost
-}
-
-#[cfg(test)]
-#[path = "disk_tests.rs"]
-mod tests;
