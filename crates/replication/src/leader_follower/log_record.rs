@@ -164,16 +164,10 @@ impl<'a> LogRecord<'a> {
                 w.bool(*suspect);
                 w.u64(newest.0);
             }
-            Body::Image(image) => {
-                w.u8(KIND_IMAGE);
-                image.encode(&mut w);
-            }
+            Body::Image(image) => encode_image(KIND_IMAGE, image, &mut w),
             Body::CutEntry(body) => encode_bytes(6, body, &mut w),
             Body::SnapshotBegin => w.u8(7),
-            Body::Staged(image) => {
-                w.u8(KIND_STAGED);
-                image.encode(&mut w);
-            }
+            Body::Staged(image) => encode_image(KIND_STAGED, image, &mut w),
             Body::SnapshotEnd { floor, voters, covered, epochs, degraded, newest } => {
                 w.u8(8);
                 w.entry_id(*floor);
@@ -265,6 +259,11 @@ fn encode_head_of(kind: u8, group: GroupId, image: &Image<'_>, bytes: &mut Vec<u
     w.group(group);
     w.u8(kind);
     image.encode_head(&mut w);
+}
+
+fn encode_image(kind: u8, image: &Image<'_>, w: &mut Writer<'_>) {
+    w.u8(kind);
+    image.encode(w);
 }
 
 fn encode_flag(kind: u8, flag: bool, w: &mut Writer<'_>) {

@@ -4,8 +4,8 @@
 //! Both are taken slot range by slot range while writes go on. Each image says up to which index
 //! it is applied, and whoever installs it skips older entries for its slots. A follower gathers the
 //! pieces beside its state and switches at the end, all or nothing (`staging.rs`): what it had
-//! acknowledged before stays until then. Several pieces are on their way at a time, as many bytes as the follower's
-//! window has; one that is lost is sent again, with those behind it.
+//! acknowledged before stays until then. Several pieces are on their way at a time, as many bytes
+//! as the follower's window has; one that is lost is sent again, with those behind it.
 //!
 //! A snapshot is named by its *floor*, the committed entry after which the log goes on. A leader
 //! offers one; the follower asks for it, or for the rest of one that has begun to arrive, maybe

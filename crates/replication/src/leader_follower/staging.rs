@@ -1,10 +1,11 @@
-//! A snapshot on its way into a follower: no turn takes in more of it than one piece.
+//! A snapshot on its way into a follower: no message of it costs more than a piece does.
 //!
 //! Each piece is checked, put into a state of its own beside the old one, and written into the
 //! node's log, as *staged*. The record that closes a snapshot decides: with it on disk, the staged
 //! pieces are the group's state, and without it they never were; so a member that crashes has one
 //! of the two, whole. The last step is that record and the exchange of the two states. The leader
-//! hears of a piece once it is on disk: a quick network does not fill the memory before a slow disk.
+//! hears of a piece once it is on disk: a quick network does not fill the memory of a node with a
+//! slow disk.
 //!
 //! From the first staged record on, the node's log is held until the snapshot is closed or given
 //! up: a checkpoint has images of the old state only. Once a checkpoint that began later has come
