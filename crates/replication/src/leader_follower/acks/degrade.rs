@@ -193,8 +193,8 @@ impl Group {
 
     /// The same for commands that were sent again: what they wait for was written before. Of this
     /// leader's own it is in the ledger already, unless its first answer was that the outcome is
-    /// open, or it has waited for acks of its own. For what is from before the interval the ledger is
-    /// widened first: whoever inherits the interval would else close it without that.
+    /// open, or it has waited for acks of its own. For what is from before the interval the ledger
+    /// is widened first: whoever inherits the interval would else close it without that.
     fn release_degraded_retries(&mut self, turn: &mut Turn<'_>, lowered: u64, copies: &[u64]) {
         let (usual, epoch) = (self.need(), self.epoch);
         let Some(interval) = self.degraded.open().copied() else { return };

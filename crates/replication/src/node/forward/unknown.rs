@@ -1,7 +1,7 @@
 //! What the client of a forwarded command is told when its answer fails to come: that a read may
 //! be tried again, and that the outcome of a write is open, with a token (`asked_token.rs`) that
-//! tells later what has become of it. How many acks the write wants is known here, how many it has is
-//! not: `acked=?`.
+//! tells later what has become of it. How many acks the write wants is known here, how many it has
+//! is not: `acked=?`.
 
 use super::receive::with_work;
 use super::sent::Sent;
