@@ -43,7 +43,7 @@ const PLANTED: &[Planted] = &[
     at("A11", Mutant::DegradeUnrecorded, LeaderFollower, 11),
     at("A11", Mutant::ReadUncommitted, LeaderFollower, 52),
     at("A11", Mutant::RetryDegradedUnrecorded, LeaderFollower, 43),
-    at("A11", Mutant::NamedAcksDegraded, LeaderFollower, 1),
+    at("A11", Mutant::NamedAcksDegraded, LeaderFollower, 15),
     at("A12", Mutant::VoteForAnyLog, LeaderFollower, 4),
     at("A13", Mutant::OnceForgottenInImages, LeaderFollower, 13),
     at("A14", Mutant::SyncRetried, LeaderFollower, 11),
