@@ -5,11 +5,11 @@
 /// known mistakes of replicated systems: A1 an acknowledged write lost at a failover, A2 and A3 a
 /// tail cut in the wrong place, A4 messages of an older epoch, A5 leases and clocks, A6 a new
 /// leader that does not know what is committed, A7 reads of a deposed leader, A11 acks lowered
-/// silently, A12 an election that ignores the logs, A13 snapshots, A14 a sync that has failed and is
-/// believed later, A15 a lost tail, A16 corruption
-/// taken for a torn tail, A17 a leader whose disk stalls, A18 a leader that is cut off and leads on,
-/// A19 retries, A20 a definite answer about an open outcome, A21 time decided on replicas, A22 an
-/// order that is not the log's, A23 a new disk that counts.
+/// silently, A12 an election that ignores the logs, A13 snapshots, A14 a sync that has failed and
+/// is believed later, A15 a lost tail, A16 corruption
+/// taken for a torn tail, A17 a leader whose disk stalls, A18 a leader that is cut off and leads
+/// on, A19 retries, A20 a definite answer about an open outcome, A21 time decided on replicas, A22
+/// an order that is not the log's, A23 a new disk that counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mutant {
     /// A follower acknowledges an entry before it is durable (trap A1).
@@ -57,8 +57,6 @@ pub enum Mutant {
     PromiseForgotten,
     /// A leader that hands over keeps its lease (trap A5).
     LeaseKeptInTransfer,
-    /// A leader takes every follower to have promised what it would promise itself (trap A5).
-    LeaseTermUntold,
     /// A lease is looked at with the clock that the read's input carries (trap A5).
     LeaseCheckedEarly,
     /// A member that lost its last second in a power cut votes and acknowledges as if it had not

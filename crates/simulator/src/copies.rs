@@ -19,6 +19,17 @@ pub struct Count {
     pub applied: usize,
 }
 
+impl Count {
+    /// Of each, the higher of two.
+    pub fn most_of(&self, other: &Count) -> Count {
+        Count {
+            received: self.received.max(other.received),
+            durable: self.durable.max(other.durable),
+            applied: self.applied.max(other.applied),
+        }
+    }
+}
+
 /// Who has what of the groups' logs.
 #[derive(Clone, Debug, Default)]
 pub struct Copies {

@@ -24,8 +24,8 @@ const TERM_SHARE: (u64, u64) = (10, 100);
 /// And so much wider at most is the bound on how far clocks drift apart that it was given.
 const TERM_DRIFT_PPM: u64 = 300_000;
 
-/// What the processes of a run promise to their leaders: all the same, or each as it was drawn, also
-/// another one on the same disk.
+/// What the processes of a run promise to their leaders: all the same, or each as it was drawn,
+/// also another one on the same disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
     seed: Option<u64>,

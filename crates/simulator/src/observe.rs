@@ -150,6 +150,17 @@ pub struct Observations {
 }
 
 impl Observations {
+    /// A node has found its log damaged, and is repaired from others.
+    pub fn note_damaged(&mut self, id: NodeId, name: &str, now_us: u64) {
+        self.count("damaged log repaired");
+        self.repaired.push(id);
+        // What it had acknowledged, and nobody else had, may have been there.
+        self.wipes.push((id, now_us));
+        if !self.flipped.contains(&id) {
+            self.unfit.push(format!("{name} found its log damaged, and nothing had damaged it"));
+        }
+    }
+
     /// Something interesting happened.
     pub fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
@@ -279,9 +290,9 @@ impl Observations {
         }
     }
 
-    /// Takes note of entries, if it is a record of them: of the values that they write, and of those
-    /// who asked for them. Not of entries that change nothing and only remember a reply: nothing can
-    /// be lost with them.
+    /// Takes note of entries, if it is a record of them: of the values that they write, and of
+    /// those who asked for them. Not of entries that change nothing and only remember a reply:
+    /// nothing can be lost with them.
     fn note_entries(&mut self, at_us: u64, node: NodeId, bytes: &[u8]) -> bool {
         let Some((&RECORD_KIND, record)) = bytes.split_first() else { return false };
         let Ok(LogRecord { group, body: Body::Entries(run) }) =

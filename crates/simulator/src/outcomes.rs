@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::copies::Count;
 use crate::history::{Action, Answer, Operation, Outcome};
+use crate::workload::Kind;
 use replication::GroupId;
 use replication::Reply;
 use replication::asked_token::AnyToken;
@@ -87,11 +88,19 @@ pub fn copies_of_value(operation: &Operation, cluster: &Cluster) -> Option<(Entr
     let value = operation.action.value().filter(|_| wrote)?;
     let partition = keyspace.partition_of(slot_of(operation.key.as_bytes()));
     let group = keyspace.group(partition, model.home);
-    let entries = cluster.observations.written.get(value)?.iter().map(|written| {
+    let mut entries = cluster.observations.written.get(value)?.iter().map(|written| {
         let id = EntryId { epoch: written.dot.actor, index: written.dot.counter };
         (id, cluster.observations.copies.of(group, id))
     });
-    entries.max_by_key(|(_, count)| count.durable)
+    // What only changes a deadline logs the value again, and is another write.
+    if Kind::of(&operation.key) != Some(Kind::Once) {
+        return entries.next();
+    }
+    // Which of them it is about does not show: as many copies as any of them has.
+    entries.reduce(|one, other| {
+        let most = one.1.most_of(&other.1);
+        if other.1.durable >= one.1.durable { (other.0, most) } else { (one.0, most) }
+    })
 }
 
 /// The word that a client keeps of an error, and what it stands for.

@@ -66,8 +66,8 @@ fn ask(cluster: &mut Cluster, node: NodeId, words: &[&str]) -> Option<Reply<'sta
     None
 }
 
-/// A node whose disk was restored from a backup that an earlier process made has forgotten how often
-/// it had started. Its peers must not take it for one of the processes that they have met.
+/// A node whose disk was restored from a backup that an earlier process made has forgotten how
+/// often it had started. Its peers must not take it for one of the processes that they have met.
 #[test]
 fn a_restored_node_is_heard_and_told_its_own_answers() {
     for seed in 1..=20 {

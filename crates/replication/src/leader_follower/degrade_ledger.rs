@@ -5,8 +5,8 @@
 //! is committed before the first of its writes is acknowledged, so no failover and no restart can
 //! make a degraded acknowledgement look like a full one. The entry that closes it has the exact
 //! numbers. Where a retry of an older write is acknowledged with fewer acks, an entry that is
-//! committed before that widens the interval. A leader that finds an interval which another one has left open closes it with what it
-//! can know: bounds.
+//! committed before that widens the interval. A leader that finds an interval which another one has
+//! left open closes it with what it can know: bounds.
 
 use crate::version::{EntryId, Stamp};
 use crate::wire::{Malformed, Read, Reader, Writer};
@@ -39,8 +39,8 @@ pub struct Degraded {
     pub writes: u64,
     /// The fewest copies that one of them durably had when it was acknowledged.
     pub fewest: u64,
-    /// Whether the leader that acknowledged them is gone, or has lost count: no write outside of these was
-    /// acknowledged with fewer acks, and not all of them need to have been.
+    /// Whether the leader that acknowledged them is gone, or has lost count: no write outside of
+    /// these was acknowledged with fewer acks, and not all of them need to have been.
     pub is_bound: bool,
 }
 

@@ -122,12 +122,7 @@ impl Group {
         if turn.local.mutants.is(Mutant::LeaseFromReceive) {
             started_us = turn.now.monotonic_us;
         }
-        let own = self.timing.lease_term();
-        let told = match turn.local.mutants.is(Mutant::LeaseTermUntold) {
-            true => own,
-            false => term,
-        };
-        started_us.saturating_add(own.counts_on(told))
+        started_us.saturating_add(self.timing.lease_term().counts_on(term))
     }
 
     /// A follower has confirmed a round: while C replicas, this one included, vote for nobody else,

@@ -195,8 +195,8 @@ impl<'a> LogRecord<'a> {
         w.u32(u32::try_from(run_bytes).unwrap_or(u32::MAX));
     }
 
-    /// Writes what comes before the records of an image, in place of what the buffer held: the record
-    /// of [`Body::Image`] is that and the image's records.
+    /// Writes what comes before the records of an image, in place of what the buffer held: the
+    /// record of [`Body::Image`] is that and the image's records.
     pub(super) fn encode_image_head(group: GroupId, image: &Image<'_>, bytes: &mut Vec<u8>) {
         bytes.clear();
         let mut w = Writer(bytes);

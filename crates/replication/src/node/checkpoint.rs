@@ -19,10 +19,11 @@ use crate::turn::Turn;
 use crate::{GroupId, Position};
 use alloc::collections::VecDeque;
 
-/// A checkpoint begins when the log has grown by so many times what the last one wrote. With 4, each
-/// record is written down once more for as many bytes of writes as four of its like have; the log of
-/// a large state takes up to seven times the state on disk, and a start reads as much: the newest
-/// complete checkpoint, what was written since, and the next one with what is written meanwhile.
+/// A checkpoint begins when the log has grown by so many times what the last one wrote. With 4,
+/// each record is written down once more for as many bytes of writes as four of its like have; the
+/// log of a large state takes up to seven times the state on disk, and a start reads as much: the
+/// newest complete checkpoint, what was written since, and the next one with what is written
+/// meanwhile.
 const GROWTH_FACTOR: u64 = 4;
 
 /// A piece has so many bytes at least: each costs a look at all that is not committed.

@@ -25,8 +25,8 @@ pub struct Identity {
     /// clock (milliseconds since 1970), where that is higher. So a process on a disk that was
     /// restored from an old backup is not taken for one that its peers have met.
     pub boot: u64,
-    /// For how long this process, or one before whose word may still hold, may have promised to vote
-    /// for nobody, in microseconds: the next one keeps that.
+    /// For how long this process, or one before whose word may still hold, may have promised to
+    /// vote for nobody, in microseconds: the next one keeps that.
     pub lease_us: u64,
     /// The options of the keyspaces that must not change under stored keys.
     pub keyspaces: Vec<Protected>,

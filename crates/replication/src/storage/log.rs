@@ -151,8 +151,8 @@ impl LogWriter {
         self.start = self.start.saturating_sub(bytes);
     }
 
-    /// Closes the open batch where it lies in the buffer, in whole sectors. `durable` is the highest
-    /// position that is known to be on disk now. Nothing happens where there is no record.
+    /// Closes the open batch where it lies in the buffer, in whole sectors. `durable` is the
+    /// highest position that is known to be on disk now. Nothing happens where there is no record.
     pub fn seal_here(&mut self, durable: Position) -> Option<Sealed> {
         if !self.pending() {
             return None;

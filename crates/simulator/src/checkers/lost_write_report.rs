@@ -120,7 +120,9 @@ fn is_true(truth: &Truth, operation: Option<&Operation>, report: &Report) -> Ver
     let is_answered = truth.answered.contains(&report.request);
     match &*report.status {
         "acknowledged" if !is_answered && !is_part => wrong("nobody was told that it is done"),
-        "not acknowledged" if is_answered => wrong("its client was told that it is done"),
+        "not acknowledged" if is_answered && !is_part => {
+            wrong("its client was told that it is done")
+        }
         "maybe" if !truth.possible_loss && !truth.befell(&report.name, &truth.crashes) => {
             wrong("its leader never crashed, and must know")
         }

@@ -181,14 +181,7 @@ impl Cluster {
         });
         let setup = Setup { damaged, ..setup };
         if damaged {
-            self.observations.count("damaged log repaired");
-            self.observations.repaired.push(id);
-            // What it had acknowledged, and nobody else had, may have been there.
-            self.observations.wipes.push((id, now_us));
-            if !self.observations.flipped.contains(&id) {
-                let text = format!("{name} found its log damaged, and nothing had damaged it");
-                self.observations.unfit.push(text);
-            }
+            self.observations.note_damaged(id, &name, now_us);
         }
         let time = server.clock.time(now_us);
         let mut sink = Sink::new(&mut server.disk, &mut self.observations, now_us, id);

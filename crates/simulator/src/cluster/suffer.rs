@@ -94,8 +94,9 @@ impl Cluster {
         let now_us = self.now_us;
         self.pause(id, duration_us);
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
-        let Some(process) = &server.process else { return };
+        let Some(process) = &mut server.process else { return };
         let for_us = process.busy_until.saturating_sub(now_us);
+        process.vigil.slept(for_us);
         server.clock.stop(now_us, for_us);
         self.observations.count("clock stopped while suspended");
     }

@@ -38,6 +38,13 @@ impl Vigil {
         while self.unsynced.pop_front_if(|(newest, _)| *newest <= synced).is_some() {}
     }
 
+    /// Its clock stands still for so long: that is no time in which it could notice anything.
+    pub fn slept(&mut self, for_us: u64) {
+        self.heard_us.values_mut().for_each(|at_us| *at_us += for_us);
+        self.unsynced.iter_mut().for_each(|(_, since_us)| *since_us += for_us);
+        self.leads.values_mut().for_each(|since_us| *since_us += for_us);
+    }
+
     /// For how long it has led in this epoch.
     fn leads_for(&mut self, group: GroupId, epoch: u64, at_us: u64) -> u64 {
         at_us.saturating_sub(*self.leads.entry((group, epoch)).or_insert(at_us))

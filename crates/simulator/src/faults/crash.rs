@@ -159,6 +159,36 @@ impl Faults {
     }
 }
 
+/// How long a node has not heard the leader before the rest of it happens.
+const USURP_US: (u64, u64) = (100_000, 900_000);
+
+impl Faults {
+    /// A node has not heard the leader for long, and would lead; then the leader is cut off, and
+    /// those who have heard it until now are started anew: what they have promised to it is all
+    /// that keeps them from voting.
+    pub(super) fn usurp(&mut self, node: NodeId, cluster: &mut Cluster) {
+        let leader = cluster.observations.leaderships.last().map(|start| start.node);
+        let leader = leader.unwrap_or(node);
+        let nodes = cluster.servers.len() as u64;
+        let heir = ((u64::from(leader.0) + cluster.random.range(1, nodes)) % nodes) as u16;
+        let heir = NodeId(heir);
+        cluster.observations.count("single link cut");
+        cluster.network.set_cut(leader, heir, true);
+        cluster.network.set_cut(heir, leader, true);
+        self.later(Later::Usurp(leader, heir), USURP_US, cluster);
+    }
+
+    pub(super) fn cut_and_restart(&mut self, leader: NodeId, heir: NodeId, cluster: &mut Cluster) {
+        self.cut(&[leader], true, true, cluster);
+        for node in cluster.nodes().into_iter().filter(|node| ![leader, heir].contains(node)) {
+            if cluster.is_up(node) {
+                cluster.crash(node, false);
+                self.start(node, cluster);
+            }
+        }
+    }
+}
+
 /// From the moment at which a node dozes off to the cut: what was on its way to it arrives.
 const CUT_US: (u64, u64) = (2_000, 30_000);
 

@@ -39,7 +39,8 @@ impl Faults {
         let Some(server) = cluster.servers.get_mut(usize::from(node.0)) else { return };
         let mut disk = server.disk.clone();
         let Some(harm) = disk.damage(damage, &mut cluster.random) else { return };
-        if !harm.can_be_seen && !(silent && Some(harm.kept) >= opened_at) {
+        let may_be_missed = silent && Some(harm.kept) >= opened_at;
+        if !(harm.can_be_seen || may_be_missed) {
             return;
         }
         server.disk = disk;

@@ -58,11 +58,11 @@ impl Faults {
         self.later(Later::DiskWell(node), FULL_US, cluster);
     }
 
-    /// A disk is lost at any time at which everybody is up and counts, with the disk that he has, in
-    /// everybody's eyes: so one after another. What it held alone with others stays with those, and
-    /// what it had promised is not forgotten, as a new disk counts for nothing. Without a leader
-    /// nobody tells when a lost disk is made good: there it happens once, and only where everybody
-    /// is connected and has the same state.
+    /// A disk is lost at any time at which everybody is up and counts, with the disk that he has,
+    /// in everybody's eyes: so one after another. What it held alone with others stays with those,
+    /// and what it had promised is not forgotten, as a new disk counts for nothing. Without a
+    /// leader nobody tells when a lost disk is made good: there it happens once, and only where
+    /// everybody is connected and has the same state.
     pub(super) fn wipe(&mut self, node: NodeId, cluster: &mut Cluster) {
         if !self.may_lose(node, cluster) {
             return;
@@ -218,14 +218,17 @@ pub(super) fn all_hold_all(cluster: &Cluster) -> bool {
 fn all_count(cluster: &Cluster) -> bool {
     let available = is_available(&cluster.plan().cluster);
     let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
-    nodes.iter().flat_map(|node| node.groups()).all(|group| {
-        let voters = group.voters();
-        (available || !group.is_suspect())
-            && group.members.iter().all(|member| {
-                let disk = nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
-                disk.is_some_and(|disk| voters.contains(&(*member, disk)))
-            })
-    })
+    let all_are_up = nodes.len() == cluster.servers.len();
+    all_are_up
+        && nodes.iter().flat_map(|node| node.groups()).all(|group| {
+            let voters = group.voters();
+            (available || !group.is_suspect())
+                && group.members.iter().all(|member| {
+                    let disk =
+                        nodes.iter().find(|node| node.id() == *member).map(|n| n.incarnation());
+                    disk.is_some_and(|disk| voters.contains(&(*member, disk)))
+                })
+        })
 }
 
 /// How many groups with a leader a node is in.

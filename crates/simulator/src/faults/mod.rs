@@ -36,6 +36,8 @@ enum Later {
     Fall(NodeId, u32),
     /// A node is cut off from all others.
     Isolate(NodeId),
+    /// The same, at the very moment at which all others but the second one are started anew.
+    Usurp(NodeId, NodeId),
     /// All links are whole again.
     Mend,
     /// A node's links come or go, so many times more.
@@ -65,6 +67,7 @@ enum Fault {
     Storm,
     Pause,
     Doze,
+    Usurp,
     StallTurn,
     Isolate,
     Split,
@@ -125,6 +128,8 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.pauses, Fault::Pause),
         (families.pauses, Fault::Pause),
         (families.pauses && families.partitions, Fault::Doze),
+        (families.partial && families.crashes, Fault::Usurp),
+        (families.partial && families.crashes, Fault::Usurp),
         (families.stalled_turns, Fault::StallTurn),
         (families.partitions, Fault::Isolate),
         (families.partitions, Fault::Split),
@@ -199,6 +204,7 @@ impl Faults {
                 cluster.trace.line(cluster.now_us, || String::from("the network is whole"));
                 cluster.network.heal();
             }
+            Some(Later::Usurp(leader, heir)) => self.cut_and_restart(leader, heir, cluster),
             Some(Later::Isolate(node)) => self.cut(&[node], true, true, cluster),
             Some(Later::Flap(node, more)) => self.flap(node, more, cluster),
             Some(Later::Clog(node, until_us)) => self.clog(node, until_us, cluster),
@@ -274,6 +280,7 @@ impl Faults {
             Fault::Storm => self.storm(node, cluster),
             Fault::Pause => crash::pause(node, cluster),
             Fault::Doze => self.doze(node, cluster),
+            Fault::Usurp => self.usurp(node, cluster),
             Fault::StallTurn => crash::stall_turn(node, cluster),
             Fault::Isolate => {
                 cluster.observations.count("isolated node");

@@ -36,7 +36,7 @@ impl Blocks {
     pub fn reserve(&mut self, bytes: usize) {
         let held = self.as_slice().len();
         let blocks = (held + bytes).next_multiple_of(BLOCK_BYTES);
-        let is_aligned = self.as_slice().as_ptr().addr() % BLOCK_BYTES == 0;
+        let is_aligned = self.as_slice().as_ptr().addr().is_multiple_of(BLOCK_BYTES);
         if is_aligned && self.bytes.capacity() >= self.start + blocks {
             return;
         }

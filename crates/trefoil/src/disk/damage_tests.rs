@@ -1,7 +1,7 @@
 //! What was synced and is damaged nevertheless (reliability F44-F46, F49): a sector of another
 //! place or of another time, a file that ends too early, a name that is gone. Each case is tried at
-//! every place. What comes back is refused, or it is the log's beginning, record for record; and where
-//! a later batch could prove that something is missing, it is refused.
+//! every place. What comes back is refused, or it is the log's beginning, record for record; and
+//! where a later batch could prove that something is missing, it is refused.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::tests::{SMALL, expected, fill, fill_segments, open, segment_path};

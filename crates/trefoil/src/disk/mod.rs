@@ -2,11 +2,11 @@
 //! waits for the disk, one data directory for one process.
 //!
 //! **Who writes.** Records that count when they are synced (`fsync` keyspaces) gather while a sync
-//! is in flight, group commit without a timer, and are then one direct, synchronous write. The event
-//! loop makes it itself where all who ask wait for the disk, the batch is small and the disk quick
-//! (`event_loop/stand_in.rs` tells how the loop goes on when it is not); else the log thread does. Records that count when they are written (`interval-1s`) are written to the page
-//! cache by the event loop itself, at the turn's end, and synced by the thread within a second. A
-//! batch
+//! is in flight, group commit without a timer, and are then one direct, synchronous write. The
+//! event loop makes it itself where all who ask wait for the disk, the batch is small and the disk
+//! quick (`event_loop/stand_in.rs` tells how the loop goes on when it is not); else the log thread
+//! does. Records that count when they are written (`interval-1s`) are written to the page cache by
+//! the event loop itself, at the turn's end, and synced by the thread within a second. A batch
 //! has one place in the log, so the two never write at the same time: while a direct write is in
 //! flight everything gathers, and while something in the page cache is not synced no write is
 //! direct, but goes through the page cache as well and is synced behind it.

@@ -1,6 +1,6 @@
 //! The server's one thread: wait; read every ready socket once; parse; step; end the turn; then
-//! write the log batch, now, last of all or by the log thread (see `stand_in.rs`), one frame to each
-//! peer, one write to each client. Nothing else sends, and no timer delays anything.
+//! write the log batch, now, last of all or by the log thread (see `stand_in.rs`), one frame to
+//! each peer, one write to each client. Nothing else sends, and no timer delays anything.
 //!
 //! Reading: a short read ends a socket's turn, for epoll reports what comes later; a full one puts
 //! it on the loop's own ready list, so that a busy client never keeps the others waiting.
@@ -271,7 +271,8 @@ impl EventLoop {
         false
     }
 
-    /// Everything between two waits; what follows a wait for the disk is [`EventLoop::own_written`].
+    /// Everything between two waits; what follows a wait for the disk is
+    /// [`EventLoop::own_written`].
     fn turn(&mut self) -> Result<(), LoopError> {
         self.begin_turn();
         self.hear_log()?;

@@ -2,7 +2,7 @@
 //! data; what the server answers itself is answered in between, in the order of the requests.
 
 use super::{EventLoop, LINGER, READ_BYTES};
-use crate::clients::{HeldBack, OUT_BYTES_SOFT, ReplyMode};
+use crate::clients::{Client, HeldBack, OUT_BYTES_SOFT, ReplyMode};
 use crate::operator_log;
 use crate::resp::encode;
 use crate::resp::parse::{Batch, Parsed};
@@ -45,6 +45,31 @@ impl ClientRead {
         let HeldBack { bytes, batch, parsed, next } = held_back;
         (self.joined, self.batch, self.parsed, self.next) = (bytes, batch, parsed, next);
         self.was_held_back = true;
+    }
+
+    /// Takes apart what a client's socket gave, behind what it gave before. Returns how many of
+    /// these bytes the commands lie in, if it is these.
+    fn take_apart(&mut self, client: &mut Client, new: &mut [u8], bulk_bytes_max: usize) -> usize {
+        self.batch.clear();
+        if client.carry.is_empty() {
+            // The usual case: whole requests, straight from the shared buffer.
+            self.parsed = client.parser.parse(new, bulk_bytes_max, &mut self.batch);
+            self.length = self.parsed.consumed;
+            client.carry.extend_from_slice(new.get(self.length..).unwrap_or(&[]));
+            return self.length;
+        }
+        let mut bytes = std::mem::take(&mut client.carry);
+        bytes.extend_from_slice(new);
+        self.parsed = client.parser.parse(&mut bytes, bulk_bytes_max, &mut self.batch);
+        if self.parsed.consumed == 0 {
+            // A large request that is still arriving is not copied at each read.
+            client.carry = bytes;
+            self.length = 0;
+            return 0;
+        }
+        client.carry.extend_from_slice(bytes.get(self.parsed.consumed..).unwrap_or(&[]));
+        self.joined = bytes;
+        0
     }
 
     /// The second word of each command, which in most is a key.
@@ -160,28 +185,8 @@ impl EventLoop {
         }
         self.state.counters.bytes_in += length as u64;
         read.client = Some((place, client.id));
-        read.batch.clear();
-        let bulk_max = self.state.bulk_bytes_max;
         let new = buffer.get_mut(..length).unwrap_or(&mut []);
-        if client.carry.is_empty() {
-            // The usual case: whole requests, straight from the shared buffer.
-            read.parsed = client.parser.parse(new, bulk_max, &mut read.batch);
-            read.length = read.parsed.consumed;
-            client.carry.extend_from_slice(new.get(read.length..).unwrap_or(&[]));
-            return Some(read.length);
-        }
-        let mut bytes = std::mem::take(&mut client.carry);
-        bytes.extend_from_slice(new);
-        read.parsed = client.parser.parse(&mut bytes, bulk_max, &mut read.batch);
-        if read.parsed.consumed == 0 {
-            // A large request that is still arriving is not copied at each read.
-            client.carry = bytes;
-            read.length = 0;
-            return Some(0);
-        }
-        client.carry.extend_from_slice(bytes.get(read.parsed.consumed..).unwrap_or(&[]));
-        read.joined = bytes;
-        Some(0)
+        Some(read.take_apart(client, new, self.state.bulk_bytes_max))
     }
 
     /// Carries out what a client was read to say, unless another one's commands have ended it.

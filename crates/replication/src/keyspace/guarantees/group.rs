@@ -193,9 +193,9 @@ fn explain_failover(
     }
     claims.add(
         &["lost_write_report"],
-        "What an old leader must cut when it returns is kept aside and reported once, with who wrote \
-         it and whether it had been acknowledged: TF.LOST LIST. If it does not return, the new \
-         leader reports how many entries it may have had.",
+        "What an old leader must cut when it returns is kept aside and reported once, with who \
+         wrote it and whether it had been acknowledged: TF.LOST LIST. If it does not return, the \
+         new leader reports how many entries it may have had.",
     );
 }
 
@@ -341,9 +341,9 @@ fn explain_reads(options: &GroupOptions, quorum: &Quorum, holders: &Holders, cla
         ),
         Reads::Follower => claims.add(
             &["follower_reads"],
-            "reads = follower: any replica answers, a follower from what it knows to be committed. A \
-             read may be STALE by the replication lag, may miss one's own write, and may be older \
-             than the read before it.",
+            "reads = follower: any replica answers, a follower from what it knows to be committed. \
+             A read may be STALE by the replication lag, may miss one's own write, and may be \
+             older than the read before it.",
         ),
     }
     if options.reads == Reads::Leader && quorum.replicas > 1 {
@@ -357,14 +357,14 @@ fn explain_waiting_reads(options: &GroupOptions, holders: &[&str], claims: &mut 
     let is_told_older = options.missing_acks == MissingAcks::Error;
     let text = match is_told_older {
         true => format!(
-            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms at \
-             most. Then it is answered with what was visible when it came, as if it had come before \
-             the write; where somebody was told otherwise, or where copies have been missing for \
-             less than 20 ms, with -TRYAGAIN."
+            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms \
+             at most. Then it is answered with what was visible when it came, as if it had come \
+             before the write; where somebody was told otherwise, or where copies have been \
+             missing for less than 20 ms, with -TRYAGAIN."
         ),
         false => format!(
-            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms at \
-             most. Then it is answered -TRYAGAIN."
+            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms \
+             at most. Then it is answered -TRYAGAIN."
         ),
     };
     claims.add(holders, text);

@@ -1,7 +1,7 @@
 //! What an entry changes: a whole record for each key.
 //!
-//! Mostly a record has its name, dot and stamp, from the entry that wrote it ([`Entry::name`]): then
-//! it is not written a second time.
+//! Mostly a record has its name, dot and stamp, from the entry that wrote it ([`Entry::name`]):
+//! then it is not written a second time.
 
 use crate::data::Name;
 use crate::storage::record::{Record, Value};

@@ -108,8 +108,8 @@ impl State {
             let (key, bytes) = match old {
                 Old::Absent(key) => (key, None),
                 Old::Record(bytes) => {
-                    // Where nothing is merged, a tombstone is no part of the committed state: either
-                    // its delete is committed, or the delete's own pre-image comes next.
+                    // Where nothing is merged, a tombstone is no part of the committed state:
+                    // either its delete is committed, or the delete's own pre-image comes next.
                     let is_kept = self.merges || store::is_live(bytes);
                     (store::key_of(bytes), Some(bytes).filter(|_| is_kept))
                 }
