@@ -46,6 +46,10 @@ impl Leaders {
     /// An input to one group, and the end of the turn for all that wait for room.
     fn step(&mut self, place: usize, act: impl FnOnce(&mut Group, &mut Turn<'_>)) {
         self.step_one(place, act);
+        self.send_in_turns();
+    }
+
+    fn send_in_turns(&mut self) {
         while let Some((node, id)) = self.windows.next(WINDOW_BYTES) {
             assert_eq!(node, PEER, "the other one has everything");
             self.step_one(id.partition.into(), |group, turn| group.send_in_turn(turn, node));
@@ -85,8 +89,9 @@ impl Leaders {
         self.on_way.clear();
         self.probes.clear();
         for place in 0..self.members.len() {
-            self.step(place, |group, _| group.on_peer_lost(PEER));
+            self.step_one(place, |group, _| group.on_peer_lost(PEER));
         }
+        self.send_in_turns();
     }
 
     /// The follower takes what is in front of it, and says so.
