@@ -5,7 +5,7 @@
 //! process, connection, number. And it says what the forwarder knew when it sent it: the write was
 //! *bound* to the leader of one epoch, which is the only one that may carry it out; that leader's
 //! log already went up to `after_index`; and nothing of the batches up to `last_batch` is carried
-//! out once the leader has heard of a later one, or has heard that all of them are settled.
+//! out once the leader has heard of a later one, or has heard that all of them that it got are settled.
 //! `leader_follower/acks/asked.rs` says what follows from that.
 
 use crate::token::{self, Token, TokenError};

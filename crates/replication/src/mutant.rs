@@ -82,11 +82,6 @@ pub enum Mutant {
     /// A read is answered although what it saw does not have the copies that make it visible (trap
     /// A11).
     ReadUncommitted,
-    /// A leader carries out a forwarded write that was bound to another epoch (trap A20).
-    ForwardUnbound,
-    /// `TF.OUTCOME` calls a forwarded write lost as soon as its leader's log does not have it,
-    /// although it may still arrive (trap A20).
-    LostTooSoon,
     /// A follower counts deadlines from when it applies them, by its own clock (trap A21).
     OwnDeadlines,
     /// A failed sync is tried again, and believed when it succeeds (trap A14). It is the shell's
@@ -101,6 +96,9 @@ pub enum Mutant {
     /// A retry of what an earlier leader wrote is acknowledged below the declared acks, and the
     /// degrade ledger does not say so (trap A11).
     RetryDegradedUnrecorded,
+    /// Acks that a writer has asked for himself are lowered like others where they are what the
+    /// keyspace declares (trap A11).
+    NamedAcksDegraded,
 }
 
 /// Whether planted bugs are compiled in.

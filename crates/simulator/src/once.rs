@@ -9,6 +9,7 @@ use crate::options::{ModelName, Options};
 use crate::outcomes;
 use crate::promises;
 use crate::workload::datacenter;
+use replication::keyspace::{AckLevel, Acks};
 use replication::random::Random;
 use replication::{ClientId, NodeId, Reply};
 use std::collections::BTreeMap;
@@ -32,12 +33,17 @@ const AGAIN_US: (u64, u64) = (1_000, 60_000);
 const TWICE_PERCENT: u64 = 25;
 /// How many in a hundred commands are sent once more long after they were answered.
 const LATE_PERCENT: u64 = 30;
+/// How many in a hundred attempts ask for their acks by name, where that makes a difference.
+const NAMED_PERCENT: u64 = 30;
 /// How long after.
 const LATE_US: (u64, u64) = (100_000, 2_000_000);
 /// How many in a hundred commands begin a new session.
 const NEW_SESSION_PERCENT: u64 = 8;
 /// The client number of the first of them.
 const FIRST_CLIENT: usize = 500;
+
+/// The words in front of the command: TF.ONCE, the session, the number and a dash.
+const ONCE_WORDS: usize = 4;
 
 /// A command under its name.
 #[derive(Debug)]
@@ -62,6 +68,13 @@ struct Client {
     left: u64,
 }
 
+/// A call on its way.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    call: usize,
+    asked: Option<(Acks, AckLevel)>,
+}
+
 /// All such clients of a run.
 #[derive(Debug)]
 pub struct OnceClients {
@@ -69,7 +82,9 @@ pub struct OnceClients {
     clients: Vec<Client>,
     calls: Vec<Call>,
     /// The calls that attempts belong to.
-    attempts: BTreeMap<ClientId, usize>,
+    attempts: BTreeMap<ClientId, Attempt>,
+    /// What is declared, where those who ask for that by name get it and others may not.
+    declared: Option<(Acks, AckLevel)>,
     sessions: u64,
     patient: bool,
     /// As for any write of the seed.
@@ -90,6 +105,7 @@ impl OnceClients {
             clients: Vec::new(),
             calls: Vec::new(),
             attempts: BTreeMap::new(),
+            declared: promises::declared_by_name(options),
             sessions: 0,
             patient: false,
             must_survive: promises::must_survive(options, None),
@@ -197,13 +213,15 @@ impl OnceClients {
         let node = NodeId(self.random.range(0, cluster.servers.len() as u64) as u16);
         let Some(call) = self.calls.get_mut(number) else { return };
         let connection = cluster.connect(node);
-        let words = call.words.clone();
+        let asked = self.declared.filter(|_| self.random.chance(NAMED_PERCENT));
+        let (once, command) = call.words.split_at(ONCE_WORDS);
+        let words = [once, &promises::with(asked, command.to_vec())].concat();
         cluster
             .trace
             .line(cluster.now_us, || format!("call {number} @{node}: {}", words.join(" ")));
         cluster.request(connection, words);
         call.open.push(connection);
-        self.attempts.insert(connection, number);
+        self.attempts.insert(connection, Attempt { call: number, asked });
         self.set_timer(number, PATIENCE_US, cluster);
     }
 
@@ -223,11 +241,13 @@ impl OnceClients {
         cluster: &mut Cluster,
         history: &mut History,
     ) {
-        let Some(number) = self.attempts.remove(&connection) else { return };
+        let Some(Attempt { call: number, asked }) = self.attempts.remove(&connection) else {
+            return;
+        };
         let Some(call) = self.calls.get_mut(number) else { return };
         call.open.retain(|open| *open != connection);
         let Some(operation) = history.operations.get_mut(call.place) else { return };
-        let mut attempt = operation.clone();
+        let mut attempt = Operation { asked, ..operation.clone() };
         match reply {
             Some(reply) => attempt.complete(reply, cluster.now_us),
             None => attempt.abandon("the connection broke", cluster.now_us),

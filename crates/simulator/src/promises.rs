@@ -15,6 +15,8 @@ use std::borrow::Cow;
 
 /// The chance that a client says for itself what its write waits for.
 const OWN_PERCENT: u64 = 40;
+/// The chance that it then asks for what is declared, where acks may be lowered.
+const DECLARED_PERCENT: u64 = 70;
 /// A disk that is neither slow nor stalled has synced what was written so long ago.
 const UNSYNCED_US_MAX: u64 = 1_000_000;
 /// Told apart from the other chances of a seed, so that they stay what they were.
@@ -58,6 +60,7 @@ pub fn vary(seed: u64, cluster: &mut Cluster) -> Ways {
             group.ack_timeout_ms = random.range(60, 250);
             model.partitions = 1;
             ways.degrade = true;
+            ways.own = random.chance(50);
         }
         2 => group.ack_level = AckLevel::Received,
         3 => group.ack_level = AckLevel::Applied,
@@ -79,12 +82,23 @@ pub fn group_of(options: &Options) -> Option<&GroupOptions> {
     })
 }
 
+/// What is declared, where a client that asks for just that is better off than one that says
+/// nothing: its acks are not lowered.
+pub fn declared_by_name(options: &Options) -> Option<(Acks, AckLevel)> {
+    let group = group_of(options).filter(|_| options.ways.degrade && options.ways.own)?;
+    Some((group.acks, group.ack_level))
+}
+
 /// What a client asks for by `TF.WITH`, if it does; sometimes more than it may have.
 pub fn ask(options: &Options, action: &Action, random: &mut Random) -> Option<(Acks, AckLevel)> {
     let own = options.ways.own && action.is_write() && *action != Action::Clear;
     let replicas = group_of(options).filter(|_| own)?.replicas;
     if !random.chance(OWN_PERCENT) {
         return None;
+    }
+    let declared = declared_by_name(options).filter(|_| random.chance(DECLARED_PERCENT));
+    if declared.is_some() {
+        return declared;
     }
     let acks = match random.range(0, 6) {
         0 => Acks::Async,

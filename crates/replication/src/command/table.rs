@@ -390,7 +390,9 @@ static TABLE: [CommandInfo; 66] = [
     data("tf.outcome", 2, SLOW, cluster::outcome).about(
         Group::Server,
         "What has become of a write that was answered `-UNKNOWN`, by its token: `COMMITTED`, \
-         `LOST` or `PENDING`.",
+         `LOST` or `PENDING`. That reply says how many acks the write had and how many it needs \
+         (`acked=1 need=2`); `acked=?` comes from a node that has handed the write on and has heard \
+         no answer.",
     ),
     data("tf.recover", 2, NOSCRIPT, cluster::recover).about(
         Group::Server,

@@ -364,9 +364,11 @@ impl Group {
         self.follower.owes_answer = true;
     }
 
-    /// The position of the first record that is needed for entries above the commit index.
+    /// The position of the first record that is needed for entries above the commit index, and for
+    /// a snapshot that is arriving.
     pub fn first_needed(&self) -> Option<Position> {
-        self.log.position_after(self.commit)
+        let staged = self.staged_from();
+        self.log.position_after(self.commit).into_iter().chain(staged).min()
     }
 
     /// Up to where the log of the leader that this node follows goes at least.

@@ -155,7 +155,7 @@ impl Group {
             self.follower.agreed = true;
         } else if !self.follower.agreed && !self.follower.diverged {
             self.follower.diverged = true;
-            self.installing = None;
+            self.give_snapshot_up();
             turn.event(Event::Alarm(Cow::Borrowed(
                 "the new leader lacks entries that this node knew to be committed: what it holds \
                  is replaced by the leader's state",

@@ -49,6 +49,7 @@ impl Group {
     pub(super) fn become_leader(&mut self, turn: &mut Turn<'_>) {
         let now_us = turn.now.monotonic_us;
         self.end_older_handover(turn);
+        self.give_snapshot_up();
         let (opening, loss) = self.opening(turn);
         let first_index = self.log.last_index() + 1;
         let progress = self

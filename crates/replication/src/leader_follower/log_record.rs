@@ -19,6 +19,8 @@ pub const RECORD_KIND: u8 = 1;
 const KIND_ENTRIES: u8 = 0;
 /// The same of an image.
 const KIND_IMAGE: u8 = 5;
+/// The same of a piece of a snapshot.
+const KIND_STAGED: u8 = 13;
 
 /// A record of one group.
 #[derive(Clone, PartialEq, Debug)]
@@ -80,8 +82,13 @@ pub enum Body<'a> {
     Image(Image<'a>),
     /// An entry that is about to be cut, with what is known of it: a `LostWrite`.
     CutEntry(Cow<'a, [u8]>),
-    /// What follows up to [`Body::SnapshotEnd`] replaces the group's state and log, all or nothing.
-    SnapshotBegin {
+    /// A snapshot begins to arrive: what was staged of another before never counts.
+    SnapshotBegin,
+    /// The next piece of a snapshot: nothing of the group's, until all are and the snapshot is
+    /// closed.
+    Staged(Image<'a>),
+    /// All pieces of the snapshot are staged: they replace the group's state, and its log.
+    SnapshotEnd {
         /// The group's log goes on after this entry.
         floor: EntryId,
         /// The voters.
@@ -95,8 +102,6 @@ pub enum Body<'a> {
         /// The group's time.
         newest: Stamp,
     },
-    /// The snapshot is complete.
-    SnapshotEnd,
     /// From here on, this node may or may not have lost entries that it acknowledged.
     Suspect(bool),
     /// Nothing of the group that was written before can be used: it begins anew, with nothing.
@@ -159,13 +164,12 @@ impl<'a> LogRecord<'a> {
                 w.bool(*suspect);
                 w.u64(newest.0);
             }
-            Body::Image(image) => {
-                w.u8(KIND_IMAGE);
-                image.encode(&mut w);
-            }
+            Body::Image(image) => encode_image(KIND_IMAGE, image, &mut w),
             Body::CutEntry(body) => encode_bytes(6, body, &mut w),
-            Body::SnapshotBegin { floor, voters, covered, epochs, degraded, newest } => {
-                w.u8(7);
+            Body::SnapshotBegin => w.u8(7),
+            Body::Staged(image) => encode_image(KIND_STAGED, image, &mut w),
+            Body::SnapshotEnd { floor, voters, covered, epochs, degraded, newest } => {
+                w.u8(8);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
                 w.vector(covered);
@@ -173,7 +177,6 @@ impl<'a> LogRecord<'a> {
                 degraded.encode(&mut w);
                 w.u64(newest.0);
             }
-            Body::SnapshotEnd => w.u8(8),
             Body::Suspect(suspect) => encode_flag(9, *suspect, &mut w),
             Body::Forget => w.u8(10),
             Body::CutFate { id, fate } => {
@@ -198,12 +201,12 @@ impl<'a> LogRecord<'a> {
     /// Writes what comes before the records of an image, in place of what the buffer held: the
     /// record of [`Body::Image`] is that and the image's records.
     pub(super) fn encode_image_head(group: GroupId, image: &Image<'_>, bytes: &mut Vec<u8>) {
-        bytes.clear();
-        let mut w = Writer(bytes);
-        w.u8(RECORD_KIND);
-        w.group(group);
-        w.u8(KIND_IMAGE);
-        image.encode_head(&mut w);
+        encode_head_of(KIND_IMAGE, group, image, bytes);
+    }
+
+    /// The same of a record of [`Body::Staged`].
+    pub(super) fn encode_staged_head(group: GroupId, image: &Image<'_>, bytes: &mut Vec<u8>) {
+        encode_head_of(KIND_STAGED, group, image, bytes);
     }
 
     /// Reads a record after its kind.
@@ -228,7 +231,8 @@ impl<'a> LogRecord<'a> {
             },
             KIND_IMAGE => Body::Image(Image::decode(r)?),
             6 => Body::CutEntry(Cow::Borrowed(r.bytes()?)),
-            7 => Body::SnapshotBegin {
+            7 => Body::SnapshotBegin,
+            8 => Body::SnapshotEnd {
                 floor: r.entry_id()?,
                 voters: decode_voters(r)?,
                 covered: r.vector()?,
@@ -236,16 +240,30 @@ impl<'a> LogRecord<'a> {
                 degraded: Ledger::decode(r)?,
                 newest: Stamp(r.u64()?),
             },
-            8 => Body::SnapshotEnd,
             9 => Body::Suspect(r.bool()?),
             10 => Body::Forget,
             11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
             12 => Body::Acknowledged(Range::decode(r)?),
+            KIND_STAGED => Body::Staged(Image::decode(r)?),
             _ => return Err(Malformed),
         };
         r.finish()?;
         Ok(LogRecord { group, body })
     }
+}
+
+fn encode_head_of(kind: u8, group: GroupId, image: &Image<'_>, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    let mut w = Writer(bytes);
+    w.u8(RECORD_KIND);
+    w.group(group);
+    w.u8(kind);
+    image.encode_head(&mut w);
+}
+
+fn encode_image(kind: u8, image: &Image<'_>, w: &mut Writer<'_>) {
+    w.u8(kind);
+    image.encode(w);
 }
 
 fn encode_flag(kind: u8, flag: bool, w: &mut Writer<'_>) {

@@ -27,7 +27,8 @@
 //!   `lease.rs` how it answers reads alone.
 //! - Who counts: `voters.rs`, and after a loss `suspicion.rs`, `history.rs`, `operator.rs` with
 //!   `electable.rs`; `leap.rs` refuses epochs that cannot be.
-//! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`).
+//! - Bringing a follower up: the log (`retention.rs`), or a snapshot (`snapshot.rs`, `image.rs`,
+//!   `staging.rs`, and `leaving.rs` for what it replaces).
 //! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
 //!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
 //! - After a restart: `recovery.rs`.
@@ -46,6 +47,7 @@ pub mod image;
 pub mod leader;
 pub mod leap;
 pub mod lease;
+mod leaving;
 pub mod log_record;
 pub mod lost_writes;
 pub mod message;
@@ -59,6 +61,7 @@ pub mod retention;
 mod say;
 mod sending;
 pub mod snapshot;
+pub mod staging;
 pub mod stall;
 pub mod state;
 pub mod suspicion;
@@ -149,8 +152,14 @@ pub struct Group {
     /// The newest stamp in the log: the group's time is never before it.
     newest_stamp: Stamp,
     follower: follower::Follower,
-    installing: Option<snapshot::Installing>,
-    recovering: Option<recovery::PendingSnapshot>,
+    installing: Option<staging::Installing>,
+    /// States that a snapshot has replaced.
+    leaving: leaving::Leaving,
+    /// The staged pieces of the snapshot that is being read from the node's log.
+    recovering: Option<staging::Staged>,
+    /// The log that is being read has lost pieces of the snapshot that it says was installed: a
+    /// checkpoint must follow.
+    lacks_pieces: bool,
     anchored: bool,
     suspicion: suspicion::Suspicion,
     word: Option<operator::Word>,
@@ -207,7 +216,9 @@ impl Group {
             newest_stamp: Stamp::ZERO,
             follower: follower::Follower::default(),
             installing: None,
+            leaving: leaving::Leaving::default(),
             recovering: None,
+            lacks_pieces: false,
             anchored: false,
             suspicion: suspicion::Suspicion::default(),
             word: None,
@@ -251,6 +262,7 @@ impl Group {
         self.record_turn(turn);
         self.date_promise(turn);
         self.advance_handover(turn);
+        self.free_some(turn);
         match &self.role {
             Role::Leader(_) => self.send_appends(turn),
             Role::Candidate(_) => self.settle_shares(turn),
@@ -277,7 +289,8 @@ impl Group {
             _ => self.election_deadline_us,
         };
         let word = self.word.as_ref().map_or(u64::MAX, operator::Word::next_deadline);
-        held.min(ticks).min(election).min(self.handover_deadline_us()).min(word)
+        let leaving = self.leaving.next_deadline();
+        held.min(ticks).min(election).min(self.handover_deadline_us()).min(word).min(leaving)
     }
 
     /// The newest record of this group in the node's log, whatever it is: once that is on disk,

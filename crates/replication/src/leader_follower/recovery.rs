@@ -6,36 +6,19 @@
 //! followed by the checkpoint they belong to.
 
 use super::Group;
-use super::degrade_ledger::Ledger;
 use super::entry::{Entry, Head, Payload};
 use super::epochs::Epochs;
-use super::image::Image;
 use super::log_record::{Body, LogRecord};
-use super::message::VoterSet;
 use super::replication_log::ReplicationLog;
 use super::replication_log::run::Bodies;
+use super::staging::Staged;
 use crate::Position;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read};
-use alloc::vec::Vec;
-
-/// A snapshot whose records are being read; without its end it never happened.
-pub struct PendingSnapshot {
-    floor: EntryId,
-    voters: VoterSet,
-    covered: VersionVector,
-    epochs: Epochs,
-    degraded: Ledger,
-    images: Vec<Image<'static>>,
-}
 
 impl Group {
     /// Takes a record of this group from the node's log.
     pub fn replay(&mut self, position: Position, record: LogRecord<'_>) -> Read<()> {
-        if let (Some(pending), Body::Image(image)) = (&mut self.recovering, &record.body) {
-            pending.images.push(image.clone().into_owned());
-            return Ok(());
-        }
         match record.body {
             Body::Entries(run) => {
                 for body in Bodies::of(&run) {
@@ -61,6 +44,7 @@ impl Group {
                 newest,
             } => {
                 self.newest_stamp = self.newest_stamp.max(newest);
+                self.lacks_pieces = false;
                 self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
@@ -79,13 +63,22 @@ impl Group {
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
-            Body::SnapshotBegin { floor, voters, covered, epochs, degraded, newest } => {
-                self.newest_stamp = self.newest_stamp.max(newest);
-                let images = Vec::new();
-                let pending = PendingSnapshot { floor, voters, covered, epochs, degraded, images };
-                self.recovering = Some(pending);
+            Body::SnapshotBegin => self.recovering = Some(Staged::new(&self.state)),
+            Body::Staged(image) => {
+                if let Some(staged) = &mut self.recovering {
+                    staged.take(&image)?;
+                }
             }
-            Body::SnapshotEnd => self.replay_snapshot(position)?,
+            Body::SnapshotEnd { floor, voters, covered, epochs, degraded, newest } => {
+                self.newest_stamp = self.newest_stamp.max(newest);
+                self.replay_staged();
+                self.restart_log(floor, position);
+                self.anchored = true;
+                self.covered = covered;
+                self.epochs = epochs;
+                self.degraded = degraded;
+                self.voters.restore(&voters, true);
+            }
             Body::Suspect(suspect) => self.suspicion.restore(suspect),
             Body::Forget => self.forget_all(),
         }
@@ -149,24 +142,18 @@ impl Group {
         self.commit = self.commit.max(floor.index);
     }
 
-    fn replay_snapshot(&mut self, position: Position) -> Read<()> {
-        let Some(pending) = self.recovering.take() else {
-            // A snapshot whose beginning was dropped: a checkpoint with all of it follows.
-            return if self.anchored { Err(Malformed) } else { Ok(()) };
-        };
-        self.state.reset();
-        for image in &pending.images {
-            let newest = self.state.install(image)?;
-            self.newest_stamp = self.newest_stamp.max(newest);
-        }
-        self.log = ReplicationLog::starting_after(pending.floor, position);
-        self.anchored = true;
-        self.commit = pending.floor.index;
-        self.covered = pending.covered;
-        self.epochs = pending.epochs;
-        self.degraded = pending.degraded;
-        self.voters.restore(&pending.voters, true);
-        Ok(())
+    /// A snapshot is closed: what is staged is the state. Where its first pieces were dropped from
+    /// the log's beginning, a checkpoint with all of it follows.
+    fn replay_staged(&mut self) {
+        let staged = self.recovering.take().filter(Staged::is_complete);
+        self.lacks_pieces = staged.is_none();
+        self.state = staged.map_or_else(|| self.state.anew(), Staged::into_state);
+    }
+
+    /// The log goes on after a snapshot's floor, and has nothing else.
+    pub(super) fn restart_log(&mut self, floor: EntryId, position: Position) {
+        self.log = ReplicationLog::starting_after(floor, position);
+        self.commit = floor.index;
     }
 
     /// As if the node's disk had never known the group.
@@ -181,12 +168,15 @@ impl Group {
         self.log = ReplicationLog::default();
         (self.epoch, self.voted_for, self.commit) = (0, None, 0);
         self.newest_stamp = crate::version::Stamp::ZERO;
-        (self.recovering, self.anchored) = (None, false);
+        (self.recovering, self.anchored, self.lacks_pieces) = (None, false, false);
     }
 
     /// All records are read: applies what is known to be committed.
     pub fn finish_recovery(&mut self) -> Read<()> {
         self.recovering = None;
+        if self.lacks_pieces {
+            return Err(Malformed);
+        }
         let start = self.log.start().index;
         self.commit = self.commit.min(self.log.last_index()).max(start);
         if start > 0 && !self.state.is_imaged_up_to(start) {

@@ -2,10 +2,10 @@
 //! checkpoint in the node's own log.
 //!
 //! Both are taken slot range by slot range while writes go on. Each image says up to which index
-//! it is applied, and whoever installs it skips older entries for its slots. A follower keeps the
-//! pieces in memory and switches at the end, all or nothing: what it had acknowledged before
-//! stays until then. Several pieces are on their way at a time, as many bytes as the follower's
-//! window has; one that is lost is sent again, with those behind it.
+//! it is applied, and whoever installs it skips older entries for its slots. A follower gathers the
+//! pieces beside its state and switches at the end, all or nothing (`staging.rs`): what it had
+//! acknowledged before stays until then. Several pieces are on their way at a time, as many bytes
+//! as the follower's window has; one that is lost is sent again, with those behind it.
 //!
 //! A snapshot is named by its *floor*, the committed entry after which the log goes on. A leader
 //! offers one; the follower asks for it, or for the rest of one that has begun to arrive, maybe
@@ -19,7 +19,6 @@ use super::epochs::Epochs;
 use super::image::{Begin, Image, SnapshotPiece};
 use super::log_record;
 use super::message::Body;
-use super::replication_log::ReplicationLog;
 use super::{Group, Role};
 use crate::keyspace::Durability;
 use crate::mutant::Mutant;
@@ -121,16 +120,6 @@ impl Sending {
     fn has_room(&self, bytes_max: usize) -> bool {
         self.in_flight.is_empty() || (!self.probing && self.bytes_on_way() < bytes_max)
     }
-}
-
-/// A snapshot that is arriving. It outlives the leader that began it.
-pub struct Installing {
-    floor: EntryId,
-    begin: Begin,
-    /// The epoch of the leader that went on with it last.
-    epoch: u64,
-    next_slot: u32,
-    images: Vec<Image<'static>>,
 }
 
 impl Group {
@@ -306,11 +295,11 @@ impl Group {
         if self.has_floor(floor) {
             return self.say_has_floor(turn, from, floor);
         }
-        let first_slot = u32::from(self.state.store.first_slot());
-        let begun = self.installing.as_ref();
-        let begun = begun.map(|begun| (begun.floor, begun.begin.history, begun.next_slot));
-        let (floor, history, next_slot) = begun.unwrap_or((floor, 0, first_slot));
-        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history, next_slot });
+        if self.installing.is_some() {
+            return self.say_wanted(turn, from);
+        }
+        let next_slot = u32::from(self.state.store.first_slot());
+        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history: 0, next_slot });
     }
 
     /// Whether this log, or the state under it, has a committed entry of the leader's: then the
@@ -324,7 +313,7 @@ impl Group {
     /// The log has got beyond a snapshot that was arriving.
     pub(super) fn forget_snapshot_below(&mut self, index: u64) {
         if self.installing.as_ref().is_some_and(|begun| begun.floor.index <= index) {
-            self.installing = None;
+            self.give_snapshot_up();
         }
     }
 
@@ -362,71 +351,40 @@ impl Group {
                 let body = Body::SnapshotWanted { floor, history, next_slot };
                 return self.say_epoch(turn, from, body);
             };
-            let (floor, next_slot) = (piece.floor, first_slot);
-            let mut fresh = Installing { floor, begin, epoch, next_slot, images: Vec::new() };
-            if turn.local.mutants.is(Mutant::SnapshotsMix)
-                && let Some(old) = self.installing.take()
-            {
-                (fresh.next_slot, fresh.images) = (old.next_slot, old.images);
-            }
-            self.installing = Some(fresh);
-        }
-        let Some(installing) = &mut self.installing else { return };
-        if piece.floor == installing.floor
-            && u32::from(piece.image.first_slot) == installing.next_slot
-        {
-            installing.epoch = epoch;
-            installing.next_slot = u32::from(piece.image.last_slot) + 1;
-            installing.images.push(piece.image.clone().into_owned());
-            if piece.done {
-                return self.install_snapshot(turn, from, &piece.epochs);
+            match &mut self.installing {
+                Some(begun) if turn.local.mutants.is(Mutant::SnapshotsMix) => {
+                    (begun.floor, begun.begin, begun.epoch) = (piece.floor, begin, epoch);
+                }
+                _ => self.begin_installing(turn, piece.floor, begin),
             }
         }
-        let (floor, next_slot) = (installing.floor, installing.next_slot);
-        let history = installing.begin.history;
-        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history, next_slot });
+        self.take_piece(turn, from, &piece);
     }
 
-    /// All pieces are there: they replace the state and the log, in the node's log at once.
-    fn install_snapshot(&mut self, turn: &mut Turn<'_>, from: NodeId, epochs: &Epochs) {
-        let Some(installing) = self.installing.take() else { return };
-        let (floor, begin) = (installing.floor, installing.begin);
-        if core::mem::take(&mut self.follower.diverged) {
-            self.follower.agreed = true;
-            self.part_from_history(turn, floor, epochs);
+    /// A piece of the snapshot that is arriving, or of one that was: the first that is lacking is
+    /// taken.
+    fn take_piece(&mut self, turn: &mut Turn<'_>, from: NodeId, piece: &SnapshotPiece<'_>) {
+        let is_next = self.installing.as_ref().is_some_and(|begun| {
+            begun.floor == piece.floor && begun.next_slot() == u32::from(piece.image.first_slot)
+        });
+        if is_next && self.stage(turn, piece).is_err() {
+            return turn.event(Event::Alarm(Cow::Borrowed("a malformed snapshot piece")));
         }
-        self.put_aside(turn, self.commit);
-        let body = log_record::Body::SnapshotBegin {
-            floor,
-            voters: begin.voters.clone(),
-            covered: begin.covered.clone(),
-            epochs: epochs.clone(),
-            degraded: begin.degraded.clone(),
-            newest: begin.newest,
-        };
-        self.log_record(turn, body, Durability::Fsync);
-        self.newest_stamp = self.newest_stamp.max(begin.newest);
-        self.state.reset();
-        for image in &installing.images {
-            let record = log_record::Body::Image(image.borrowed());
-            self.log_record(turn, record, Durability::Fsync);
-            match self.state.install(image) {
-                Ok(newest) => self.newest_stamp = self.newest_stamp.max(newest),
-                Err(_) => turn.event(Event::Alarm(Cow::Borrowed("a malformed snapshot piece"))),
-            }
+        let Some(begun) = &self.installing else { return };
+        if begun.is_complete() {
+            return self.close_snapshot(turn, from, &piece.epochs);
         }
-        let end = self.log_record(turn, log_record::Body::SnapshotEnd, Durability::Fsync);
-        self.log = ReplicationLog::starting_after(floor, end);
-        self.commit = floor.index;
-        self.covered = begin.covered;
-        self.degraded = begin.degraded;
-        self.epochs = epochs.clone();
-        self.voters.restore(&begin.voters, true);
-        // Slots that contain no more than this are ahead of nothing.
-        self.state.commit(self.commit);
-        self.say_has_floor(turn, from, floor);
-        self.decide_lost(turn);
-        turn.event(Event::SnapshotInstalled { group: self.id, up_to: self.commit });
+        self.say_wanted(turn, from);
+    }
+
+    /// Says which piece is the next, once those before it are on disk.
+    fn say_wanted(&self, turn: &mut Turn<'_>, to: NodeId) {
+        let Some(begun) = &self.installing else { return };
+        let (floor, next_slot) = (begun.floor, begun.next_slot());
+        let history = begun.begin.history;
+        let body = Body::SnapshotWanted { floor, history, next_slot };
+        let kept = begun.newest_record().max(self.epoch_position);
+        turn.send_when_durable(kept, Durability::Fsync, to, self.message(body));
     }
 
     fn image(

@@ -14,6 +14,8 @@ use crate::turn::Local;
 use crate::{Effects, KeyspaceId, Reply, RequestId, Time};
 use alloc::vec;
 
+mod staging;
+
 const GROUP: GroupId = GroupId {
     keyspace: KeyspaceId(1),
     generation: 0,
@@ -29,14 +31,14 @@ const LAST_SLOT: u16 = 16_383;
 /// What a node has asked of its driver.
 #[derive(Default)]
 struct Sink {
-    records: u64,
+    records: Vec<Vec<u8>>,
     sent: Vec<(NodeId, Vec<u8>)>,
 }
 
 impl Effects for Sink {
-    fn append_parts(&mut self, _: &[u8], _: &[u8], _: Durability) -> Position {
-        self.records += 1;
-        Position(self.records)
+    fn append_parts(&mut self, head: &[u8], rest: &[u8], _: Durability) -> Position {
+        self.records.push([head, rest].concat());
+        Position(self.records.len() as u64)
     }
     fn truncate(&mut self, _: Position) {}
     fn send(&mut self, to: NodeId, message: &crate::Message<'_>) {

@@ -14,7 +14,7 @@
 use super::message::Body;
 use super::{Group, Role};
 use crate::turn::{Requester, Turn};
-use crate::{Event, NodeId, Reply};
+use crate::{Event, Incarnation, NodeId, Reply};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -59,11 +59,12 @@ impl Group {
             .map(|(_, _, node)| node)
     }
 
-    /// At the leader: whether a member counts with the disk that spoke last.
-    pub fn is_voting_follower(&self, node: NodeId) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
-        let progress = leader.progress.get(&node);
-        progress.is_some_and(|progress| self.voters.counts(node, progress.incarnation))
+    /// At the leader: whether a member counts with the disk that spoke last. `None`: none of its
+    /// disks has spoken to this leader yet.
+    pub fn is_voting_follower(&self, node: NodeId) -> Option<bool> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let disk = leader.progress.get(&node)?.incarnation;
+        (disk != Incarnation::default()).then(|| self.voters.counts(node, disk))
     }
 
     /// Whether the leadership is on its way to another node: no commands are taken.

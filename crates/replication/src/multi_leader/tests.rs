@@ -8,7 +8,9 @@ use super::message::{Page, Pull, Wants};
 use super::sync::{self, Batch, Due, Place, Taken, Update, Verdict, Waiting, judge};
 use crate::conflict::last_write_wins;
 use crate::data::{ExpiresAt, Write, mint};
+use crate::keyspace::SLOTS;
 use crate::storage::record::Record;
+use crate::storage::store::Store;
 use crate::version::{Dot, HybridClock, Stamp, VersionVector};
 use crate::wire::{Reader, Writer};
 use crate::{DatacenterId, GroupId, KeyspaceId, NodeId};
@@ -225,8 +227,7 @@ proptest! {
             let mut records = Vec::new();
             let here = |key: &[u8]| u16::from(key[1]) % slots == place;
             for (key, record) in source.records.iter().filter(|(key, _)| here(key)) {
-                Writer(&mut records).bytes(key);
-                Writer(&mut records).record(record);
+                Writer(&mut records).short_bytes(&packed(key, record));
             }
             let page = page(place, place + 1 == slots, source.covered.clone(), records);
             let new = catch_up::news(&page, |key| away.records.get(key).cloned()).unwrap().records;
@@ -246,6 +247,13 @@ proptest! {
 fn group(datacenter: u8) -> GroupId {
     let datacenter = DatacenterId(datacenter);
     GroupId { keyspace: KeyspaceId(1), generation: 0, partition: 0, datacenter }
+}
+
+/// A record as it lies in memory.
+fn packed(key: &[u8], record: &Record<'_>) -> Vec<u8> {
+    let mut store = Store::new(0, SLOTS - 1, 1);
+    store.put(key, record);
+    store.bytes_by(key, store.hashes(key)).unwrap().to_vec()
 }
 
 fn page(slot: u16, done: bool, covered: VersionVector, records: Vec<u8>) -> Page<'static> {

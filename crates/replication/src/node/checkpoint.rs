@@ -6,8 +6,8 @@
 //! up to twice as long for it, and no turn stands still for a checkpoint. A node that nobody writes
 //! to goes on with it at its heartbeats. Once the last piece is on disk, what came before the first
 //! is not needed any more, except for entries that were not committed when their group's images
-//! began. That piece says where the log may begin from then on: a log without its beginning is
-//! recognised. No group holds up
+//! began, and for a snapshot that was arriving then. That piece says where the log may begin from
+//! then on: a log without its beginning is recognised. No group holds up
 //! the others: its committed state can always be shown, whatever waits to be committed. But a group
 //! whose entries nobody commits holds the log from the first of them on, and the status says so.
 

@@ -53,7 +53,9 @@ impl Roles {
             // Nothing has happened: it waits where it came from, for whoever leads next.
             return false;
         }
-        let need = match work.with().map_or_else(|| Ok(group.need()), |with| group.need_with(with))
+        let need = match work
+            .with()
+            .map_or_else(|| Ok(group.need()), |with| group.need_with(turn, with))
         {
             Ok(need) => need,
             Err(why) => {
@@ -143,7 +145,7 @@ impl Roles {
             // Nothing has happened: it waits where it came from, for whoever leads next.
             return false;
         }
-        match group.need_with(with) {
+        match group.need_with(turn, with) {
             Ok(need) if group.merges() => {
                 multi_leader::execute(group, turn, requester, command, need);
             }

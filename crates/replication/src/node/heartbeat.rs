@@ -75,17 +75,16 @@ impl Roles {
                 last: group.last().index,
             })
             .collect();
-        let message = Message::Heartbeat {
-            session: self.session,
-            round: turn.local.rounds.newest(),
-            keyspaces: self.keyspaces_digest,
-            settled: self.forwards.settled(),
-            led,
-        };
-        let message = AnyMessage::Node(message);
         for node in (0..self.cluster.members.len() as u16).map(NodeId) {
             if node != turn.local.me && to(self, node) {
-                turn.send(node, message.clone());
+                let message = Message::Heartbeat {
+                    session: self.session,
+                    round: turn.local.rounds.newest(),
+                    keyspaces: self.keyspaces_digest,
+                    settled: self.forwards.settled_at(node),
+                    led: led.clone(),
+                };
+                turn.send(node, AnyMessage::Node(message));
             }
         }
     }

@@ -41,8 +41,8 @@ pub enum Message<'a> {
         round: u64,
         /// A digest of the sender's keyspaces; nodes whose digests differ refuse each other.
         keyspaces: u64,
-        /// Whatever the sender has forwarded in batches up to this one is answered or given up: it
-        /// is not to be carried out any more.
+        /// Whatever the sender has forwarded to the receiver in batches up to this one is answered
+        /// or given up: it is not to be carried out any more.
         settled: u64,
         /// What the sender leads.
         led: Vec<Led>,

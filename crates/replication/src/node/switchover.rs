@@ -110,12 +110,16 @@ impl Roles {
         if !self.is_up(turn, to) {
             return Err(format!("ERR {name} is down"));
         }
-        if !group.is_voting_follower(to) {
-            return Err(format!(
+        match group.is_voting_follower(to) {
+            Some(true) => Ok(to),
+            Some(false) => Err(format!(
                 "ERR {name} is a learner: it cannot lead before the voters have admitted its disk"
-            ));
+            )),
+            None => Err(format!(
+                "TRYAGAIN the leader has not heard yet which disk {name} has and how much of the \
+                 log: it does within a few heartbeats"
+            )),
         }
-        Ok(to)
     }
 
     fn name_of(&self, node: NodeId) -> String {

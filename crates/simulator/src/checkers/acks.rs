@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 /// Checks each acknowledged write whose entry is known, with the copies that there were when its
 /// client had the OK; `options_of` says how its group acknowledges, and `below` are the writes that
-/// were acknowledged with fewer.
+/// were acknowledged with fewer. Acks that a client has asked for itself are never lowered.
 pub fn check<'a>(
     operations: impl Iterator<Item = &'a Operation>,
     options_of: impl Fn(&Operation) -> Option<&'a GroupOptions>,
@@ -25,7 +25,8 @@ pub fn check<'a>(
         let Some(group) = options_of(operation) else { continue };
         let promise = promises::of(operation, group);
         let has = has(count, promise.level);
-        if has < promise.copies && !below.iter().any(|below| below.entry == id) {
+        let is_below = operation.asked.is_none() && below.iter().any(|below| below.entry == id);
+        if has < promise.copies && !is_below {
             return Err(format!(
                 "{}: {:?} ({id:?}) was acknowledged at {} us for {} {} copies; there were {has}",
                 operation.key,
@@ -131,6 +132,8 @@ mod tests {
         assert!(verdict(with(2, None), &[]).is_ok());
         assert!(verdict(with(1, None), &[]).is_err());
         assert!(verdict(with(1, None), &[below(4, 1, 1)]).is_ok());
+        let semi_sync = Some((Acks::SemiSync, AckLevel::Durable));
+        assert!(verdict(with(1, semi_sync), &[below(4, 1, 1)]).is_err(), "asked for by name");
         assert!(verdict(with(2, Some((Acks::Sync, AckLevel::Durable))), &[]).is_err());
         assert!(verdict(with(2, Some((Acks::Sync, AckLevel::Received))), &[]).is_ok());
         assert!(verdict(with(3, Some((Acks::SemiSync, AckLevel::Applied))), &[]).is_err());

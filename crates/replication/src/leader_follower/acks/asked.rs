@@ -23,7 +23,6 @@ use super::held::Answer;
 use super::outcome::word;
 use crate::Reply;
 use crate::asked_token::AskedToken;
-use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
 use alloc::boxed::Box;
 use alloc::format;
@@ -42,19 +41,13 @@ impl Group {
         asked: AskedToken,
         is_over: bool,
     ) {
-        let is_over = is_over || turn.local.mutants.is(Mutant::LostTooSoon);
         let answer = Answer::OutcomeAsked(Box::new((asked, is_over)));
         self.hold_answer(turn, requester, 0, answer);
     }
 
     /// What has become of a forwarded write. This leader serves, and was confirmed after the
     /// question came.
-    pub(super) fn outcome_of_asked(
-        &self,
-        turn: &Turn<'_>,
-        asked: &AskedToken,
-        is_over: bool,
-    ) -> Reply<'static> {
+    pub(super) fn outcome_of_asked(&self, asked: &AskedToken, is_over: bool) -> Reply<'static> {
         if asked.epoch == 0 || asked.epoch > self.epoch {
             return Reply::error(NO_SUCH_EPOCH);
         }
@@ -77,7 +70,6 @@ impl Group {
             Some(_) => word("PENDING"),
             None if first <= last.min(start) => self.no_longer_known(),
             None if asked.epoch < self.epoch || is_over => word("LOST"),
-            None if turn.local.mutants.is(Mutant::LostTooSoon) => word("LOST"),
             None => word("PENDING"),
         }
     }

@@ -43,9 +43,9 @@ pub struct Degrading {
     mark: (u64, u64),
     /// Whether an interval that an earlier leader left open has been looked for.
     has_looked_back: bool,
-    /// This leader's writes whose clients were told that the outcome is open, as far as replicas
-    /// may lack them: one that is sent again is acknowledged for the first time.
-    left_open: BTreeSet<u64>,
+    /// This leader's writes that the interval may not have counted although they are not older than
+    /// those that it has.
+    apart: Apart,
     /// The first write that was acknowledged in the interval in its turn, and not because it was
     /// sent again; 0: none yet. What is older is from before the interval.
     in_turn_from: u64,
@@ -57,6 +57,41 @@ pub struct Degrading {
 
 /// Older writes that an interval remembers one by one. With more of them its numbers are bounds.
 const OLDER_WRITES_MAX: usize = 4096;
+/// The same for those that stand apart.
+const APART_MAX: usize = 4096;
+
+/// Writes that were not acknowledged in the line of the others: their clients were told that the
+/// outcome is open, or have said themselves what they wait for, and have or had that. One that is
+/// sent again, and then acknowledged with fewer acks than declared, was not counted as such before;
+/// also not if its first attempt had all acks: a replica may have lost its disk in the meantime.
+#[derive(Debug, Default)]
+struct Apart {
+    indexes: BTreeSet<u64>,
+    /// Of what is up to here nobody knows any more whether it stood apart.
+    forgotten_to: u64,
+}
+
+impl Apart {
+    fn add(&mut self, index: u64) {
+        self.indexes.insert(index);
+        if self.indexes.len() > APART_MAX {
+            self.forgotten_to = self.indexes.pop_first().unwrap_or_default();
+        }
+    }
+
+    /// A write stands apart no longer: whether it did; `None` if that is not known.
+    fn remove(&mut self, index: u64) -> Option<bool> {
+        match self.indexes.remove(&index) {
+            false if index <= self.forgotten_to => None,
+            was => Some(was),
+        }
+    }
+
+    /// What is older than this is not asked for any more.
+    fn start_at(&mut self, index: u64) {
+        self.indexes = self.indexes.split_off(&index);
+    }
+}
 
 /// Whether acks are lowered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,6 +106,14 @@ enum Stage {
 }
 
 impl Degrading {
+    /// A write that is not older than those which the interval has counted in their turn is
+    /// acknowledged in it: whether for the first time.
+    fn note_own(&mut self, index: u64) -> bool {
+        let stood_apart = self.apart.remove(index);
+        self.degraded.is_bound |= stood_apart.is_none();
+        stood_apart.unwrap_or(true)
+    }
+
     /// A write from before the interval is acknowledged in it: whether for the first time.
     fn note_older(&mut self, index: u64) -> bool {
         if self.older.len() >= OLDER_WRITES_MAX && !self.older.contains(&index) {
@@ -133,7 +176,7 @@ impl Group {
             let has = copies.iter().filter(|copy| **copy >= write.id.index).count();
             self.note_in_turn(write.id.index);
             self.note_degraded(turn, write.id, has as u64);
-            self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
+            self.acknowledge(turn, write, below(has));
         }
         self.release_degraded_retries(turn, lowered, &copies);
         let all = reached_by(&mut copies, self.quorum.acks);
@@ -144,15 +187,14 @@ impl Group {
         if degraded.writes == 0 || all >= degraded.last.index || is_quick {
             let note = Note::Closed(*degraded);
             leader.degrading.stage = Stage::Off;
-            leader.degrading.left_open = leader.degrading.left_open.split_off(&(all + 1));
             self.append(turn, None, Payload::Degrade(note));
         }
     }
 
     /// The same for commands that were sent again: what they wait for was written before. Of this
     /// leader's own it is in the ledger already, unless its first answer was that the outcome is
-    /// open. For what is from before the interval the ledger is widened first: whoever inherits the
-    /// interval would else close it without that.
+    /// open, or it has waited for acks of its own. For what is from before the interval the ledger is
+    /// widened first: whoever inherits the interval would else close it without that.
     fn release_degraded_retries(&mut self, turn: &mut Turn<'_>, lowered: u64, copies: &[u64]) {
         let (usual, epoch) = (self.need(), self.epoch);
         let Some(interval) = self.degraded.open().copied() else { return };
@@ -181,13 +223,13 @@ impl Group {
             let is_own = write.id.epoch == epoch && from > 0 && write.id.index >= from;
             let degrading = &mut leader.degrading;
             let is_new = match is_own {
-                true => degrading.left_open.remove(&write.id.index),
+                true => degrading.note_own(write.id.index),
                 false => degrading.note_older(write.id.index),
             };
             if is_new && !unrecorded {
                 self.note_degraded(turn, write.id, has as u64);
             }
-            self.acknowledge(turn, write, Need { copies: has, level: AckLevel::Durable });
+            self.acknowledge(turn, write, below(has));
         }
         self.widen(turn, earliest, first);
     }
@@ -207,6 +249,7 @@ impl Group {
             && leader.degrading.in_turn_from == 0
         {
             leader.degrading.in_turn_from = index;
+            leader.degrading.apart.start_at(index);
         }
     }
 
@@ -224,13 +267,12 @@ impl Group {
         turn.event(Event::AcknowledgedBelow { group: self.id, entry, copies, interval });
     }
 
-    /// A write's client is told that the outcome is open.
-    pub(super) fn note_left_open(&mut self, id: EntryId) {
+    /// A write leaves the line in which writes are acknowledged, or never stands in it.
+    pub(super) fn note_apart(&mut self, id: EntryId) {
         if let Role::Leader(leader) = &mut self.role
             && self.options.missing_acks == MissingAcks::Degrade
-            && id.epoch == self.epoch
         {
-            leader.degrading.left_open.insert(id.index);
+            leader.degrading.apart.add(id.index);
         }
     }
 
@@ -309,6 +351,11 @@ impl Group {
     }
 }
 
+/// What a writer gets whose acks are lowered.
+fn below(copies: usize) -> Need {
+    Need { copies, level: AckLevel::Durable, is_firm: false }
+}
+
 /// One interval: names and values, as in a map.
 fn row(group: GroupId, prefix: &[u8], interval: &Interval) -> Reply<'static> {
     let degraded = &interval.degraded;
@@ -344,4 +391,27 @@ fn row(group: GroupId, prefix: &[u8], interval: &Interval) -> Reply<'static> {
 
 fn text(text: String) -> Reply<'static> {
     Reply::Bulk(Cow::Owned(text.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_apart_is_counted_once_and_only_so_many_are_remembered() {
+        let mut degrading = Degrading::default();
+        degrading.apart.add(7);
+        assert!(!degrading.note_own(6), "acknowledged in its turn, it is counted already");
+        assert!(degrading.note_own(7));
+        assert!(!degrading.note_own(7), "it is counted now");
+        assert!(!degrading.degraded.is_bound);
+        for index in 10..10_000 {
+            degrading.apart.add(index);
+        }
+        assert_eq!(degrading.apart.indexes.len(), APART_MAX);
+        assert!(degrading.note_own(9_999) && !degrading.degraded.is_bound);
+        assert!(degrading.note_own(10) && degrading.degraded.is_bound, "nobody knows any more");
+        degrading.apart.start_at(9_990);
+        assert_eq!(degrading.apart.indexes.len(), 9);
+    }
 }

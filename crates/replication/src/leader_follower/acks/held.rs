@@ -173,6 +173,9 @@ impl Group {
         let deadline_us = self.write_deadline_us(turn);
         let write = Write { requester, id, reply, saw, deadline_us };
         let is_usual = need == self.need();
+        if !is_usual {
+            self.note_apart(id);
+        }
         if let Role::Leader(leader) = &mut self.role {
             match is_usual {
                 true => leader.held.writes.push_back(write),
@@ -321,6 +324,7 @@ impl Group {
                 break;
             }
             let acked = self.acks_of(turn, write.id.index, usual);
+            self.note_apart(write.id);
             self.leave_open(turn, write, usual, acked, why);
         }
         let Role::Leader(leader) = &mut self.role else { return };

@@ -7,8 +7,10 @@
 use super::super::message::Wants;
 use super::super::{Group, Role};
 use crate::command::verb::With;
-use crate::keyspace::AckLevel;
+use crate::keyspace::{AckLevel, MissingAcks};
+use crate::mutant::Mutant;
 use crate::quorum::copies_of;
+use crate::turn::Turn;
 use alloc::borrow::Cow;
 use alloc::format;
 
@@ -23,19 +25,22 @@ pub struct Need {
     pub copies: usize,
     /// When a replica counts.
     pub level: AckLevel,
+    /// The writer has said so himself, and gets that or nothing: also where it is what his keyspace
+    /// declares, and acks that are missing there are lowered for others.
+    pub is_firm: bool,
 }
 
 impl Group {
     /// What the keyspace's writers wait for.
     pub fn need(&self) -> Need {
-        Need { copies: self.quorum.acks, level: self.options.ack_level }
+        Need { copies: self.quorum.acks, level: self.options.ack_level, is_firm: false }
     }
 
     /// What a writer waits for who says so himself.
     ///
     /// # Errors
     /// Why he cannot: nothing was written.
-    pub fn need_with(&self, with: With) -> Result<Need, Cow<'static, str>> {
+    pub fn need_with(&self, turn: &Turn<'_>, with: With) -> Result<Need, Cow<'static, str>> {
         let usual = self.need();
         if with.acks.is_none() && with.level.is_none() {
             return Ok(usual);
@@ -43,7 +48,10 @@ impl Group {
         let replicas = self.quorum.replicas;
         let acks = with.acks.unwrap_or(self.options.acks);
         let level = with.level.unwrap_or(usual.level);
-        let need = Need { copies: copies_of(acks, replicas), level };
+        // Where nothing is lowered, who asks for what is declared may wait in line with the others.
+        let is_firm = self.options.missing_acks == MissingAcks::Degrade
+            && !turn.local.mutants.is(Mutant::NamedAcksDegraded);
+        let need = Need { copies: copies_of(acks, replicas), level, is_firm };
         if need.copies > replicas || need.copies == 0 {
             let copies = need.copies;
             return Err(Cow::Owned(format!(

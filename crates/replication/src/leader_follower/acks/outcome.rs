@@ -43,7 +43,6 @@ impl Group {
         acked: usize,
         why: &str,
     ) {
-        self.note_left_open(write.id);
         let token = Token { group: self.id, id: write.id }.to_word(turn.local.cluster);
         let text = format!(
             "UNKNOWN acked={acked} need={} token={token} : {why}; the write may or may not \

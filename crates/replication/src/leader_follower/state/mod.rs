@@ -55,6 +55,12 @@ impl State {
         }
     }
 
+    /// An empty one for the same group.
+    pub fn anew(&self) -> State {
+        let (first, last) = (self.store.first_slot(), self.store.last_slot());
+        State::new(first, last, self.seed, self.merges)
+    }
+
     /// Whether changes are merged with what is there.
     pub fn merges(&self) -> bool {
         self.merges

@@ -61,8 +61,8 @@ pub struct Forwards {
     paused_until_us: BTreeMap<GroupId, u64>,
     /// What each sender has sent before.
     pub(super) seen: Seen,
-    /// Batches up to this one have nothing out any more, whomever they went to.
-    settled: u64,
+    /// Batches up to this one have nothing out any more, but for those to the nodes named here.
+    settled: (u64, BTreeMap<NodeId, u64>),
     /// The newest attempt of each sender that this node has refused.
     refused: BTreeMap<(NodeId, GroupId), (Session, u64)>,
     /// Names of other nodes' clients that were heard lately.

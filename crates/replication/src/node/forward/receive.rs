@@ -4,7 +4,6 @@ use super::batch::{self, AskedBy, Command};
 use crate::command::verb::With;
 use crate::command::{self, Action};
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
-use crate::mutant::Mutant;
 use crate::node::message::{Message, decode_arguments};
 use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
@@ -85,7 +84,7 @@ impl Roles {
             && with_work(words, &mut spans, |work| {
                 self.has_room_for(group, work)
                     && self.is_of(group, work)
-                    && self.is_bound_here(turn, group, epoch, work)
+                    && self.is_bound_here(group, epoch, work)
                     && self.try_here(turn, requester, group, work)
             })
             .unwrap_or(false);
@@ -129,9 +128,9 @@ impl Roles {
     /// Whether a forwarded write is for the leader that this node is, if there is one: bound to an
     /// epoch, it is never carried out in another one, however late it comes, and a node that was
     /// elected again is another leader. What its client asks about it later rests on that.
-    fn is_bound_here(&self, turn: &Turn<'_>, group: GroupId, epoch: u64, work: &Work<'_>) -> bool {
+    fn is_bound_here(&self, group: GroupId, epoch: u64, work: &Work<'_>) -> bool {
         let led = self.groups.get(&group).is_none_or(|group| group.epoch() == epoch);
-        led || !work.is_write() || turn.local.mutants.is(Mutant::ForwardUnbound)
+        led || !work.is_write()
     }
 
     /// Whether a forwarded command's keys are the group's: a peer's word is not enough.

@@ -3,7 +3,7 @@
 
 use super::Waiting;
 use crate::{ClientId, GroupId, NodeId};
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use hashbrown::HashTable;
 
@@ -169,9 +169,14 @@ impl AllSent {
         })
     }
 
-    /// The batch before all those that have something out; `None` where nothing is.
-    pub(super) fn oldest_batch(&self) -> Option<u64> {
-        self.iter().map(|(_, sent)| sent.bound.after_batch).min()
+    /// For each node that has something, the batch before all those in which that went.
+    pub(super) fn oldest_batches(&self) -> BTreeMap<NodeId, u64> {
+        let mut oldest = BTreeMap::new();
+        for (_, sent) in self.iter() {
+            let batch = oldest.entry(sent.to).or_insert(u64::MAX);
+            *batch = sent.bound.after_batch.min(*batch);
+        }
+        oldest
     }
 
     /// How many are out in a group.
@@ -284,6 +289,23 @@ mod tests {
         assert_eq!(held_up(&all, 8), Some(NodeId(1)));
         all.remove(later);
         assert_eq!(held_up(&all, u64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_out_at_one_node_keeps_no_batch_of_another_open() {
+        let mut all = AllSent::default();
+        let to = |node, after_batch| {
+            let bound = Bound { after_batch, ..Bound::default() };
+            Sent { to: NodeId(node), bound, ..sent(1, after_batch, 10) }
+        };
+        let (blocked, _) = all.insert(to(1, 3));
+        all.insert(to(1, 9));
+        let (short, _) = all.insert(to(2, 5));
+        assert_eq!(all.oldest_batches(), BTreeMap::from([(NodeId(1), 3), (NodeId(2), 5)]));
+        all.remove(short);
+        assert_eq!(all.oldest_batches(), BTreeMap::from([(NodeId(1), 3)]));
+        all.remove(blocked);
+        assert_eq!(all.oldest_batches(), BTreeMap::from([(NodeId(1), 9)]));
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Deadlines {
         self.0.range(..=(now_ms, u16::MAX, u64::MAX)).map(|(place, _)| *place)
     }
 
+    /// Forgets up to so many, and returns how many they were.
+    pub(super) fn free(&mut self, limit: usize) -> usize {
+        (0..limit).take_while(|_| self.0.pop_last().is_some()).count()
+    }
+
     /// The earliest deadline.
     pub(super) fn first_ms(&self) -> Option<u64> {
         self.0.first_key_value().map(|((deadline_ms, _, _), _)| *deadline_ms)

@@ -13,11 +13,13 @@ mod deadlines;
 mod hashes;
 mod look_ahead;
 mod packed;
+mod remains;
 mod tables;
 
 pub use hashes::Hashes;
 pub use look_ahead::{IN_STEP, look_ahead, look_ahead_by};
 pub use packed::{digest, digest_of, is_live, key_of, unpack};
+pub use remains::Remains;
 
 use super::record::Record;
 use crate::keyspace::slot::slot_of;

@@ -83,6 +83,11 @@ impl Tables {
         })
     }
 
+    /// The tables alone, in no order.
+    pub(super) fn into_tables(self) -> Vec<Table> {
+        self.tables
+    }
+
     #[inline]
     fn place(&self, slot: u16) -> Option<usize> {
         let place =

@@ -352,3 +352,15 @@ fn a_store_of_some_slots_knows_only_them() {
     assert!(store.get(b"foo").is_some());
     assert_eq!(store.iter_slots(0, LAST_SLOT).count(), 1);
 }
+
+#[test]
+fn a_store_is_freed_a_part_at_a_time() {
+    let mut store = Store::new(0, LAST_SLOT, SEED);
+    let keys: Vec<Vec<u8>> = (0..5_000).map(|number| format!("k{number}").into_bytes()).collect();
+    for (number, key) in keys.iter().enumerate() {
+        store.put(key, &record(Some(key), (number % 2 == 0).then_some(1_000 + number as u64)));
+    }
+    let mut remains = store.into_remains();
+    let parts = (1..).find(|_| remains.free(100)).unwrap_or_default();
+    assert!((50..=100).contains(&parts), "{parts} parts");
+}
