@@ -148,7 +148,7 @@ impl Progress {
         self.in_flight.bytes + self.snapshot.as_ref().map_or(0, Sending::bytes_on_way)
     }
 
-    /// Whether it could be sent more of a log that goes up to `last`, as far as its own window goes.
+    /// Whether it could be sent more of a log up to `last`, as far as its own window goes.
     pub(super) fn lacks(&self, last: u64, bytes_max: usize) -> bool {
         self.next <= last && self.in_flight.has_room(bytes_max)
     }
