@@ -33,6 +33,7 @@ pub mod token;
 pub mod turn;
 pub mod unkept;
 pub mod version;
+pub mod windows;
 pub mod wire;
 
 use alloc::borrow::Cow;

@@ -11,6 +11,7 @@ use crate::random::Random;
 use crate::rounds::Rounds;
 use crate::unkept::Unkept;
 use crate::version::EntryId;
+use crate::windows::Windows;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{
     ClientId, Effects, Event, GroupId, Incarnation, Message, NodeId, Position, Reply, RequestId,
@@ -180,6 +181,8 @@ pub struct Local {
     pub cluster: u32,
     /// The heartbeat rounds that this node has started.
     pub rounds: Rounds,
+    /// What is on its way to each other node.
+    pub windows: Windows,
     /// When the newest input came, in microseconds of the monotonic clock.
     pub last_input_us: u64,
     /// Who asked for what is being carried out; `None` for what the node does by itself.
@@ -223,6 +226,7 @@ impl Local {
             synced: Position(0),
             cluster: 0,
             rounds: Rounds::default(),
+            windows: Windows::default(),
             last_input_us: 0,
             asker: None,
             connections: Connections::default(),

@@ -167,6 +167,8 @@ pub struct Group {
     promise: lease::Promise,
     handover: Option<transfer::Handover>,
     tenure: tenure::Tenure,
+    /// What it has on its way to each member, in their order.
+    shares: Vec<sending::Share>,
 }
 
 /// What a node is in its group.
@@ -185,6 +187,7 @@ impl Group {
         let (first, last) = setup.slots;
         Group {
             id: setup.id,
+            shares: setup.members.iter().map(|_| sending::Share::default()).collect(),
             members: setup.members,
             quorum: Quorum::of(&setup.options),
             options: setup.options,
@@ -262,8 +265,11 @@ impl Group {
         self.free_some(turn);
         match &self.role {
             Role::Leader(_) => self.send_appends(turn),
-            Role::Candidate(_) => {}
-            Role::Follower => self.send_matched(turn),
+            Role::Candidate(_) => self.settle_shares(turn),
+            Role::Follower => {
+                self.settle_shares(turn);
+                self.send_matched(turn);
+            }
         }
     }
 

@@ -17,20 +17,40 @@ const APPENDS_IN_FLIGHT_MAX: usize = 128;
 /// The appends on their way to a follower.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// The last index of each, and its bytes.
-    appends: VecDeque<(u64, usize)>,
+    appends: VecDeque<Sent>,
     bytes: usize,
 }
 
+/// One of them.
+#[derive(Debug)]
+struct Sent {
+    last: u64,
+    bytes: usize,
+    /// The newest heartbeat round before it. Whoever answers a later one has it, for all goes over
+    /// one connection.
+    round: u64,
+}
+
 impl InFlight {
-    pub(super) fn push(&mut self, last: u64, bytes: usize) {
+    pub(super) fn push(&mut self, last: u64, bytes: usize, round: u64) {
         self.bytes += bytes;
-        self.appends.push_back((last, bytes));
+        self.appends.push_back(Sent { last, bytes, round });
     }
 
     fn received(&mut self, index: u64) {
-        while let Some((_, bytes)) = self.appends.pop_front_if(|(last, _)| *last <= index) {
-            self.bytes -= bytes;
+        while let Some(sent) = self.appends.pop_front_if(|sent| sent.last <= index) {
+            self.bytes -= sent.bytes;
+        }
+    }
+
+    /// Whether any of them must have arrived: a heartbeat round is answered that is later.
+    fn has_arrived(&self, round: u64) -> bool {
+        self.appends.front().is_some_and(|sent| sent.round < round)
+    }
+
+    fn forget_arrived(&mut self, round: u64) {
+        while let Some(sent) = self.appends.pop_front_if(|sent| sent.round < round) {
+            self.bytes -= sent.bytes;
         }
     }
 
@@ -65,6 +85,8 @@ pub struct Progress {
     /// Where the logs agree is not known yet: one message at a time.
     pub(super) probing: bool,
     pub(super) probe_due: bool,
+    /// Whether the next probe has entries: one that is asked again has none.
+    pub(super) probe_carries: bool,
     pub(super) in_flight: InFlight,
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
@@ -81,8 +103,8 @@ pub struct Progress {
 
 impl Progress {
     pub(super) fn starting_at(next: u64, now_us: u64) -> Progress {
-        let start = Progress { next, probing: true, probe_due: true, ..Progress::default() };
-        Progress { heard_us: now_us, ..start }
+        let start = Progress { next, heard_us: now_us, ..Progress::default() };
+        Progress { probing: true, probe_due: true, probe_carries: true, ..start }
     }
 
     /// The follower has started anew and does not know what it had matched; what it durably has
@@ -91,6 +113,8 @@ impl Progress {
         self.received = 0;
         self.applied = 0;
         self.told = (0, Wants::default());
+        // Of an empty log nothing else can be matched.
+        self.probe_carries = true;
         if !self.probing && self.snapshot.is_none() {
             self.probing = true;
             self.probe_due = true;
@@ -100,35 +124,58 @@ impl Progress {
     }
 
     fn rewind(&mut self) {
-        self.next = self.received + 1;
-        self.in_flight.clear();
+        if self.received > 0 {
+            self.next = self.received + 1;
+        }
         self.quiet_ticks = 0;
+        self.probing = true;
+        self.probe_carries = false;
+    }
+
+    /// The connection broke: what was on its way is lost, and nothing more is sent before the
+    /// follower has answered where it is.
+    fn on_lost(&mut self) {
+        self.rewind();
+        self.in_flight.clear();
+        self.probe_due = true;
+        if let Some(sending) = &mut self.snapshot {
+            sending.on_lost();
+        }
+    }
+
+    /// Bytes of the log, or of a snapshot, that are on their way.
+    pub(super) fn bytes_on_way(&self) -> usize {
+        self.in_flight.bytes + self.snapshot.as_ref().map_or(0, Sending::bytes_on_way)
+    }
+
+    /// Whether it could be sent more of a log up to `last`, as far as its own window goes.
+    pub(super) fn lacks(&self, last: u64, bytes_max: usize) -> bool {
+        self.next <= last && self.in_flight.has_room(bytes_max)
     }
 
     /// A heartbeat interval has passed.
     pub(super) fn on_tick(&mut self) {
         self.probe_due = true;
         if let Some(sending) = &mut self.snapshot {
-            sending.on_tick();
+            sending.on_tick(self.confirmed_round);
         }
         // What was asked may have been lost on its way: it is asked again.
         self.told = (0, Wants::default());
-        let owes_word = !self.in_flight.appends.is_empty() || self.durable < self.received;
+        // What has not arrived yet is not lost: sent again, it would only gather in front of the
+        // follower, and count as what it is: on its way.
+        let round = self.confirmed_round;
+        let owes_word = self.in_flight.has_arrived(round) || self.durable < self.received;
         self.quiet_ticks += u32::from(owes_word);
         if self.quiet_ticks > QUIET_TICKS_MAX {
-            // What was sent may be lost, or the word about it: asks where the follower is.
+            // What was sent is not taken, or the word about it lost: asks where the follower is.
+            self.in_flight.forget_arrived(round);
             self.rewind();
-            self.probing = true;
         }
     }
 
     /// When the follower was last heard, in microseconds of the monotonic clock.
     pub(super) fn heard_us(&self) -> u64 {
         self.heard_us
-    }
-
-    pub(super) fn take_probe_due(&mut self) -> bool {
-        core::mem::take(&mut self.probe_due)
     }
 
     pub(super) fn set_probe_due(&mut self) {
@@ -163,7 +210,7 @@ impl Group {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&node)
         {
-            progress.rewind();
+            progress.on_lost();
         }
     }
 
@@ -220,6 +267,7 @@ impl Group {
             let first = if previous.index > start { start } else { 0 };
             progress.next = agrees.max(first) + 1;
             progress.probe_due = true;
+            progress.probe_carries = true;
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Sending {
     next_slot: u32,
     /// The pieces in between: the slot behind each, and its bytes.
     in_flight: VecDeque<(u32, usize)>,
+    /// The newest heartbeat round before the last of them: see `progress.rs`.
+    sent_round: u64,
     /// Whether the follower has come on since the last tick.
     comes_on: bool,
     /// It has not: one piece at a time, until it does.
@@ -69,6 +71,7 @@ impl Sending {
             wanted_slot: next_slot,
             next_slot,
             in_flight: VecDeque::new(),
+            sent_round: 0,
             comes_on: true,
             probing: false,
             wanted: false,
@@ -88,13 +91,24 @@ impl Sending {
         while self.in_flight.pop_front_if(|(behind, _)| *behind <= slot).is_some() {}
     }
 
-    /// A heartbeat interval has passed. If the follower has not come on, a piece was lost, and
-    /// those behind it were for nothing.
-    pub(super) fn on_tick(&mut self) {
-        if !core::mem::take(&mut self.comes_on) {
-            self.go_on_from(self.wanted_slot);
-            self.probing = true;
+    /// A heartbeat interval has passed, and a round is answered. If the follower has not come on
+    /// although everything has arrived, a piece was lost, and those behind it were for nothing.
+    pub(super) fn on_tick(&mut self, round: u64) {
+        let has_arrived = self.in_flight.is_empty() || round > self.sent_round;
+        if has_arrived && !core::mem::take(&mut self.comes_on) {
+            self.on_lost();
         }
+    }
+
+    /// The connection broke: the pieces on their way are lost.
+    pub(super) fn on_lost(&mut self) {
+        self.go_on_from(self.wanted_slot);
+        self.probing = true;
+    }
+
+    /// Bytes of the pieces on their way.
+    pub(super) fn bytes_on_way(&self) -> usize {
+        self.in_flight.iter().map(|(_, bytes)| bytes).sum()
     }
 
     fn go_on_from(&mut self, slot: u32) {
@@ -104,8 +118,7 @@ impl Sending {
 
     /// Whether another piece may be on its way.
     fn has_room(&self, bytes_max: usize) -> bool {
-        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
-        self.in_flight.is_empty() || (!self.probing && bytes < bytes_max)
+        self.in_flight.is_empty() || (!self.probing && self.bytes_on_way() < bytes_max)
     }
 }
 
@@ -128,21 +141,35 @@ impl Group {
             progress.snapshot = Some(sending);
             progress.set_probe_due();
         }
-        self.send_snapshot_piece(turn, node);
+        self.send_snapshot_piece(turn, node, false);
     }
 
     /// Sends the next pieces as far as the follower's window allows, or asks what it wants: when it
     /// has said something, and at every tick.
-    pub(super) fn send_snapshot_piece(&mut self, turn: &mut Turn<'_>, node: NodeId) {
+    pub(super) fn send_snapshot_piece(
+        &mut self,
+        turn: &mut Turn<'_>,
+        node: NodeId,
+        its_turn: bool,
+    ) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
-        if !progress.take_probe_due() {
+        let Some(sending) = progress.snapshot.as_ref().filter(|_| progress.probe_due) else {
             return;
-        }
-        let Some(sending) = &progress.snapshot else { return };
+        };
         if !sending.wanted {
             let floor = sending.floor;
+            progress.probe_due = false;
             return self.say_epoch(turn, node, Body::SnapshotOffer { floor });
+        }
+        let window_bytes_max = self.limits.window_bytes_max / SNAPSHOT_WINDOW_SHARE;
+        if sending.has_room(window_bytes_max) && !self.finds_room(turn, node, its_turn) {
+            return;
+        }
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.progress.get_mut(&node)
+        {
+            progress.probe_due = false;
         }
         for _ in 0..PIECES_AT_ONCE_MAX {
             self.send_next_piece(turn, node);
@@ -173,7 +200,9 @@ impl Group {
         if let Some(sending) = self.sending_to(node) {
             sending.next_slot = next_slot;
             sending.in_flight.push_back((next_slot, bytes));
+            sending.sent_round = turn.local.rounds.newest();
         }
+        self.take_share(turn, node, bytes);
         let piece = SnapshotPiece { floor, image, done, begin, epochs };
         self.say_epoch(turn, node, Body::Snapshot(piece));
     }
@@ -216,7 +245,7 @@ impl Group {
         }
         sending.wanted = true;
         progress.set_probe_due();
-        self.send_snapshot_piece(turn, from);
+        self.send_snapshot_piece(turn, from, false);
     }
 
     /// The follower has matched up to an index: if that is where its snapshot ends, the log goes

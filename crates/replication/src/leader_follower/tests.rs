@@ -2,6 +2,8 @@
 //! another time at the very moment where it would do harm.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod window;
+
 use super::image::{Begin, Image, SnapshotPiece};
 use super::message::{Body, Matched, Message};
 use super::transfer::Order;

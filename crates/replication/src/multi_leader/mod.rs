@@ -62,6 +62,8 @@ pub struct MultiLeader {
     pub waiting: BTreeMap<(GroupId, GroupId), sync::Waiting>,
     /// Whether groups of this node keep more of their logs, for those who are sent their state.
     pub keeps_logs: bool,
+    /// Bytes of answers on their way to each node, in the order of their numbers.
+    pub on_way: alloc::vec::Vec<u64>,
     /// Answers to pulls are made here, to spare allocations.
     pub buffer: alloc::vec::Vec<u8>,
 }

@@ -28,6 +28,13 @@ use core::cmp::Ordering;
 /// Bytes of updates that a source sends beyond what the puller says it has taken.
 pub const WINDOW_BYTES: u64 = 4 << 20;
 
+/// Bytes of answers on their way to one node, over all of its questions. Where there are as many,
+/// a question has one part of [`PART_BYTES`] at a time: so none waits for the others.
+pub const NODE_WINDOW_BYTES: u64 = 8 << 20;
+
+/// Bytes of updates or records in an answer to a node that has much on its way.
+pub const PART_BYTES: usize = 16 << 10;
+
 /// After so many bytes of updates a puller says how much it has taken; and after a heartbeat
 /// interval, if that is new.
 const PROGRESS_BYTES: u64 = WINDOW_BYTES / 4;
@@ -376,9 +383,16 @@ impl Waiting {
         self.pull = pull;
     }
 
-    /// Whether another part may be sent.
-    pub fn has_room(&self) -> bool {
-        self.sent_bytes.saturating_sub(self.pull.taken_bytes) < WINDOW_BYTES
+    /// Bytes of the answer that are on their way.
+    pub fn on_way(&self) -> u64 {
+        self.sent_bytes.saturating_sub(self.pull.taken_bytes)
+    }
+
+    /// Whether another part may be sent to a node that has so many bytes on their way to it, this
+    /// answer's included.
+    pub fn has_room(&self, node_bytes: u64) -> bool {
+        let on_way = self.on_way();
+        on_way == 0 || (on_way < WINDOW_BYTES && node_bytes < NODE_WINDOW_BYTES)
     }
 
     /// A part is sent that goes up to an index; whether the log has more.

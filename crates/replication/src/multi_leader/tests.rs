@@ -376,13 +376,13 @@ fn a_source_sends_no_more_than_its_window_until_it_hears_what_is_taken() {
         covered: VersionVector::from_iter(covered.iter().copied()),
     };
     let mut waiting = Waiting::new(ONE, pull(0, &[(1, 3)]), None);
-    assert_eq!((waiting.told, waiting.passed, waiting.has_room()), (5, 5, true));
+    assert_eq!((waiting.told, waiting.passed, waiting.has_room(0)), (5, 5, true));
     waiting.sent(9, sync::WINDOW_BYTES as usize, true);
-    assert_eq!((waiting.told, waiting.more, waiting.has_room()), (9, true, false));
+    assert_eq!((waiting.told, waiting.more, waiting.has_room(0)), (9, true, false));
     waiting.on_progress(pull(100, &[(2, 4)]));
-    assert!(waiting.has_room() && waiting.told == 9);
+    assert!(waiting.has_room(0) && waiting.told == 9);
     waiting.on_progress(pull(0, &[]));
-    assert!(waiting.has_room(), "an older word comes late");
+    assert!(waiting.has_room(0), "an older word comes late");
     assert!(waiting.pull.covered.covers_all(&VersionVector::from_iter([(1, 3), (2, 4)])));
 }
 

@@ -290,6 +290,7 @@ impl Roles {
             announces |= group.take_announcement();
             group.on_turn_end(turn);
         }
+        self.send_in_turns(turn);
         for leaderless in self.leaderless.values_mut() {
             leaderless.on_turn_end(turn);
         }
@@ -299,6 +300,15 @@ impl Roles {
             self.send_heartbeats(turn);
         } else if wants_round {
             self.start_round(turn);
+        }
+    }
+
+    /// Groups that have waited for room on the way to a node go on, as there is some now.
+    fn send_in_turns(&mut self, turn: &mut Turn<'_>) {
+        while let Some((node, group)) = turn.local.windows.next(self.limits.window_bytes_max) {
+            if let Some(group) = self.groups.get_mut(&group) {
+                group.send_in_turn(turn, node);
+            }
         }
     }
 

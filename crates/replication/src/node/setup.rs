@@ -131,8 +131,8 @@ pub struct Limits {
     pub uncommitted_bytes_max: u64,
     /// Bytes of entries in one message to a follower.
     pub append_bytes_max: usize,
-    /// Bytes of entries on their way to one follower before the leader waits for its word; one
-    /// message more than that may be.
+    /// Bytes of entries and of snapshots on their way to one node, of all groups together, before
+    /// their leaders wait for its word; one message more than that may be.
     pub window_bytes_max: usize,
     /// Bytes of records in one piece of a snapshot or checkpoint.
     pub image_bytes_max: usize,

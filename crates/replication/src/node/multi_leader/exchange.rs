@@ -10,7 +10,8 @@ use crate::multi_leader::MultiLeader;
 use crate::multi_leader::leader;
 use crate::multi_leader::message::{Message, Page, Pull, Updates};
 use crate::multi_leader::sync::{
-    self, Batch, Due, PAGES_PER_TURN_MAX, Place, Stream, Taken, Update, Verdict, Waiting,
+    self, Batch, Due, NODE_WINDOW_BYTES, PAGES_PER_TURN_MAX, PART_BYTES, Place, Stream, Taken,
+    Update, Verdict, Waiting,
 };
 use crate::multi_leader::{are_siblings, catch_up};
 use crate::mutant::Mutant;
@@ -48,7 +49,7 @@ impl Roles {
     fn on_pull(&mut self, turn: &mut Turn<'_>, node: NodeId, pull: Pull) {
         let Some(group) = self.groups.get(&pull.source) else { return };
         let key = (pull.source, pull.target);
-        let MultiLeader { waiting, buffer, .. } = &mut self.multi_leader;
+        let MultiLeader { waiting, on_way, buffer, .. } = &mut self.multi_leader;
         let is_known = |w: &&mut Waiting| w.node == node && w.pull.number == pull.number;
         if let Some(known) = waiting.get_mut(&key).filter(is_known) {
             // The turn's end goes on with the answer.
@@ -57,7 +58,10 @@ impl Roles {
         let at_once = pull.again;
         let before = waiting.get(&key).filter(|before| before.node == node);
         let mut asked = Waiting::new(node, pull, before);
-        let message = answer(group, &mut asked, at_once, &self.limits, buffer);
+        let node_bytes = of_node(on_way, node);
+        let limits = limits_for(&self.limits, *node_bytes);
+        let message = answer(group, &mut asked, at_once, &limits, buffer);
+        *node_bytes += asked.on_way();
         waiting.insert(key, asked);
         if let Some(message) = message {
             turn.send(node, AnyMessage::MultiLeader(message));
@@ -177,22 +181,28 @@ impl Roles {
         }
         self.multi_leader.streams = streams;
         let (groups, limits) = (&self.groups, &self.limits);
-        let MultiLeader { waiting, buffer, .. } = &mut self.multi_leader;
-        waiting.retain(|(source, _), waiting| {
-            let Some(group) = groups.get(source).filter(|group| group.is_serving()) else {
-                return false;
-            };
+        let MultiLeader { waiting, on_way, buffer, .. } = &mut self.multi_leader;
+        waiting.retain(|(source, _), _| groups.get(source).is_some_and(Group::is_serving));
+        on_way.fill(0);
+        for waiting in waiting.values() {
+            *of_node(on_way, waiting.node) += waiting.on_way();
+        }
+        for ((source, _), waiting) in waiting {
+            let Some(group) = groups.get(source) else { continue };
+            let node_bytes = of_node(on_way, waiting.node);
             let mut pages = 0;
-            while waiting.has_room()
+            while waiting.has_room(*node_bytes)
                 && pages < PAGES_PER_TURN_MAX
                 && (waiting.more || has_news(group, waiting))
             {
-                let Some(message) = answer(group, waiting, false, limits, buffer) else { break };
+                let before = waiting.on_way();
+                let limits = limits_for(limits, *node_bytes);
+                let Some(message) = answer(group, waiting, false, &limits, buffer) else { break };
                 pages += usize::from(matches!(message, Message::Page(_)));
                 turn.send(waiting.node, AnyMessage::MultiLeader(message));
+                *node_bytes += waiting.on_way().saturating_sub(before);
             }
-            true
-        });
+        }
         self.keep_logs();
     }
 
@@ -237,6 +247,27 @@ impl Roles {
             stream.on_peer_lost(node);
         }
         self.multi_leader.waiting.retain(|_, waiting| waiting.node != node);
+    }
+}
+
+/// Bytes of answers that are on their way to a node.
+fn of_node(on_way: &mut Vec<u64>, node: NodeId) -> &mut u64 {
+    let place = usize::from(node.0);
+    if place >= on_way.len() {
+        on_way.resize(place + 1, 0);
+    }
+    &mut on_way[place]
+}
+
+/// How long one answer may be to a node that has so many bytes on their way to it.
+fn limits_for(limits: &Limits, node_bytes: u64) -> Limits {
+    if node_bytes < NODE_WINDOW_BYTES {
+        return *limits;
+    }
+    Limits {
+        append_bytes_max: limits.append_bytes_max.min(PART_BYTES),
+        image_bytes_max: limits.image_bytes_max.min(PART_BYTES),
+        ..*limits
     }
 }
 
