@@ -354,19 +354,19 @@ fn explain_reads(options: &GroupOptions, quorum: &Quorum, holders: &Holders, cla
 /// What becomes of a read whose key has a write that is not visible (docs/decisions/011).
 fn explain_waiting_reads(options: &GroupOptions, holders: &[&str], claims: &mut Claims) {
     let timeout_ms = options.ack_timeout_ms;
-    let is_told_older = options.missing_acks == MissingAcks::Error;
-    let text = match is_told_older {
-        true => format!(
-            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms \
-             at most. Then it is answered with what was visible when it came, as if it had come \
-             before the write; where somebody was told otherwise, or where copies have been \
-             missing for less than 20 ms, with -TRYAGAIN."
-        ),
-        false => format!(
-            "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms \
-             at most. Then it is answered -TRYAGAIN."
-        ),
+    // A write that waits beyond its deadline may still be acknowledged: then it must not be missed.
+    let own = match options.missing_acks {
+        MissingAcks::Error => "",
+        MissingAcks::Block | MissingAcks::Degrade => {
+            "where the reader has sent such a write before, on the same connection, "
+        }
     };
+    let text = format!(
+        "A read of a key whose newest write is not visible yet waits for that, {timeout_ms} ms at \
+         most. Then it is answered with what was visible when it came, as if it had come before \
+         the write; where somebody was told otherwise, {own}or where copies have been missing for \
+         less than 20 ms, with -TRYAGAIN."
+    );
     claims.add(holders, text);
 }
 

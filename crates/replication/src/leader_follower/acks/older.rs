@@ -15,11 +15,12 @@
 //! Where a writer was told OK for less than what makes a write visible (level `received`, or a
 //! weaker ack that the keyspace allows), the older state would contradict him: there the reader is
 //! told to try again. So he is where a write waits beyond its deadline (`when-acks-are-missing` is
-//! `block` or `degrade`): one that the reader has sent before, on the same connection, may still be
-//! acknowledged, and he must not miss his own. And where all keys are about to be removed, where
-//! writes merge, and where the read came right after the standstill began: the older state is
-//! looked for only then.
+//! `block` or `degrade`) and one that is not visible is the reader's own, sent before on the same
+//! connection: it may still be acknowledged, and he must not miss his own. And where all keys are
+//! about to be removed, where writes merge, and where the read came right after the standstill
+//! began: the older state is looked for only then.
 
+use super::super::entry::Entry;
 use super::super::leader::Leader;
 use super::super::{Group, Role};
 use crate::command::{KeyCommand, Reply};
@@ -85,15 +86,31 @@ impl Group {
         if index <= leader.visible || still_us < STILL_US || !self.is_serving() {
             return None;
         }
-        // A write that outlives the read's deadline may yet be acknowledged, and it may have come
-        // before the read on the same connection.
+        if leader.sight.told > leader.visible {
+            return None;
+        }
+        // A write that outlives the read's deadline may yet be acknowledged.
         let outlives = self.options.missing_acks != MissingAcks::Error;
-        if outlives || leader.sight.told > leader.visible {
+        if outlives && self.has_own_after(turn, leader.visible) {
             return None;
         }
         let (record, hidden) = self.state.record_at(command.key, leader.visible)?;
         let evaluation = data::evaluate(command, record.as_ref(), now_ms);
         let says = evaluation.write == Write::Nothing;
         says.then(|| (evaluation.reply.into_owned(), hidden))
+    }
+    /// Whether who asks now has written anything behind an entry, on the same connection.
+    fn has_own_after(&self, turn: &Turn<'_>, index: u64) -> bool {
+        let Some(asker) = &turn.local.asker else { return true };
+        (index + 1..=self.log.last_index()).any(|index| {
+            let Some(body) = self.log.get(index) else { return true };
+            match Entry::asker_of(body) {
+                Ok(Some(by)) => {
+                    (by.node, by.process, by.client) == (asker.node, asker.process, asker.client)
+                }
+                Ok(None) => false,
+                Err(_) => true,
+            }
+        })
     }
 }
