@@ -10,9 +10,10 @@
 //! ```
 //!
 //! A round takes one read of each client, so that with one client and no pipeline an operation
-//! costs what turns cost whatever is in them. Prints the allocations per operation. The instructions per operation, all nodes together, are
-//! what callgrind counts for 20,000 more operations, divided by 20,000: the start and the filling
-//! of the table are in both runs (`tests/step_cost.rs` does that, and holds the baseline).
+//! costs what turns cost whatever is in them. Prints the allocations per operation. The
+//! instructions per operation, all nodes together, are what callgrind counts for 20,000 more
+//! operations, divided by 20,000: the start and the filling of the table are in both runs
+//! (`tests/step_cost.rs` does that, and holds the baseline).
 //!
 //! ```text
 //! cargo build --release -p replication --example step_cost
