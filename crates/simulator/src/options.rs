@@ -23,6 +23,8 @@ const LOG_BYTES_FOR_MANY_PIECES: usize = 2_000;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
+/// How often nodes write down what they have heard of each other.
+const GAPS_INTERVAL_US: u64 = 400_000;
 /// So many seeds in a hundred remove all keys now and then.
 const FLUSH_SEEDS_PERCENT: u64 = 10;
 /// So many leader-follower seeds in a hundred have two keyspaces.
@@ -389,6 +391,7 @@ fn timing(random: &mut Random) -> Timing {
         election_timeout_us: heartbeat_interval_us * random.range(4, 8),
         leader_wait_us: random.range(300_000, 900_000),
         forward_timeout_us: random.range(300_000, 900_000),
+        gaps_interval_us: GAPS_INTERVAL_US,
         ..Timing::default()
     }
 }
