@@ -123,12 +123,16 @@ impl Options {
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
+        let limits = limits(&mut random);
+        let weather = weather(families, &mut random);
         let plan = Plan {
             cluster,
             timing,
-            limits: limits(&mut random),
+            limits,
             mutants,
-            weather: weather(families, &mut random),
+            // What may take for ever ends with the connection that it went over, and with nothing
+            // else.
+            weather: if ways.block { weather.over_streams() } else { weather },
             pace: pace(&mut random),
         };
         Options {
@@ -436,6 +440,7 @@ fn weather(families: Families, random: &mut Random) -> Weather {
         spike_us: random.range(5_000, 300_000),
         damage_per_mille: if families.damage { random.range(1, 20) } else { 0 },
         keep_back_percent: if families.old_frames { random.range(1, 5) } else { 0 },
+        streams: false,
     }
 }
 
