@@ -245,7 +245,8 @@ impl Group {
         while self.commit < target {
             let before = self.commit;
             self.apply_run(turn, target);
-            if self.commit < target && !self.commit_special(turn) && self.commit == before {
+            // A run may also end where its entries do not lie together with the next.
+            if self.commit == before && !self.commit_special(turn) {
                 break;
             }
         }
@@ -315,8 +316,9 @@ impl Group {
             let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
             let plain = Bodies::of(run).flatten().take(most).take_while(is_plain).count();
             self.commit += plain as u64;
-            if self.commit == target {
-                break;
+            // A run may also end where its entries do not lie together with the next.
+            if plain > 0 {
+                continue;
             }
             let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { break };
             self.commit += 1;
