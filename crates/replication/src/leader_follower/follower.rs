@@ -246,7 +246,8 @@ impl Group {
         while self.commit < target {
             let before = self.commit;
             self.apply_run(turn, target);
-            if self.commit < target && !self.commit_special(turn) && self.commit == before {
+            // A run may also end where its entries do not lie together with the next.
+            if self.commit == before && !self.commit_special(turn) {
                 break;
             }
         }
@@ -266,16 +267,19 @@ impl Group {
         while bodies.peek().is_some() {
             // The bytes are passed over for their keys first: an entry is large, and is moved often
             // before it lies in a list.
-            let mut step: [Option<&[u8]>; IN_STEP] = core::array::from_fn(|_| bodies.next());
+            let (mut step, mut hashes) = ([&[][..]; IN_STEP], [None; IN_STEP]);
+            let filled = step.iter_mut().zip(bodies.by_ref()).map(|(place, body)| *place = body);
+            let count = filled.count();
+            let step = step.get_mut(..count).unwrap_or_default();
             if turn.local.mutants.is(Mutant::AppliedOutOfOrder) {
                 step.reverse();
             }
             let store = &self.state.store;
-            let hashes =
-                step.map(|body| body.and_then(Head::only_key).map(|key| store.hashes(key)));
+            for (place, body) in hashes.iter_mut().zip(&*step) {
+                *place = Head::only_key(body).map(|key| store.hashes(key));
+            }
             look_ahead_by(hashes.iter().flatten().map(|hashes| (store, *hashes)));
             for (body, hashes) in step.iter().zip(hashes) {
-                let Some(body) = body else { continue };
                 let mut entry = Entry::decode_to_apply(body);
                 if let Ok(entry) = &mut entry {
                     plant(turn, entry);
@@ -313,8 +317,9 @@ impl Group {
             let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
             let plain = Bodies::of(run).flatten().take(most).take_while(is_plain).count();
             self.commit += plain as u64;
-            if self.commit == target {
-                break;
+            // A run may also end where its entries do not lie together with the next.
+            if plain > 0 {
+                continue;
             }
             let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { break };
             self.commit += 1;

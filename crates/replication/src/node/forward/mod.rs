@@ -112,6 +112,9 @@ impl Forwards {
 
     /// When the earliest command has waited long enough; a tick before that does no harm.
     pub fn next_deadline(&self) -> u64 {
+        if self.is_idle() && self.paused_until_us.is_empty() {
+            return u64::MAX;
+        }
         let waiting = self.waiting.values().filter_map(|queue| queue.front());
         let waiting = waiting.map(|command| command.deadline_us).min().unwrap_or(u64::MAX);
         let paused = self.paused_until_us.values().min().copied().unwrap_or(u64::MAX);
