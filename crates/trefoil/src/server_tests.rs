@@ -18,14 +18,19 @@ fn free_address() -> SocketAddr {
 }
 
 fn cluster() -> Cluster {
-    let group = GroupOptions::defaults(1);
+    cluster_of(["a"])
+}
+
+/// A cluster of these nodes, with one keyspace that all of them hold.
+fn cluster_of<const N: usize>(names: [&str; N]) -> Cluster {
+    let group = GroupOptions::defaults(N.try_into().unwrap());
     let home = DatacenterId(0);
     let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
     Cluster {
         name: "test".into(),
         secret: 1,
         datacenters: vec!["eu".into()],
-        members: vec![Member { name: "a".into(), datacenter: home }],
+        members: names.map(|name| Member { name: name.into(), datacenter: home }).into(),
         keyspaces: vec![Keyspace { id: replication::KeyspaceId(1), prefix: Vec::new(), model }],
     }
 }
@@ -112,6 +117,22 @@ fn expect(stream: &mut TcpStream, reply: &str) {
     let mut got = vec![0; reply.len()];
     stream.read_exact(&mut got).expect(reply);
     assert_eq!(String::from_utf8_lossy(&got), reply);
+}
+
+/// What is answered to a command that is answered with one text.
+fn ask(client: &mut TcpStream, command: &str) -> String {
+    client.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while byte != *b"\n" {
+        client.read_exact(&mut byte).unwrap();
+        bytes.extend(byte);
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length: usize = head[1..].trim().parse().unwrap();
+    let mut text = vec![0; length + 2];
+    client.read_exact(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 fn expect_closed(stream: &mut TcpStream) {

@@ -61,3 +61,57 @@ fn a_node_that_is_stopped_while_its_disk_stalls_ends_when_all_is_on_disk() {
     talk(&mut server.connect(), b"GET k\r\n", "$1\r\nv\r\n");
     server.stop().unwrap();
 }
+
+/// What a node says of the keyspace's only group.
+fn group(client: &mut TcpStream) -> serde_json::Value {
+    let status = ask(client, "TF.STATUS");
+    let mut status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    status["keyspaces"][0]["groups"][0].take()
+}
+
+/// The number of the node that leads according to this one, once there is one that `fits`.
+fn leader(client: &mut TcpStream, fits: impl Fn(usize) -> bool) -> usize {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let group = group(client);
+        let name = group["leader"].as_str().unwrap_or("");
+        if let Some(number) = NAMES.iter().position(|known| *known == name).filter(|n| fits(*n)) {
+            return number;
+        }
+        assert!(Instant::now() < deadline, "no leader: {group}");
+        std::thread::yield_now();
+    }
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+#[test]
+fn a_leader_whose_disk_stalls_hands_over_and_says_why() {
+    let peers = NAMES.map(|_| free_address());
+    let servers = [0, 1, 2].map(|number| {
+        Server::start_with(|options| {
+            options.cluster = cluster_of(NAMES);
+            options.me = NodeId(number);
+            options.peer_addresses = peers.to_vec();
+        })
+    });
+    let mut clients = servers.each_ref().map(Server::connect);
+    let old = leader(&mut clients[0], |_| true);
+    // Through the leader: before it serves, its first entry is committed.
+    talk(&mut clients[old], SET, "+OK\r\n");
+    let stall = Stall::of(&servers[old].options.data_directory);
+    let mut writer = servers[old].connect();
+    writer.write_all(SET).unwrap();
+    let other = (old + 1) % 3;
+    let new = leader(&mut clients[other], |number| number != old);
+    talk(&mut clients[other], SET, "+OK\r\n");
+    leader(&mut clients[old], |number| number == new);
+    let status = group(&mut clients[old]);
+    let why = status["why"].as_str().unwrap_or("");
+    assert!(why.contains("disk has not answered for"), "{status}");
+    // Its own writer was not told anything wrong: the entry is in both followers' logs.
+    expect(&mut writer, "+OK\r\n");
+    drop(stall);
+    talk(&mut clients[old], b"GET k\r\n", "$1\r\nv\r\n");
+    servers.into_iter().for_each(|server| server.stop().unwrap());
+}

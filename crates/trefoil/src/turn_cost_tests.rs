@@ -28,18 +28,7 @@ fn connect_to_leader(server: &Server) -> TcpStream {
 
 /// What INFO counts: these fields, in this order.
 pub(super) fn counters<const N: usize>(client: &mut TcpStream, fields: [&str; N]) -> [u64; N] {
-    client.write_all(b"INFO\r\n").unwrap();
-    let mut bytes = Vec::new();
-    let mut byte = [0];
-    while byte != *b"\n" {
-        client.read_exact(&mut byte).unwrap();
-        bytes.extend(byte);
-    }
-    let head = String::from_utf8(bytes).unwrap();
-    let length: usize = head[1..].trim().parse().unwrap();
-    let mut text = vec![0; length + 2];
-    client.read_exact(&mut text).unwrap();
-    let text = String::from_utf8(text).unwrap();
+    let text = ask(client, "INFO");
     fields.map(|field| {
         let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.unwrap_or_else(|| panic!("INFO has no {field}")).parse().unwrap()

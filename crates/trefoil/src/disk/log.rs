@@ -184,10 +184,9 @@ impl Log {
 
     /// Records before this position may go: whole segments are used again.
     pub fn truncate(&mut self, before: Position) {
-        while self.live.get(1).is_some_and(|(_, first)| *first <= before)
-            && let Some((segment, _)) = self.live.pop_front()
-        {
-            self.spares.order(SpareOrder::Recycle(segment));
+        let unneeded = self.live.iter().skip(1).take_while(|(_, first)| *first <= before).count();
+        for (segment, _) in self.live.drain(..unneeded) {
+            self.spares.order(SpareOrder::Recycle(segment, unneeded));
         }
     }
 

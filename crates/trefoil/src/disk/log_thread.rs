@@ -111,6 +111,7 @@ impl DiskHand {
                 self.directory.distrust_behind(synced);
                 return Report::Failed(error);
             }
+            segment.leave_page_cache();
         }
         segments.clear();
         Report::Synced(segments)

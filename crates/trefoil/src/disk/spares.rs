@@ -19,15 +19,17 @@ use std::time::Duration;
 /// The first segment's length in bytes; each one is twice as long as the one before, up to a
 /// bound: a node that stores little takes up little.
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
-/// Spare segments that are kept; what the log does not need beyond them is deleted.
-const SPARES_MAX: usize = 3;
+/// Spare segments that are kept in any case.
+const SPARES_MIN: usize = 3;
 /// After how long a spare is tried again on a full disk.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What the log wants.
 pub enum SpareOrder {
-    /// This segment is not needed any more.
-    Recycle(Arc<Segment>),
+    /// This segment is not needed any more, nor are the others of so many that went with it. As
+    /// many are kept as spares: the log will have grown by about as much when the next go, and
+    /// a segment that is used again needs no zeros, and is in the page cache. More are deleted.
+    Recycle(Arc<Segment>, usize),
     /// A spare has been taken.
     Taken,
 }
@@ -86,11 +88,14 @@ impl SpareThread {
                 self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match order {
-                Ok(SpareOrder::Recycle(segment)) if spares < SPARES_MAX => {
-                    self.recycle(&segment, next)?;
-                    (next, spares) = (next + 1, spares + 1);
+                Ok(SpareOrder::Recycle(segment, together)) => {
+                    if spares < together.max(SPARES_MIN) {
+                        self.recycle(&segment, next)?;
+                        (next, spares) = (next + 1, spares + 1);
+                    } else {
+                        self.remove(segment.path())?;
+                    }
                 }
-                Ok(SpareOrder::Recycle(segment)) => self.remove(segment.path())?,
                 Ok(SpareOrder::Taken) => spares = spares.saturating_sub(1),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -135,13 +140,10 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    #[test]
-    fn a_segment_that_cannot_grow_on_a_full_disk_is_used_again_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::open(folder.path()).unwrap();
-        // A file that can be opened and renamed, and takes no byte.
-        std::os::unix::fs::symlink("/dev/full", directory.segment_path(1)).unwrap();
-        let old = Arc::new(directory.open_segment(1, false).unwrap());
+    /// A thread whose spares are numbered from 2 on, with its two ends.
+    fn thread(
+        directory: &Directory,
+    ) -> (SpareThread, mpsc::Sender<SpareOrder>, Receiver<Arc<Segment>>) {
         let (orders, order_receiver) = mpsc::channel();
         let (ready, spares) = mpsc::channel();
         let thread = SpareThread {
@@ -153,11 +155,42 @@ mod tests {
             orders: order_receiver,
             ready,
         };
-        orders.send(SpareOrder::Recycle(old)).unwrap();
+        (thread, orders, spares)
+    }
+
+    #[test]
+    fn a_segment_that_cannot_grow_on_a_full_disk_is_used_again_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        // A file that can be opened and renamed, and takes no byte.
+        std::os::unix::fs::symlink("/dev/full", directory.segment_path(1)).unwrap();
+        let old = Arc::new(directory.open_segment(1, false).unwrap());
+        let (thread, orders, spares) = thread(&directory);
+        orders.send(SpareOrder::Recycle(old, 1)).unwrap();
         drop(orders);
         thread.serve().unwrap();
         let names: Vec<_> = spares.try_iter().map(|spare| spare.path().to_path_buf()).collect();
         assert_eq!(names, [2, 3].map(|number| directory.segment_path(number)));
         assert!(names.iter().all(|name| name.exists()), "no number is left out");
+    }
+
+    #[test]
+    fn as_many_segments_are_kept_as_went_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let kept_of = |first: u64, together: u64| {
+            let (mut thread, orders, spares) = thread(&directory);
+            thread.numbers = first + together..first + together;
+            for number in first..first + together {
+                let old = Arc::new(directory.open_segment(number, false).unwrap());
+                orders.send(SpareOrder::Recycle(old, together as usize)).unwrap();
+            }
+            drop(orders);
+            thread.serve().unwrap();
+            spares.try_iter().filter(|spare| spare.path().exists()).count()
+        };
+        assert_eq!(kept_of(1, 8), 8);
+        // One was made before the first of these two was free.
+        assert_eq!(kept_of(100, 2), SPARES_MIN);
     }
 }
