@@ -11,7 +11,6 @@ use crate::keyspace::{Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::copies::wait_counts;
 use crate::leader_follower::lost_writes::report::LostWrite;
-use crate::mutant::Mutant;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
@@ -65,9 +64,7 @@ impl Roles {
             }
         };
         let is_over = match work {
-            Work::Part(Part::OutcomeAsked(asked)) => {
-                turn.local.mutants.is(Mutant::AskedTooEarly) || self.forwards.seen.is_over(asked)
-            }
+            Work::Part(Part::OutcomeAsked(asked)) => self.forwards.seen.is_over(asked),
             _ => false,
         };
         match work {
