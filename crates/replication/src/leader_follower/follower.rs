@@ -100,6 +100,7 @@ impl Group {
             self.ask_last(turn, from);
         }
         if epoch < self.epoch {
+            turn.event(Event::EpochRefused { group: self.id, from, epoch });
             // Told as a message, and never as an answer to the round: a late heartbeat of the
             // sender's former process must not confirm its present leadership.
             self.say_epoch(turn, from, Body::EpochOver);
