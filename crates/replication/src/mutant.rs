@@ -102,9 +102,6 @@ pub enum Mutant {
     /// A forwarded write is carried out by whatever leader it comes to (trap A20: it was called
     /// lost with the leader that it was for).
     ForwardUnbound,
-    /// A forwarded write that is not in the log is called lost before it can no longer arrive (trap
-    /// A20).
-    AskedTooEarly,
     /// A forwarded write's entry is looked for behind what its leader had when the forwarder gave
     /// it up, and not behind what it had when it was sent (trap A20).
     AskedTooFar,

@@ -42,7 +42,6 @@ impl Group {
         asked: AskedToken,
         is_over: bool,
     ) {
-        let is_over = is_over || turn.local.mutants.is(Mutant::AskedTooEarly);
         let answer = Answer::OutcomeAsked(Box::new((asked, is_over)));
         self.hold_answer(turn, requester, 0, answer);
     }
