@@ -99,6 +99,16 @@ pub enum Mutant {
     /// Acks that a writer has asked for himself are lowered like others where they are what the
     /// keyspace declares (trap A11).
     NamedAcksDegraded,
+    /// A forwarded write is carried out by whatever leader it comes to (trap A20: it was called
+    /// lost with the leader that it was for).
+    ForwardUnbound,
+    /// A forwarded write's entry is looked for behind what its leader had when the forwarder gave
+    /// it up, and not behind what it had when it was sent (trap A20).
+    AskedTooFar,
+    /// A forwarded write that the log no longer reaches back to is called lost (trap A20).
+    ForgottenIsLost,
+    /// A forwarded write is sent again when its connection breaks (trap A19).
+    LostForwardResent,
 }
 
 /// Whether planted bugs are compiled in.

@@ -23,6 +23,7 @@ use super::message::Message;
 use super::part::Part;
 use super::requests::Work;
 use crate::keyspace::{MissingAcks, Model};
+use crate::mutant::Mutant;
 use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::{ClientId, GroupId, Message as AnyMessage, NodeId, Reply, Session, Span};
 use alloc::borrow::Cow;
@@ -434,7 +435,8 @@ impl Roles {
         for token in self.forwards.sent.at(node) {
             let followed = self.forwards.sent.is_followed(token);
             let Some(sent) = self.forwards.remove(token) else { continue };
-            if sent.command.is_write || followed {
+            let again = turn.local.mutants.is(Mutant::LostForwardResent);
+            if (sent.command.is_write && !again) || followed {
                 self.give_up(turn, &sent, "the node that it was sent to is lost");
             } else {
                 self.put_back(sent);
