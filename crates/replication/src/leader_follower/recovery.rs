@@ -198,6 +198,7 @@ impl Group {
                 Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
             }
         }
+        self.find_named_voters();
         self.state.commit(self.commit);
         self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
         Ok(())

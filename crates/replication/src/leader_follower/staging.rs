@@ -152,6 +152,7 @@ impl Group {
         self.degraded = begin.degraded;
         self.epochs = epochs.clone();
         self.voters.restore(&begin.voters, true);
+        self.find_named_voters();
         // Slots that contain no more than this are ahead of nothing.
         self.state.commit(self.commit);
         self.say_has_floor(turn, from, floor);

@@ -110,7 +110,8 @@ impl Member {
             group.adopt_epoch(turn, epoch, "a test");
             let position = Position(0);
             if by_word {
-                group.role = Role::Candidate(Candidate::by_word(position));
+                group.role =
+                    Role::Candidate(Candidate::by_word(voters().into_iter().collect(), position));
                 group.on_message(turn, PEER, DISK, vote(epoch));
             } else {
                 group.start_election(turn, None);

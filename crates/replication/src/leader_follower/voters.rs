@@ -6,12 +6,17 @@
 //! each has durably written the set. A node with an empty disk that meets a peer whose set names
 //! another incarnation of it is new: a learner.
 //!
-//! Where fewer than E known disks are left, only an operator can go on (`operator.rs`).
+//! Where fewer than E known disks are left, only an operator can go on (`operator.rs`). The voters
+//! that he names stand in the entry that opens his leader's epoch. Nobody counts by them before:
+//! they hold for that leader from the beginning, and for another member from when its own log has
+//! the entry on disk; others are told of them once it is committed. So whoever elects by them has
+//! the history that they belong to, and a word that comes to nothing leaves nothing behind.
 //!
 //! Left out: a disk wiped in the very middle of a group's creation leaves the group
 //! uncreated until the others are wiped, too.
 
 use super::Group;
+use super::entry::{Entry, Payload};
 use super::log_record;
 use super::message::{Body, VoterSet};
 use crate::keyspace::Durability;
@@ -21,17 +26,23 @@ use crate::{Event, Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 
+/// Members, each with the disk that counts.
+pub(super) type Disks = BTreeMap<NodeId, Incarnation>;
+
 /// What a node knows about a group's voters.
 #[derive(Debug, Default)]
 pub struct Voters {
     /// The voters, once known; empty before.
-    set: BTreeMap<NodeId, Incarnation>,
+    set: Disks,
     /// Whether all of them are known to have written the first set down.
     born: bool,
     /// From when on the node's log holds the set.
     position: Position,
+    /// The voters by an operator's word that is in the log and not known to be committed, and the
+    /// index of its entry.
+    named: Option<(u64, Disks)>,
     /// Who has told this disk that he never had the group.
-    unborn: BTreeMap<NodeId, Incarnation>,
+    unborn: Disks,
     /// Who has told this disk that he has written the same set down.
     prepared: BTreeSet<NodeId>,
 }
@@ -39,7 +50,14 @@ pub struct Voters {
 impl Voters {
     /// Whether the member counts with this disk.
     pub fn counts(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.born && self.set.get(&node) == Some(&incarnation)
+        self.in_force().is_some_and(|set| set.get(&node) == Some(&incarnation))
+    }
+
+    /// The voters that count in elections and for copies; `None` before the group is known to
+    /// have started.
+    pub(super) fn in_force(&self) -> Option<&Disks> {
+        let named = self.named.as_ref().map(|(_, named)| named);
+        named.or(self.born.then_some(&self.set))
     }
 
     /// Whether the first voters have all written the set down.
@@ -47,7 +65,7 @@ impl Voters {
         self.born
     }
 
-    /// The voters in order.
+    /// The voters in order, without those that an operator has named and nobody has committed.
     pub fn list(&self) -> VoterSet {
         self.set.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
     }
@@ -69,8 +87,24 @@ impl Voters {
 impl Group {
     /// Whether this node may vote and lead.
     pub fn is_voter(&self, turn: &Turn<'_>) -> bool {
+        let kept = match self.voters.named {
+            Some((index, _)) => self.log.position_after(index - 1),
+            None => Some(self.voters.position),
+        };
         self.counts(turn, turn.local.me, turn.local.incarnation)
-            && turn.local.synced >= self.voters.position
+            && kept.is_some_and(|position| turn.local.synced >= position)
+    }
+
+    /// The log has another end, or is known to be committed further: whom does it name by an
+    /// operator's word?
+    pub(super) fn find_named_voters(&mut self) {
+        let in_entry = |index: u64| match Entry::decode(self.log.get(index)?).ok()?.payload {
+            Payload::OpeningAfterLoss(_, voters) if !voters.is_empty() => {
+                Some((index, voters.into_iter().collect()))
+            }
+            _ => None,
+        };
+        self.voters.named = self.epochs.losses_after(self.commit).find_map(in_entry);
     }
 
     /// Whether what a member says with this disk counts.
@@ -103,9 +137,15 @@ impl Group {
     }
 
     /// An operator's word about who the voters are is committed.
-    pub(super) fn on_voters_replaced(&mut self, turn: &mut Turn<'_>, voters: &VoterSet) {
+    pub(super) fn on_voters_replaced(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: u64,
+        voters: &VoterSet,
+    ) {
         if !voters.is_empty() {
             self.voters.restore(voters, true);
+            self.voters.named.take_if(|(named_at, _)| *named_at <= index);
             let body = log_record::Body::Voters { voters: voters.clone(), born: true };
             self.log_record(turn, body, Durability::Fsync);
         }
@@ -134,7 +174,11 @@ impl Group {
         incarnation: Incarnation,
     ) {
         if self.voters.set.is_empty() {
-            return self.say(turn, from, Body::Unborn { to: incarnation });
+            // Who leads by an operator's word has the group.
+            if self.voters.named.is_none() {
+                self.say(turn, from, Body::Unborn { to: incarnation });
+            }
+            return;
         }
         let (voters, born) = (self.voters.list(), self.voters.born);
         let body = Body::Voters { to: incarnation, voters, born };
@@ -166,7 +210,7 @@ impl Group {
         if to != turn.local.incarnation {
             return;
         }
-        let set: BTreeMap<NodeId, Incarnation> = told.iter().copied().collect();
+        let set: Disks = told.iter().copied().collect();
         if self.voters.born {
             return self.learn_admission(turn, &set, born);
         }
@@ -191,12 +235,7 @@ impl Group {
 
     /// A member knows this disk as a voter: the entry that admits it is committed, although this
     /// node has not heard so from a leader. Of the other members' disks nothing is learnt here.
-    fn learn_admission(
-        &mut self,
-        turn: &mut Turn<'_>,
-        told: &BTreeMap<NodeId, Incarnation>,
-        born: bool,
-    ) {
+    fn learn_admission(&mut self, turn: &mut Turn<'_>, told: &Disks, born: bool) {
         let me = turn.local.me;
         let mine = Some(&turn.local.incarnation);
         if born && told.get(&me) == mine && self.voters.set.get(&me) != mine {
@@ -228,12 +267,7 @@ impl Group {
         }
     }
 
-    pub(super) fn write_voters(
-        &mut self,
-        turn: &mut Turn<'_>,
-        set: BTreeMap<NodeId, Incarnation>,
-        born: bool,
-    ) {
+    fn write_voters(&mut self, turn: &mut Turn<'_>, set: Disks, born: bool) {
         self.voters.set = set;
         self.voters.born = born;
         let voters = self.voters.list();
