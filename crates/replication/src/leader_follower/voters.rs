@@ -6,6 +6,10 @@
 //! each has durably written the set. A node with an empty disk that meets a peer whose set names
 //! another incarnation of it is new: a learner.
 //!
+//! The set is written down with the entry that made it: what is committed up to there is in it.
+//! After a restart, a node reads and commits entries again that it had committed before, and counts
+//! by the newest set that it ever knew, not by those in between.
+//!
 //! Where fewer than E known disks are left, only an operator can go on (`operator.rs`). The voters
 //! that he names stand in the entry that opens his leader's epoch. Nobody counts by them before:
 //! they hold for that leader from the beginning, and for another member from when its own log has
@@ -22,6 +26,7 @@ use super::message::{Body, VoterSet};
 use crate::keyspace::Durability;
 use crate::mutant::Mutant;
 use crate::turn::Turn;
+use crate::version::EntryId;
 use crate::{Event, Incarnation, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -34,6 +39,8 @@ pub(super) type Disks = BTreeMap<NodeId, Incarnation>;
 pub struct Voters {
     /// The voters, once known; empty before.
     set: Disks,
+    /// The committed entry that made this the set; none for the first voters.
+    as_of: EntryId,
     /// Whether all of them are known to have written the first set down.
     born: bool,
     /// From when on the node's log holds the set.
@@ -70,17 +77,42 @@ impl Voters {
         self.set.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
     }
 
-    /// Takes the voters over from the log.
-    pub fn restore(&mut self, voters: &VoterSet, born: bool) {
-        self.set = voters.iter().copied().collect();
-        self.born = born;
+    /// The committed entry that made them the voters; none for the first ones.
+    pub fn as_of(&self) -> EntryId {
+        self.as_of
     }
 
-    /// From now on, this disk of a member counts.
-    pub fn admit(&mut self, node: NodeId, incarnation: Incarnation) {
-        if !self.set.is_empty() {
+    /// Takes the voters over from the log, or from a snapshot.
+    pub fn restore(&mut self, voters: &VoterSet, born: bool, as_of: EntryId) {
+        self.set = voters.iter().copied().collect();
+        self.born = born;
+        self.as_of = as_of;
+    }
+
+    /// Whether a committed entry says nothing new about the voters: a later one has made the set.
+    fn knows(&self, id: EntryId) -> bool {
+        id <= self.as_of
+    }
+
+    /// An entry is committed from which on this disk of a member counts.
+    pub fn admit(&mut self, id: EntryId, node: NodeId, incarnation: Incarnation) {
+        if !self.set.is_empty() && !self.knows(id) {
             self.set.insert(node, incarnation);
+            self.as_of = id;
         }
+    }
+
+    /// An entry is committed from which on these are the voters, if it names any.
+    pub fn replace(&mut self, id: EntryId, voters: &VoterSet) {
+        if !voters.is_empty() && !self.knows(id) {
+            self.restore(voters, true, id);
+        }
+    }
+
+    /// The log ends with `last` now. Only a leader that lacks committed entries makes a follower
+    /// cut them: what it commits in their place is news to the set.
+    pub fn cut(&mut self, last: EntryId) {
+        self.as_of = self.as_of.min(last);
     }
 }
 
@@ -117,22 +149,30 @@ impl Group {
     pub(super) fn on_voter_committed(
         &mut self,
         turn: &mut Turn<'_>,
+        id: EntryId,
         node: NodeId,
         incarnation: Incarnation,
     ) {
-        self.tell_for_replaced(turn, node, incarnation);
-        // After a restart, the log is committed anew: that is no news.
-        let is_new = !self.voters.counts(node, incarnation);
-        self.voters.admit(node, incarnation);
-        self.forget_bonds();
-        // Remembered, as after a restart nobody may be left who could tell that it is committed.
-        if self.voters.is_born() {
-            let voters = self.voters.list();
-            let body = log_record::Body::Voters { voters, born: true };
-            self.log_record(turn, body, Durability::Fsync);
+        if self.voters.knows(id) {
+            return;
         }
+        self.tell_for_replaced(turn, node, incarnation);
+        let is_new = !self.voters.counts(node, incarnation);
+        self.voters.admit(id, node, incarnation);
+        self.forget_bonds();
+        self.remember_voters(turn);
         if is_new {
             turn.event(Event::VoterAdmitted { group: self.id, node, incarnation });
+        }
+    }
+
+    /// The voters are others by a committed entry: after a restart, nobody may be left who could
+    /// tell that it is committed.
+    fn remember_voters(&mut self, turn: &mut Turn<'_>) {
+        if self.voters.born {
+            let (voters, as_of) = (self.voters.list(), self.voters.as_of);
+            let body = log_record::Body::Voters { voters, born: true, as_of };
+            self.log_record(turn, body, Durability::Fsync);
         }
     }
 
@@ -140,14 +180,13 @@ impl Group {
     pub(super) fn on_voters_replaced(
         &mut self,
         turn: &mut Turn<'_>,
-        index: u64,
+        id: EntryId,
         voters: &VoterSet,
     ) {
-        if !voters.is_empty() {
-            self.voters.restore(voters, true);
-            self.voters.named.take_if(|(named_at, _)| *named_at <= index);
-            let body = log_record::Body::Voters { voters: voters.clone(), born: true };
-            self.log_record(turn, body, Durability::Fsync);
+        self.voters.named.take_if(|(named_at, _)| *named_at <= id.index);
+        if !voters.is_empty() && !self.voters.knows(id) {
+            self.voters.replace(id, voters);
+            self.remember_voters(turn);
         }
     }
 
@@ -270,8 +309,8 @@ impl Group {
     fn write_voters(&mut self, turn: &mut Turn<'_>, set: Disks, born: bool) {
         self.voters.set = set;
         self.voters.born = born;
-        let voters = self.voters.list();
-        let body = log_record::Body::Voters { voters, born };
+        let (voters, as_of) = (self.voters.list(), self.voters.as_of);
+        let body = log_record::Body::Voters { voters, born, as_of };
         self.voters.position = self.log_record(turn, body, Durability::Fsync);
         if born {
             self.reset_election_timer(turn);
