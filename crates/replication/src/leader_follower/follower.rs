@@ -190,6 +190,7 @@ impl Group {
         if opens {
             let entries = Bodies::of(new.run).flatten().flat_map(Entry::decode);
             entries.for_each(|entry| self.epochs.note(&entry));
+            self.find_named_voters();
         }
         Some(index - 1)
     }
@@ -225,6 +226,8 @@ impl Group {
         self.put_aside(turn, last_kept);
         self.log.cut_above(last_kept);
         self.epochs.cut(last_kept);
+        self.voters.cut(self.log.last());
+        self.find_named_voters();
         self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
         let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
         turn.event(Event::Truncated { group: self.id, last_kept, cut });
@@ -336,10 +339,12 @@ impl Group {
         }
         match &entry.payload {
             Payload::Voter(node, incarnation) => {
-                self.on_voter_committed(turn, *node, *incarnation);
+                self.on_voter_committed(turn, entry.id, *node, *incarnation);
             }
             Payload::Covers(vector) => self.covered.merge(vector),
-            Payload::OpeningAfterLoss(_, voters) => self.on_voters_replaced(turn, voters),
+            Payload::OpeningAfterLoss(_, voters) => {
+                self.on_voters_replaced(turn, entry.id, voters);
+            }
             Payload::Degrade(note) => self.on_degrade_committed(turn, entry, *note),
             Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
         }

@@ -332,7 +332,8 @@ impl Group {
     /// The voters that this node knows, each with the disk that counts; none before the group is
     /// known to have started.
     pub fn voters(&self) -> message::VoterSet {
-        if self.voters.is_born() { self.voters.list() } else { message::VoterSet::new() }
+        let voters = self.voters.in_force().into_iter().flatten();
+        voters.map(|(node, incarnation)| (*node, *incarnation)).collect()
     }
 
     /// What this node is in the group, in a word.
