@@ -1,10 +1,10 @@
 //! Commands that were taken apart: their parts' answers, put together again.
 
 use super::Roles;
+use super::failed_parts::failure;
 use crate::turn::{LastWrite, Requester, Turn};
 use crate::{ClientId, Reply};
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -102,16 +102,9 @@ impl Roles {
 
 impl Gather {
     fn finish(self, turn: &mut Turn<'_>) -> Reply<'static> {
-        let all = self.parts.len();
         let parts: Vec<Reply<'static>> = self.parts.into_iter().flatten().collect();
-        let failed = parts.iter().filter(|part| part.is_error()).count();
-        if let Some(Reply::Error(first)) = parts.iter().find(|part| part.is_error()) {
-            // What was written stays written: a part's failure must not hide that.
-            let text = match self.writes && failed < all {
-                true => format!("PARTIAL done={} failed={failed} first: {first}", all - failed),
-                false => format!("{first} ({failed} of {all} parts failed)"),
-            };
-            return Reply::error(text);
+        if let Some(failure) = failure(&parts, self.writes) {
+            return failure;
         }
         match self.kind {
             Kind::Each | Kind::Switchover => Reply::Array(parts),

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod execute;
+mod failed_parts;
 pub mod forward;
 pub mod gather;
 pub mod groups;
