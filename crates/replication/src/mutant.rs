@@ -99,6 +99,11 @@ pub enum Mutant {
     /// Acks that a writer has asked for himself are lowered like others where they are what the
     /// keyspace declares (trap A11).
     NamedAcksDegraded,
+    /// WAIT behind a write of several parts speaks of one of them.
+    WaitForOnePart,
+    /// A write of several parts that have all failed is answered with the first part's error (trap
+    /// A20).
+    OpenPartHidden,
 }
 
 /// Whether planted bugs are compiled in.

@@ -79,6 +79,8 @@ if any of them fails, and its first word tells the worst of them: `-UNKNOWN done
 unknown=2 token=... token=...` if any part may be done or not, with the token of each such part for
 `TF.OUTCOME` (16 at most), also where others were refused or done; `-PARTIAL done=2 failed=1` if
 every part is known, and some of the command is done; any other error only if nothing was done.
+`WAIT` and `WAITAOF` behind it speak of all its parts, and answer the least (of more than 1024
+partitions they cannot tell: an error).
 Counters (the `INCR` family) work in every model: increments that were made at the same time add up.
 
 | command | what it does | leader-follower | multi-leader | leaderless |

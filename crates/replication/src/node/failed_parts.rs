@@ -7,6 +7,7 @@
 //! part whose outcome is open shows before all others, with its token.
 
 use crate::Reply;
+use crate::mutant::{Mutant, Mutants};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,7 +20,11 @@ const PARTIAL: &str = "PARTIAL ";
 const TOKEN: &str = "token=";
 
 /// The error of a command with these parts, if any of them has failed.
-pub(super) fn failure(parts: &[Reply<'static>], writes: bool) -> Option<Reply<'static>> {
+pub(super) fn failure(
+    parts: &[Reply<'static>],
+    writes: bool,
+    mutants: Mutants,
+) -> Option<Reply<'static>> {
     let errors: Vec<&str> = parts.iter().filter_map(error_of).collect();
     let first = *errors.first()?;
     if parts.len() == 1 {
@@ -30,7 +35,8 @@ pub(super) fn failure(parts: &[Reply<'static>], writes: bool) -> Option<Reply<'s
     let done = parts.len() - errors.len();
     let (unknown, partial) = (of(UNKNOWN).count(), of(PARTIAL).count());
     let failed = errors.len() - unknown - partial;
-    if !writes || failed == parts.len() {
+    let hidden = mutants.is(Mutant::OpenPartHidden) && done == 0;
+    if !writes || failed == parts.len() || hidden {
         let text = format!("{first} ({} of {} parts failed)", errors.len(), parts.len());
         return Some(Reply::error(text));
     }
@@ -103,7 +109,7 @@ mod tests {
             "" => Reply::Integer(1),
             text => Reply::error(text),
         };
-        match failure(&parts.iter().map(part).collect::<Vec<_>>(), true) {
+        match failure(&parts.iter().map(part).collect::<Vec<_>>(), true, Mutants::default()) {
             Some(Reply::Error(text)) => text.into_owned(),
             other => panic!("{other:?}"),
         }
@@ -148,8 +154,8 @@ mod tests {
     #[test]
     fn the_error_of_an_only_part_is_the_commands() {
         assert_eq!(told(&[OPEN]), OPEN);
-        assert_eq!(failure(&[Reply::Ok, Reply::Nil], true), None);
-        let read = failure(&[Reply::Nil, Reply::error(REFUSED)], false);
+        assert_eq!(failure(&[Reply::Ok, Reply::Nil], true, Mutants::default()), None);
+        let read = failure(&[Reply::Nil, Reply::error(REFUSED)], false, Mutants::default());
         assert_eq!(read, Some(Reply::error("CLUSTERDOWN nothing was done (1 of 2 parts failed)")));
     }
 }
