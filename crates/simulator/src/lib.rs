@@ -26,6 +26,7 @@ pub mod promises;
 pub mod run;
 pub mod script;
 pub mod sometimes;
+pub mod streams;
 pub mod trace;
 pub mod waits;
 pub mod workload;

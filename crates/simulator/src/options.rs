@@ -23,6 +23,8 @@ const LOG_BYTES_FOR_MANY_PIECES: usize = 2_000;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
+/// How often nodes write down what they have heard of each other.
+const GAPS_INTERVAL_US: u64 = 400_000;
 /// So many seeds in a hundred remove all keys now and then.
 const FLUSH_SEEDS_PERCENT: u64 = 10;
 /// So many leader-follower seeds in a hundred have two keyspaces.
@@ -127,12 +129,16 @@ impl Options {
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
+        let limits = limits(&mut random);
+        let weather = weather(families, &mut random);
         let plan = Plan {
             cluster,
             timing,
-            limits: limits(&mut random),
+            limits,
             mutants,
-            weather: weather(families, &mut random),
+            // What may take for ever ends with the connection that it went over, and with nothing
+            // else.
+            weather: if ways.block { weather.over_streams() } else { weather },
             pace: pace(&mut random),
         };
         Options {
@@ -405,6 +411,7 @@ fn timing(random: &mut Random) -> Timing {
         election_timeout_us: heartbeat_interval_us * random.range(4, 8),
         leader_wait_us: random.range(300_000, 900_000),
         forward_timeout_us: random.range(300_000, 900_000),
+        gaps_interval_us: GAPS_INTERVAL_US,
         ..Timing::default()
     }
 }
@@ -449,6 +456,7 @@ fn weather(families: Families, random: &mut Random) -> Weather {
         spike_us: random.range(5_000, 300_000),
         damage_per_mille: if families.damage { random.range(1, 20) } else { 0 },
         keep_back_percent: if families.old_frames { random.range(1, 5) } else { 0 },
+        streams: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::acks::held::Answer;
 use super::acks::need::Need;
 use super::acks::older::Either;
-use super::entry::{Change, Payload};
+use super::entry::{Change, Changes, Payload};
 use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply, Verb, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
@@ -36,14 +36,15 @@ impl Group {
         }
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
-        let mut record = self.state.store.get(command.key);
+        let hashes = self.state.store.hashes(command.key);
+        let mut record = self.state.store.get_by(command.key, hashes);
         if is_past(record.as_ref(), now_ms) {
             // Nobody may see the key come back: its end must be in the log before anybody hears.
             if !room {
                 return turn.refuse(requester, NO_ROOM);
             }
             self.remove(turn, command.key);
-            record = self.state.store.get(command.key);
+            record = self.state.store.get_by(command.key, hashes);
         }
         let index = self.state.newest_index(record.as_ref());
         let Evaluation { reply, write } = data::evaluate(command, record.as_ref(), now_ms);
@@ -76,7 +77,8 @@ impl Group {
         let name = self.next_name(turn);
         let record = data::overwrite(write, record.as_ref(), name);
         let change = Change { key: Cow::Borrowed(command.key), record };
-        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(change.into()));
+        let payload = Payload::Changes(Changes::One(change, Some(hashes)));
+        let id = self.append_for_asker(turn, name.stamp, None, payload);
         self.hold_write_that_saw(turn, requester, id, reply, need);
     }
 

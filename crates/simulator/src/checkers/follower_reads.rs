@@ -39,16 +39,13 @@ pub fn check<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::fixtures::written;
     use crate::checkers::wgl::tests::operation;
     use crate::history::{Answer, Outcome};
-    use replication::NodeId;
-    use replication::version::{Dot, Stamp};
 
     #[test]
     fn what_is_never_committed_is_seen() {
-        let dot = Dot { actor: 2, counter: 7 };
-        let name = Written { at_us: 0, node: NodeId(0), stamp: Stamp(1), dot, spread: false };
-        let names = BTreeMap::from([(String::from("~a;"), vec![name])]);
+        let names = BTreeMap::from([(String::from("~a;"), vec![written(2, 7)])]);
         let answer = Answer::Value(Some(String::from("~a;")));
         let read = operation(Action::Get, Outcome::Done(answer), 5, 6);
         let verdict = |committed: &[EntryId]| {

@@ -7,6 +7,8 @@
 pub mod acks;
 pub mod counters;
 pub mod fading;
+#[cfg(test)]
+mod fixtures;
 pub mod follower_reads;
 pub mod leaders;
 pub mod leadership;

@@ -81,18 +81,12 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::fixtures::GROUP;
     use crate::checkers::wgl::tests::operation;
     use crate::history::Outcome;
     use replication::asked_token::AskedToken;
     use replication::token::Token;
-    use replication::{ClientId, DatacenterId, KeyspaceId, NodeId, Session};
-
-    const GROUP: GroupId = GroupId {
-        keyspace: KeyspaceId(1),
-        generation: 0,
-        partition: 0,
-        datacenter: DatacenterId(0),
-    };
+    use replication::{ClientId, NodeId, Session};
 
     fn ask(epoch: u64, answer: &str) -> Question {
         let id = EntryId { epoch, index: 5 };

@@ -187,6 +187,9 @@ impl Workload {
                     operation.complete(&operation.share_of(reply), now_us);
                     let request = (connection.0, sequence);
                     operation.copies = outcomes::copies_now(operation, request, cluster);
+                    if promises::was_blocked(&self.options, operation) {
+                        cluster.observations.count("blocked write released");
+                    }
                     if operation.action.is_write() {
                         let last_write = operation.copies.map(|_| (place, sequence));
                         client.last_write = last_write.or(client.last_write);

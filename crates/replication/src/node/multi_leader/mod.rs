@@ -38,7 +38,8 @@ pub(in crate::node) fn execute(
         return turn.refuse(requester, crate::command::error::TOO_LONG);
     }
     let now_ms = group.time_ms(turn);
-    let kept = group.state.store.get(command.key);
+    let hashes = group.state.store.hashes(command.key);
+    let kept = group.state.store.get_by(command.key, hashes);
     let index = group.state.newest_index(kept.as_ref());
     let seen = kept.as_ref().map(|record| record.as_of(now_ms));
     let seen = seen.as_ref();
@@ -56,7 +57,7 @@ pub(in crate::node) fn execute(
     let proposal = propose(group, turn, leader::newest_seen(seen));
     let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);
     let change = Change { key: Cow::Borrowed(command.key), record: Some(record) };
-    let id = append(group, turn, proposal, change.into());
+    let id = append(group, turn, proposal, Changes::One(change, Some(hashes)));
     let saw = if command.verb.tells_nothing() { 0 } else { index };
     group.hold_write_that_saw(turn, requester, id, (reply, saw), need);
 }
