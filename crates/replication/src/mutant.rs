@@ -109,6 +109,11 @@ pub enum Mutant {
     ForgottenIsLost,
     /// A forwarded write is sent again when its connection breaks (trap A19).
     LostForwardResent,
+    /// WAIT behind a write of several parts speaks of one of them.
+    WaitForOnePart,
+    /// A write of several parts that have all failed is answered with the first part's error (trap
+    /// A20).
+    OpenPartHidden,
 }
 
 /// Whether planted bugs are compiled in.

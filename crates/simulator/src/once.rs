@@ -180,6 +180,7 @@ impl OnceClients {
             asked: None,
             must_survive: self.must_survive,
             copies: None,
+            keys: 1,
         });
         let call = self.calls.len();
         let late = self.random.chance(LATE_PERCENT);

@@ -427,6 +427,7 @@ impl<'a> Play<'a> {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         };
         let reply = self.reply_of(connection, sequence)?;
         let now_us = self.cluster.now_us;

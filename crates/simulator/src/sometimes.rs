@@ -65,6 +65,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("LOST", 100),
     ("PENDING", 1000),
     ("WAIT answered", 100),
+    ("WAIT for several parts", 1000),
     ("WAITAOF answered", 100),
     ("ack level applied", 200),
     ("ack level durable", 100),
@@ -112,6 +113,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("stepped down", 100),
     ("truncation", 100),
     ("voter admitted", 200),
+    ("write taken apart", 100),
 ];
 
 const MULTI_LEADER: &[(&str, u64)] = &[

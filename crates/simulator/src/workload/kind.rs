@@ -11,6 +11,10 @@ const LONG_LIFE_ONE_IN: u64 = 5;
 /// How much longer that is.
 const LONG_LIFE_MS: u64 = 3_600_000;
 
+/// Keys of which two in different partitions are deleted together: the first and the last, the
+/// second and the last but one.
+const DELETED_TOGETHER: u64 = 4;
+
 /// What may be done with a key: its checker depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
@@ -50,12 +54,12 @@ impl Kind {
         match options.model {
             // Nothing that only grows, where everything may be removed.
             ModelName::LeaderFollower if options.flushes => {
-                vec![(Kind::Mixed, 4), (Kind::Fading, 1), (Kind::Pair, 2)]
+                vec![(Kind::Mixed, DELETED_TOGETHER), (Kind::Fading, 1), (Kind::Pair, 2)]
             }
             ModelName::LeaderFollower => vec![
                 (Kind::Register, 3),
                 (Kind::List, 2),
-                (Kind::Mixed, 2),
+                (Kind::Mixed, if options.deletes_several { DELETED_TOGETHER } else { 2 }),
                 (Kind::Counter, 1),
                 (Kind::Fading, 1),
                 (Kind::Pair, 2),
@@ -99,8 +103,11 @@ impl Kind {
     }
 
     /// The keys of a command on a key of this kind.
-    pub(super) fn keys_of(self, action: &Action, number: u64) -> Vec<String> {
+    pub(super) fn keys_of(self, action: &Action, number: u64, several: bool) -> Vec<String> {
         match (self, action) {
+            (Kind::Mixed, Action::Delete) if several && number < DELETED_TOGETHER => {
+                vec![self.key(number), self.key(DELETED_TOGETHER - 1 - number)]
+            }
             (Kind::Pair, Action::Set(_)) => vec![self.key(0), self.key(1)],
             _ => vec![self.key(number)],
         }
