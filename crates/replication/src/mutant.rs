@@ -99,6 +99,12 @@ pub enum Mutant {
     /// Acks that a writer has asked for himself are lowered like others where they are what the
     /// keyspace declares (trap A11).
     NamedAcksDegraded,
+    /// A follower answers reads while slots of a snapshot contain more than its log has brought to
+    /// the others (trap A22).
+    ReadAheadOfLog,
+    /// A follower that has just started answers reads before it has applied again what it had
+    /// shown (trap A22).
+    ReadBeforeHeard,
 }
 
 /// Whether planted bugs are compiled in.

@@ -57,6 +57,7 @@ const PLANTED: &[Planted] = &[
     at("A20", Mutant::OutcomeByIndex, LeaderFollower, 14),
     at("A21", Mutant::OwnDeadlines, LeaderFollower, 806),
     at("A22", Mutant::AppliedOutOfOrder, LeaderFollower, 1),
+    at("A22", Mutant::ReadBeforeHeard, LeaderFollower, 80),
     at("A23", Mutant::WipedNodeCounts, LeaderFollower, 200),
     at("", Mutant::ReportForgotten, LeaderFollower, 14),
     at("", Mutant::WallClockWins, MultiLeader, 13),
