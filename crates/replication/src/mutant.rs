@@ -114,6 +114,12 @@ pub enum Mutant {
     /// A write of several parts that have all failed is answered with the first part's error (trap
     /// A20).
     OpenPartHidden,
+    /// A follower answers reads while slots of a snapshot contain more than its log has brought to
+    /// the others (trap A22).
+    ReadAheadOfLog,
+    /// A follower that has just started answers reads before it has applied again what it had
+    /// shown (trap A22).
+    ReadBeforeHeard,
 }
 
 /// Whether planted bugs are compiled in.

@@ -82,6 +82,9 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     let all_survives = all_survives(options) && seen.losses.is_empty();
     surveys::check(history, leads && all_linearizable && all_survives)?;
     let ends = |key| end.get(key).cloned().flatten();
+    if leads {
+        follower_reads::check_order(options, all, seen)?;
+    }
     if leads && ends("{pair}:0") != ends("{pair}:1") {
         return Err(format!("an MSET was carried out by half: {end:?}"));
     }
@@ -134,7 +137,7 @@ fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -
 }
 
 /// Whether any replica answers the reads of a key.
-fn reads_of_followers(options: &Options, key: &str) -> bool {
+pub fn reads_of_followers(options: &Options, key: &str) -> bool {
     let keyspace = options.plan.cluster.keyspace_of(key.as_bytes());
     let group = keyspace.and_then(|keyspace| keyspace.model.group());
     group.is_some_and(|group| group.reads == Reads::Follower)

@@ -61,6 +61,7 @@ const PLANTED: &[Planted] = &[
     at("A21", Mutant::OwnDeadlines, LeaderFollower, 4),
     at("A20", Mutant::OpenPartHidden, LeaderFollower, 1),
     at("A22", Mutant::AppliedOutOfOrder, LeaderFollower, 1),
+    at("A22", Mutant::ReadBeforeHeard, LeaderFollower, 80),
     at("A23", Mutant::WipedNodeCounts, LeaderFollower, 200),
     at("", Mutant::ReportForgotten, LeaderFollower, 14),
     at("", Mutant::WaitForOnePart, LeaderFollower, 1),
