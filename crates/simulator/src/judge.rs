@@ -2,7 +2,8 @@
 
 use crate::checkers::{
     Verdict, acks, counters, fading, follower_reads, leaders, leadership, lost_writes, outcomes,
-    possible_loss, quorum_reads, superseded, surveys, surviving_reads, waits, wgl, zones,
+    possible_loss, quorum_reads, superseded, surveys, surviving_reads, visible_copies, waits, wgl,
+    zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -37,6 +38,7 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         outcomes::check(&history.questions, &history.operations, entries, end)?;
     }
     acks_mean_copies(options, history, seen)?;
+    visible_copies::check(history, &options.plan.cluster, seen)?;
     waits::check(options, history, seen, end)?;
     let all = history;
     let history = &*promises::without_weak_oks(all);
@@ -114,15 +116,19 @@ fn reads_and_losses(
     key: &str,
 ) -> Verdict {
     let committed = seen.commits.iter().map(|commit| commit.entry).collect();
-    let quorum = options.quorum_of(key);
-    let shows_committed = quorum.is_some_and(|quorum| quorum.commit <= quorum.acks);
-    match reads_of_followers(options, key) {
-        false => surviving_reads::check(key, history.of(key), &seen.written, &committed),
-        true if shows_committed => {
-            follower_reads::check(key, history.of(key), &seen.written, &committed)
-        }
-        true => Ok(()),
+    if !reads_of_followers(options, key) {
+        return surviving_reads::check(key, history.of(key), &seen.written, &committed);
     }
+    // The leader shows what may be lost, where A < C.
+    let quorum = options.quorum_of(key);
+    let all_show_committed = quorum.is_some_and(|quorum| quorum.commit <= quorum.acks);
+    let keyspace = options.plan.cluster.keyspace_of(key.as_bytes()).map(|keyspace| keyspace.id);
+    let by_followers = seen.shown_by_followers(|group| Some(group.keyspace) == keyspace);
+    let reads = history.requests.iter().filter_map(|(request, place)| {
+        let operation = history.operations.get(*place).filter(|o| o.key == key)?;
+        (all_show_committed || by_followers.contains(request)).then_some(operation)
+    });
+    follower_reads::check(key, reads, &seen.written, &committed)
 }
 
 /// In all groups. Only a seed with one group degrades.

@@ -16,9 +16,9 @@ use replication::{GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Checks the reads of one key that is only SET and read, in a keyspace whose leader shows only
-/// what is committed, too (C <= A). `committed` are the entries that somebody took for committed,
-/// `written` the names of the values.
+/// Checks the reads of one key that is only SET and read: those that followers have answered, and
+/// those of a leader that shows only what is committed, too (C <= A). `committed` are the entries
+/// that somebody took for committed, `written` the names of the values.
 pub fn check<'a>(
     key: &str,
     operations: impl Iterator<Item = &'a Operation>,
