@@ -156,6 +156,10 @@ pub enum Input<'a> {
     Tick,
     /// Nothing more this turn. Only here do groups say to their peers, once, what has gathered.
     TurnEnd,
+    /// The process stops, as it was asked to; comes between two turns, and nothing comes after it.
+    /// What only this process knows is appended, and the driver sees to it that it gets to the
+    /// disk; what it would still say is told to nobody.
+    Stop,
 }
 
 /// Commands of one client, as spans into its read buffer.

@@ -136,7 +136,7 @@ pub struct Observations {
     pub(crate) showing: Showing,
     /// When values were written, by whom they are named after and their stamps' wall clock.
     moments: BTreeSet<(u64, u64)>,
-    /// When processes ended.
+    /// When processes ended that were not asked to.
     pub crashes: Vec<(NodeId, u64)>,
     /// When disks were emptied, or lost what they had said they hold.
     pub wipes: Vec<(NodeId, u64)>,

@@ -121,6 +121,13 @@ pub enum Body<'a> {
     },
     /// Writers were told OK although their entries were not committed.
     Acknowledged(Range),
+    /// The process stops, and all that it has acknowledged is written down.
+    AcknowledgedAll {
+        /// What was acknowledged in epochs up to this one is known as far as it is written down.
+        after: u64,
+        /// The newest epoch that the process knows: what it led after `after` is known in full.
+        epoch: u64,
+    },
 }
 
 impl<'a> LogRecord<'a> {
@@ -132,10 +139,7 @@ impl<'a> LogRecord<'a> {
         w.group(self.group);
         match &self.body {
             Body::Entries(run) => encode_bytes(KIND_ENTRIES, run, &mut w),
-            Body::Cut { last_kept } => {
-                w.u8(1);
-                w.u64(*last_kept);
-            }
+            Body::Cut { last_kept } => encode_numbers(1, &[*last_kept], &mut w),
             Body::Vote { epoch, voted_for } => {
                 w.u8(2);
                 w.u64(*epoch);
@@ -190,6 +194,9 @@ impl<'a> LogRecord<'a> {
                 fate.encode(*id, &mut w);
             }
             Body::Acknowledged(range) => range.encode(12, &mut w),
+            Body::AcknowledgedAll { after, epoch } => {
+                encode_numbers(14, &[*after, *epoch], &mut w);
+            }
         }
     }
 
@@ -256,6 +263,7 @@ impl<'a> LogRecord<'a> {
             11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
             12 => Body::Acknowledged(Range::decode(r)?),
             KIND_STAGED => Body::Staged(Image::decode(r)?),
+            14 => Body::AcknowledgedAll { after: r.u64()?, epoch: r.u64()? },
             _ => return Err(Malformed),
         };
         r.finish()?;
@@ -286,6 +294,11 @@ fn encode_set(w: &mut Writer<'_>, voters: &VoterSet, born: bool, as_of: EntryId)
 fn encode_flag(kind: u8, flag: bool, w: &mut Writer<'_>) {
     w.u8(kind);
     w.bool(flag);
+}
+
+fn encode_numbers(kind: u8, numbers: &[u64], w: &mut Writer<'_>) {
+    w.u8(kind);
+    numbers.iter().for_each(|number| w.u64(*number));
 }
 
 fn encode_bytes(kind: u8, bytes: &[u8], w: &mut Writer<'_>) {

@@ -65,6 +65,9 @@ impl Group {
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
+            Body::AcknowledgedAll { after, epoch } => {
+                self.lost_writes.acknowledged.replay_all(after, epoch);
+            }
             Body::SnapshotBegin => self.recovering = Some(Staged::new(&self.state)),
             Body::Staged(image) => {
                 if let Some(staged) = &mut self.recovering {

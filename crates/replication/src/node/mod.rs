@@ -110,6 +110,7 @@ impl Node {
             }
             Input::Tick => roles.on_tick(turn),
             Input::TurnEnd => roles.on_turn_end(turn),
+            Input::Stop => roles.groups.values_mut().for_each(|group| group.on_stop(turn)),
         }
         roles.gather_parts(turn);
         roles.start_ready_waits(turn);

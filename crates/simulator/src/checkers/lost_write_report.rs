@@ -41,7 +41,7 @@ pub struct Truth {
     pub answered: BTreeSet<Request>,
     /// Who led an epoch, and since when.
     pub leaders: BTreeMap<(GroupId, u64), (NodeId, u64)>,
-    /// When a node's process ended.
+    /// When a node's process ended and was not asked to.
     pub crashes: Vec<(NodeId, u64)>,
     /// Whether a leader began under a possible loss: then committed entries may be gone, and with
     /// them what was known of them.
@@ -125,7 +125,12 @@ fn is_true(truth: &Truth, operation: Option<&Operation>, report: &Report) -> Ver
         "not acknowledged" if is_answered && !is_part => {
             wrong("its client was told that it is done")
         }
-        "maybe" if !truth.possible_loss && !truth.befell(&report.name, &truth.crashes) => {
+        // Whose disk is another one can tell nothing, however its process ended.
+        "maybe"
+            if !truth.possible_loss
+                && !truth.befell(&report.name, &truth.crashes)
+                && !truth.befell(&report.name, &truth.wipes) =>
+        {
             wrong("its leader never crashed, and must know")
         }
         "acknowledged" | "not acknowledged" | "maybe" => Ok(()),

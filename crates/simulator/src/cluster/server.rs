@@ -238,6 +238,8 @@ impl Cluster {
         if power {
             self.observations.power_cuts.push((now_us, id));
         }
+        self.observations.count("crash");
+        self.observations.crashes.push((id, now_us));
         self.trace.line(now_us, || {
             let what = if power { "loses power" } else { "is killed" };
             format!("{name} {what}; {} bytes of its log are damaged or gone", torn.lost)
@@ -248,8 +250,6 @@ impl Cluster {
     /// A process has ended: its connections break.
     pub(super) fn ended(&mut self, id: NodeId) {
         let now_us = self.now_us;
-        self.observations.count("crash");
-        self.observations.crashes.push((id, now_us));
         let broken: Vec<ClientId> = self
             .connections
             .iter()

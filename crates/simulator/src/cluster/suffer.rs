@@ -6,8 +6,9 @@
 //! to its peers, then to its clients. (What a turn does before its first step outwards is in
 //! memory only: a crash there is a crash before it.)
 
+use super::sink::Sink;
 use super::{Cluster, Happening, Outside};
-use replication::NodeId;
+use replication::{Input, NodeId};
 
 /// So many pauses in a hundred come between a look at the clock and the inputs of that turn.
 const STALE_CLOCK_PERCENT: u64 = 50;
@@ -106,9 +107,12 @@ impl Cluster {
     pub fn stop_clean(&mut self, id: NodeId) {
         let (now_us, name) = (self.now_us, self.name(id).to_string());
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
-        if server.process.is_none() {
-            return;
-        }
+        let Some(process) = &mut server.process else { return };
+        let at_us = process.busy_until.max(now_us);
+        let mut sink = Sink::new(&mut server.disk, &mut self.observations, at_us, id);
+        process.node.step(server.clock.time(at_us), Input::Stop, &mut sink);
+        // What it would still say is told to nobody, as the server writes to no socket any more.
+        drop(sink.finish());
         if !server.disk.close() {
             return self.crash(id, false);
         }

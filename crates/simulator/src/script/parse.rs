@@ -21,6 +21,8 @@ pub enum Step {
     Crash(String),
     /// Processes die, machines go on.
     Kill(String),
+    /// Processes are asked to stop.
+    Stop(String),
     /// Processes stand still for so many microseconds.
     Pause(String, u64),
     /// A disk takes so many times as long.
@@ -110,6 +112,7 @@ fn step(line: &str) -> Result<Step, String> {
         }
         "crash" => Step::Crash(one()?),
         "kill" => Step::Kill(one()?),
+        "stop" => Step::Stop(one()?),
         "pause" => {
             let (node, duration) = rest.split_once(' ').ok_or("pause NODE 300ms")?;
             Step::Pause(node.to_string(), duration_us(duration.trim())?)

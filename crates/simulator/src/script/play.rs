@@ -96,6 +96,11 @@ impl Stage {
                     self.cluster()?.crash(node, false);
                 }
             }
+            Step::Stop(names) => {
+                for node in self.nodes(names)? {
+                    self.cluster()?.stop_clean(node);
+                }
+            }
             Step::Pause(names, duration_us) => {
                 for node in self.nodes(names)? {
                     self.cluster()?.pause(node, *duration_us);

@@ -200,8 +200,10 @@ impl EventLoop {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let is_over = self.take_events(&events);
         self.events = events;
-        if !is_over {
-            self.turn()?;
+        match is_over {
+            // The last that is written, as the log is closed.
+            true => self.step(Input::Stop),
+            false => self.turn()?,
         }
         Ok(!is_over)
     }

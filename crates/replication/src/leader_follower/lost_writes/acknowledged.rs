@@ -5,7 +5,8 @@
 //! range for each turn that let replies go. It rides in the node's log with the next entry that
 //! is appended: lazily, with a sync of its own for nobody. So while the process lives this is the
 //! whole truth, and after a crash it is a part of it: what is in a range was acknowledged, of
-//! everything else nobody knows.
+//! everything else nobody knows. A process that is asked to stop writes down the ranges that are
+//! missing, and that it has: then the next one knows the whole truth, too.
 
 use super::report::{Status, decode_level, encode_level};
 use crate::keyspace::AckLevel;
@@ -64,6 +65,9 @@ pub struct Acknowledged {
     /// What was acknowledged in epochs up to this one is known from the log only: an earlier
     /// process led them.
     earlier_process: u64,
+    /// The newest stop of a process that has written down everything: what it said of epochs before
+    /// its own, and its newest epoch.
+    stopped: Option<(u64, u64)>,
 }
 
 impl Acknowledged {
@@ -117,10 +121,25 @@ impl Acknowledged {
         }
     }
 
+    /// An earlier process was asked to stop, and has written down all that it had acknowledged in
+    /// epochs up to this one; but of those up to `after`, only what it had found itself.
+    pub fn replay_all(&mut self, after: u64, epoch: u64) {
+        self.stopped = Some((after, epoch));
+    }
+
+    /// What was acknowledged in epochs up to this one is known from the log only.
+    pub fn known_from_log(&self) -> u64 {
+        self.earlier_process
+    }
+
     /// The node's log is read: whatever this process will lead has an epoch above this one, and
-    /// what is committed is of no interest.
+    /// what is committed is of no interest. A process that has led since the last one was asked to
+    /// stop has left a newer epoch.
     pub fn finish_recovery(&mut self, epoch: u64, commit: u64) {
-        self.earlier_process = epoch;
+        self.earlier_process = match self.stopped {
+            Some((after, stopped)) if stopped == epoch => after,
+            _ => epoch,
+        };
         self.ranges.retain(|range| range.last > commit);
         self.ranges.make_contiguous().sort_unstable();
         self.logged = self.ranges.len();
@@ -173,5 +192,26 @@ mod tests {
         assert_eq!(after.status(id(2, 4)), Status::NotAcknowledged);
         after.finish_recovery(2, 1);
         assert_eq!(after.ranges().count(), 1);
+    }
+
+    #[test]
+    fn after_a_clean_stop_everything_is_known_until_a_process_that_led_crashes() {
+        let range = Range { epoch: 3, first: 4, last: 4, at_ms: 100, level: AckLevel::Durable };
+        let mut second = Acknowledged::default();
+        second.replay(range);
+        second.replay_all(2, 3);
+        second.finish_recovery(3, 0);
+        assert_eq!(second.status(id(3, 4)), at(100));
+        assert_eq!(second.status(id(3, 5)), Status::NotAcknowledged);
+        assert_eq!(second.status(id(2, 3)), Status::Maybe, "a process before that had crashed");
+        let mut third = Acknowledged::default();
+        third.replay_all(2, 3);
+        third.replay_all(second.known_from_log(), 5);
+        third.finish_recovery(5, 0);
+        assert_eq!(third.status(id(3, 5)), Status::NotAcknowledged, "stopped twice");
+        let mut crashed = Acknowledged::default();
+        crashed.replay_all(2, 3);
+        crashed.finish_recovery(5, 0);
+        assert_eq!(crashed.status(id(5, 6)), Status::Maybe, "it led, and did not stop");
     }
 }

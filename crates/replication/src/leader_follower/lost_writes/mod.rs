@@ -376,6 +376,17 @@ impl Group {
         }
     }
 
+    /// The process stops as it was asked to: whom it has told OK is written down, and that it has
+    /// told nobody else. Where nothing is left that could be cut, nobody will ask.
+    pub fn on_stop(&mut self, turn: &mut Turn<'_>) {
+        self.record_entries(turn);
+        if self.log.last_index() > self.commit {
+            let after = self.lost_writes.acknowledged.known_from_log();
+            let record = log_record::Body::AcknowledgedAll { after, epoch: self.epoch };
+            self.log_record(turn, record, self.options.durability);
+        }
+    }
+
     /// Writes down in a checkpoint what is kept of cut entries.
     pub(super) fn checkpoint_lost(&mut self, turn: &mut Turn<'_>) {
         let kept = core::mem::take(&mut self.lost_writes.kept);
