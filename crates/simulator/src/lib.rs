@@ -25,6 +25,7 @@ pub mod outcomes;
 pub mod promises;
 pub mod run;
 pub mod script;
+pub mod shown;
 pub mod sometimes;
 pub mod streams;
 pub mod trace;

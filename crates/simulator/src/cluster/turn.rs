@@ -151,6 +151,7 @@ impl Cluster {
             return;
         }
         process.turn_at = None;
+        let led_before = process.led();
         let mut at_us = start_us;
         // The driver reads its clock before it reads its sockets; the turn's end has a fresh one.
         let clock_read_at = process.clock_read_at.take();
@@ -201,6 +202,7 @@ impl Cluster {
             self.schedule(at_us, Happening::Turn { node: id, process: process_number });
         }
         self.note_early(id, process_number, early, disk_due_us);
+        self.note_shown(id, led_before, at_us);
         self.look_at_leaders(id, &output, is_tick, at_us);
         self.note_troubles(id, stall_us, &refused, at_us);
         self.carry_out(id, output, at_us);

@@ -7,6 +7,10 @@ use replication::random::Random;
 
 /// For how long a key that fades is to stay at most, in milliseconds.
 const LIFE_MS_MAX: u64 = 1_500;
+/// One life in so many outlasts the run: its deadline must be the same everywhere in the end.
+const LONG_LIFE_ONE_IN: u64 = 5;
+/// How much longer that is.
+const LONG_LIFE_MS: u64 = 3_600_000;
 
 /// Keys of which two in different partitions are deleted together: the first and the last, the
 /// second and the last but one.
@@ -129,8 +133,8 @@ impl Kind {
             Kind::Deleted if dice < 40 => Action::Set(value),
             Kind::Deleted if dice < 70 => Action::Delete,
             Kind::Fading if dice < 20 => Action::Set(value),
-            Kind::Fading if dice < 40 => Action::SetFor(value, random.range(1, LIFE_MS_MAX)),
-            Kind::Fading if dice < 60 => Action::ExpireIn(random.range(1, LIFE_MS_MAX)),
+            Kind::Fading if dice < 40 => Action::SetFor(value, life_ms(random)),
+            Kind::Fading if dice < 60 => Action::ExpireIn(life_ms(random)),
             Kind::Pair if dice < 50 => Action::Set(value),
             _ => Action::Get,
         }
@@ -143,4 +147,10 @@ pub fn in_two_partitions(cluster: &mut Cluster) {
     if let Some(Model::LeaderFollower(options)) = first {
         options.partitions = 2;
     }
+}
+
+/// How long a key is to live.
+fn life_ms(random: &mut Random) -> u64 {
+    let ms = random.range(1, LIFE_MS_MAX);
+    if ms.is_multiple_of(LONG_LIFE_ONE_IN) { ms + LONG_LIFE_MS } else { ms }
 }
