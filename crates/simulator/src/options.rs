@@ -7,6 +7,7 @@ use crate::faults::Families;
 use crate::leases::{self, Terms};
 use crate::network::Weather;
 use crate::promises::{self, Ways};
+use crate::workload::kind;
 use replication::keyspace::{
     AckLevel, Acks, Cluster, Conflicts, Durability, Failover, GroupOptions, Keyspace,
     LeaderFollower, Leaderless, Member, MissingAcks, Model, MultiLeader,
@@ -125,7 +126,7 @@ impl Options {
         }
         let deletes_several = model == ModelName::LeaderFollower && matches!(seed % 6, 3 | 5);
         if deletes_several && !ways.degrade {
-            in_two_partitions(&mut cluster);
+            kind::in_two_partitions(&mut cluster);
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
@@ -265,15 +266,6 @@ fn set_durability(cluster: &mut Cluster, durability: Durability) {
             Model::MultiLeader(options) => options.group.durability = durability,
             Model::Leaderless(options) => options.durability = durability,
         }
-    }
-}
-
-/// The first keyspace has two partitions.
-fn in_two_partitions(cluster: &mut Cluster) {
-    if let Some(Model::LeaderFollower(options)) =
-        cluster.keyspaces.first_mut().map(|keyspace| &mut keyspace.model)
-    {
-        options.partitions = 2;
     }
 }
 

@@ -44,7 +44,7 @@ pub fn check(
                     asked.iter().filter(|((group, _), by)| *group == token.group && **by == name);
                 let any =
                     entries.any(|((group, id), _)| epoch_of(*group, id.index) == Some(&id.epoch));
-                // Of a command that was taken apart another key's entry may be the one that is there.
+                // Of a command that was taken apart, another key's entry may be what is there.
                 Some(any).filter(|any| !any || token.key_mark == 0)
             }
         };

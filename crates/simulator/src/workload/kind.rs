@@ -2,6 +2,7 @@
 
 use crate::history::Action;
 use crate::options::{ModelName, Options};
+use replication::keyspace::{Cluster, Model};
 use replication::random::Random;
 
 /// For how long a key that fades is to stay at most, in milliseconds.
@@ -137,6 +138,14 @@ impl Kind {
             Kind::Pair if dice < 50 => Action::Set(value),
             _ => Action::Get,
         }
+    }
+}
+
+/// The first keyspace has two partitions.
+pub fn in_two_partitions(cluster: &mut Cluster) {
+    let first = cluster.keyspaces.first_mut().map(|keyspace| &mut keyspace.model);
+    if let Some(Model::LeaderFollower(options)) = first {
+        options.partitions = 2;
     }
 }
 

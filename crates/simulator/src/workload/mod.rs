@@ -2,7 +2,7 @@
 //! thinks, and turns to another node after an error or a timeout. `kind.rs` says what is done with
 //! which key, `survey.rs` has the commands that mean the whole cluster.
 
-mod kind;
+pub mod kind;
 mod survey;
 mod wait;
 
