@@ -99,6 +99,8 @@ pub enum Mutant {
     /// Acks that a writer has asked for himself are lowered like others where they are what the
     /// keyspace declares (trap A11).
     NamedAcksDegraded,
+    /// An election needs the votes of all members: no group survives that one of them is gone.
+    ElectionNeedsAll,
 }
 
 /// Whether planted bugs are compiled in.
