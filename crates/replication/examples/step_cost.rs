@@ -44,6 +44,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const CLIENTS: u64 = 48;
 const KEYS: u64 = 4_000;
 const VALUE_BYTES: usize = 100;
+/// What the filling of the table is enough for: a log that grows asks for memory.
+const LOG_BYTES_MAX: usize = 256 << 10;
 const CLUSTER_DIGEST: u64 = 7;
 const FRAME_BYTES_MAX: usize = 64 << 20;
 /// What one turn of a node takes, in microseconds of the cluster's clock.
@@ -109,14 +111,15 @@ struct Machine {
 
 impl Machine {
     fn open(cluster: &Cluster, me: NodeId, now: Time) -> Machine {
-        let incarnation = Incarnation(100 + u64::from(me.0));
+        // As large as one that was drawn: numbers that are small are kept in fewer bytes.
+        let incarnation = Incarnation((100 + u64::from(me.0)) << 40);
         let setup = Setup {
             cluster: cluster.clone(),
             me,
             new_incarnation: incarnation,
             seed: 1 + u64::from(me.0),
             timing: Timing::default(),
-            limits: Limits::default(),
+            limits: Limits { log_bytes_max: LOG_BYTES_MAX, ..Limits::default() },
             mutants: Mutants::default(),
             may_have_lost_unsynced: false,
             damaged: false,

@@ -124,6 +124,10 @@ pub struct Observations {
     pub entries: BTreeMap<(u64, u64), BTreeSet<(GroupId, EntryId)>>,
     /// Commands whose answer, no error, was let go: to the client, or to the node that it asked.
     pub answered: BTreeSet<(u64, u64)>,
+    /// Commands that the node which was asked has sent to another one, if only at first.
+    pub handed_on: BTreeSet<(u64, u64)>,
+    /// Commands that were answered in a turn in which the node ceased to lead.
+    pub answered_while_leaving: BTreeSet<(u64, u64)>,
     forwarded: BTreeMap<(Session, u64), (u64, u64)>,
     /// The entries that have brought each value into a group's log.
     pub(crate) origins: BTreeMap<String, BTreeSet<(GroupId, EntryId)>>,
@@ -288,6 +292,7 @@ impl Observations {
                     if let Some(asker) = command.asker {
                         let asked = (asker.client.0, asker.sequence);
                         self.forwarded.insert((*from, command.token), asked);
+                        self.handed_on.insert(asked);
                     }
                 }
             }

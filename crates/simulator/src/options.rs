@@ -85,6 +85,8 @@ pub struct Options {
     pub pipelines: bool,
     /// Whether clients remove all keys now and then.
     pub flushes: bool,
+    /// Whether clients delete keys of two partitions together.
+    pub deletes_several: bool,
     /// How writers are acknowledged, where it is in a special way.
     pub ways: Ways,
     /// What nodes promise to their leaders.
@@ -121,6 +123,10 @@ impl Options {
                 (families.slow_disks, families.stalled_disks) = (false, false);
             }
         }
+        let deletes_several = model == ModelName::LeaderFollower && matches!(seed % 6, 3 | 5);
+        if deletes_several && !ways.degrade {
+            in_two_partitions(&mut cluster);
+        }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
         let limits = limits(&mut random);
@@ -146,6 +152,7 @@ impl Options {
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
             flushes: model == ModelName::LeaderFollower && random.chance(FLUSH_SEEDS_PERCENT),
+            deletes_several,
             ways,
             terms: Terms::draw(seed),
         }
@@ -258,6 +265,15 @@ fn set_durability(cluster: &mut Cluster, durability: Durability) {
             Model::MultiLeader(options) => options.group.durability = durability,
             Model::Leaderless(options) => options.durability = durability,
         }
+    }
+}
+
+/// The first keyspace has two partitions.
+fn in_two_partitions(cluster: &mut Cluster) {
+    if let Some(Model::LeaderFollower(options)) =
+        cluster.keyspaces.first_mut().map(|keyspace| &mut keyspace.model)
+    {
+        options.partitions = 2;
     }
 }
 

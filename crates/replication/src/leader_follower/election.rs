@@ -9,7 +9,8 @@
 
 use super::history::Loss;
 use super::log_record;
-use super::message::Body;
+use super::message::{Body, VoterSet};
+use super::voters::Disks;
 use super::{Group, Role};
 use crate::keyspace::{Durability, Failover};
 use crate::mutant::Mutant;
@@ -33,8 +34,8 @@ pub struct Candidate {
     suspects: BTreeSet<NodeId>,
     /// Whether those who could make more of the votes have had their time to answer.
     has_waited: bool,
-    /// Whether an operator has said so.
-    by_word: bool,
+    /// Where an operator has said so: the disks that are there, whose votes count.
+    by_word: Option<Disks>,
     /// From when on its own vote is on disk.
     vote_position: Position,
     /// The epoch whose leader has handed over to it.
@@ -42,8 +43,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn by_word(vote_position: Position) -> Candidate {
-        Candidate { by_word: true, vote_position, ..Candidate::new(false) }
+    pub(super) fn by_word(voters: Disks, vote_position: Position) -> Candidate {
+        Candidate { by_word: Some(voters), vote_position, ..Candidate::new(false) }
     }
 
     fn new(asking: bool) -> Candidate {
@@ -52,7 +53,7 @@ impl Candidate {
             votes: BTreeSet::new(),
             suspects: BTreeSet::new(),
             has_waited: false,
-            by_word: false,
+            by_word: None,
             vote_position: Position(0),
             handed_over: None,
         }
@@ -69,7 +70,7 @@ impl Candidate {
     /// members; where failover goes before safety, any E.
     fn has_won(&self, quorum: &Quorum, failover: Failover) -> bool {
         let (votes, sound) = (self.votes.len(), self.votes.len() - self.suspects.len());
-        let any = self.by_word || (failover == Failover::Available && self.has_waited);
+        let any = self.by_word.is_some() || (failover == Failover::Available && self.has_waited);
         sound >= quorum.election || votes >= quorum.replicas || (any && votes >= quorum.election)
     }
 
@@ -82,11 +83,17 @@ impl Candidate {
     /// Why it may lack committed entries, if it has won.
     pub(super) fn loss(&self, quorum: &Quorum, failover: Failover) -> Option<Loss> {
         let sound = self.votes.len() - self.suspects.len();
-        match self.has_won(quorum, failover) {
-            true if self.by_word => Some(Loss::Operator),
-            true if sound < quorum.election => Some(Loss::Power),
+        match (self.has_won(quorum, failover), &self.by_word) {
+            (true, Some(_)) => Some(Loss::Operator),
+            (true, None) if sound < quorum.election => Some(Loss::Power),
             _ => None,
         }
+    }
+
+    /// The voters from its epoch on, if an operator has named them.
+    pub(super) fn named(&self) -> VoterSet {
+        let disks = self.by_word.iter().flatten();
+        disks.map(|(node, incarnation)| (*node, *incarnation)).collect()
     }
 }
 
@@ -271,7 +278,12 @@ impl Group {
         granted: bool,
         suspect: bool,
     ) {
-        let counts = self.counts(turn, from, incarnation);
+        let counts = match &self.role {
+            Role::Candidate(Candidate { by_word: Some(disks), .. }) => {
+                disks.get(&from) == Some(&incarnation)
+            }
+            _ => self.counts(turn, from, incarnation),
+        };
         if let Role::Candidate(candidate) = &mut self.role
             && !candidate.asking
             && granted

@@ -120,6 +120,13 @@ impl Epochs {
         self.reigns.iter().map(|reign| reign.first_index)
     }
 
+    /// The first indexes above an index of the leaderships that began under a possible loss, the
+    /// newest first.
+    pub fn losses_after(&self, index: u64) -> impl Iterator<Item = u64> {
+        let newer = self.reigns.iter().rev().take_while(move |reign| reign.first_index > index);
+        newer.filter(|reign| reign.after_loss).map(|reign| reign.first_index)
+    }
+
     fn find_history(&mut self) {
         let newest = self.reigns.iter().rev().find(|reign| reign.after_loss);
         self.history = newest.map_or(self.forgotten_loss, |reign| reign.epoch);

@@ -7,7 +7,6 @@ use super::entry::{Change, Changes, Payload};
 use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply, Verb, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
-use crate::keyspace::Reads;
 use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::{Dot, Stamp};
@@ -149,12 +148,6 @@ impl Group {
     pub fn answer_range(&mut self, turn: &mut Turn<'_>, requester: Requester, reply: Reply<'_>) {
         let index = self.log.last_index();
         self.hold_read(turn, requester, index, reply.into_owned());
-    }
-
-    /// Whether this node may answer the keyspace's reads although it does not lead. Not while its
-    /// disk is new: it would say "not found" of everything.
-    pub fn follower_reads(&self, turn: &Turn<'_>) -> bool {
-        self.options.reads == Reads::Follower && !self.leads() && self.is_voter(turn)
     }
 
     /// Answers a read from what this follower knows to be committed; it may be stale.

@@ -190,6 +190,7 @@ impl Group {
         if opens {
             let entries = Bodies::of(new.run).flatten().flat_map(Entry::decode);
             entries.for_each(|entry| self.epochs.note(&entry));
+            self.find_named_voters();
         }
         Some(index - 1)
     }
@@ -225,6 +226,8 @@ impl Group {
         self.put_aside(turn, last_kept);
         self.log.cut_above(last_kept);
         self.epochs.cut(last_kept);
+        self.voters.cut(self.log.last());
+        self.find_named_voters();
         self.log_record(turn, log_record::Body::Cut { last_kept }, self.options.durability);
         let (last_kept, cut) = (self.log.last(), before - self.log.last_index());
         turn.event(Event::Truncated { group: self.id, last_kept, cut });
@@ -246,7 +249,8 @@ impl Group {
         while self.commit < target {
             let before = self.commit;
             self.apply_run(turn, target);
-            if self.commit < target && !self.commit_special(turn) && self.commit == before {
+            // A run may also end where its entries do not lie together with the next.
+            if self.commit == before && !self.commit_special(turn) {
                 break;
             }
         }
@@ -266,16 +270,19 @@ impl Group {
         while bodies.peek().is_some() {
             // The bytes are passed over for their keys first: an entry is large, and is moved often
             // before it lies in a list.
-            let mut step: [Option<&[u8]>; IN_STEP] = core::array::from_fn(|_| bodies.next());
+            let (mut step, mut hashes) = ([&[][..]; IN_STEP], [None; IN_STEP]);
+            let filled = step.iter_mut().zip(bodies.by_ref()).map(|(place, body)| *place = body);
+            let count = filled.count();
+            let step = step.get_mut(..count).unwrap_or_default();
             if turn.local.mutants.is(Mutant::AppliedOutOfOrder) {
                 step.reverse();
             }
             let store = &self.state.store;
-            let hashes =
-                step.map(|body| body.and_then(Head::only_key).map(|key| store.hashes(key)));
+            for (place, body) in hashes.iter_mut().zip(&*step) {
+                *place = Head::only_key(body).map(|key| store.hashes(key));
+            }
             look_ahead_by(hashes.iter().flatten().map(|hashes| (store, *hashes)));
             for (body, hashes) in step.iter().zip(hashes) {
-                let Some(body) = body else { continue };
                 let mut entry = Entry::decode_to_apply(body);
                 if let Ok(entry) = &mut entry {
                     plant(turn, entry);
@@ -313,8 +320,9 @@ impl Group {
             let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
             let plain = Bodies::of(run).flatten().take(most).take_while(is_plain).count();
             self.commit += plain as u64;
-            if self.commit == target {
-                break;
+            // A run may also end where its entries do not lie together with the next.
+            if plain > 0 {
+                continue;
             }
             let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { break };
             self.commit += 1;
@@ -331,10 +339,12 @@ impl Group {
         }
         match &entry.payload {
             Payload::Voter(node, incarnation) => {
-                self.on_voter_committed(turn, *node, *incarnation);
+                self.on_voter_committed(turn, entry.id, *node, *incarnation);
             }
             Payload::Covers(vector) => self.covered.merge(vector),
-            Payload::OpeningAfterLoss(_, voters) => self.on_voters_replaced(turn, voters),
+            Payload::OpeningAfterLoss(_, voters) => {
+                self.on_voters_replaced(turn, entry.id, voters);
+            }
             Payload::Degrade(note) => self.on_degrade_committed(turn, entry, *note),
             Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
         }

@@ -55,15 +55,16 @@ impl Group {
     /// The entry that opens this leader's epoch, and why it may lack something.
     pub(super) fn opening(&self, turn: &Turn<'_>) -> (Payload<'static>, Option<Loss>) {
         let me = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
-        let loss = match &self.role {
-            Role::Candidate(candidate) => candidate.loss(&self.quorum, self.options.failover),
-            _ => None,
+        let (loss, named) = match &self.role {
+            Role::Candidate(candidate) => {
+                (candidate.loss(&self.quorum, self.options.failover), candidate.named())
+            }
+            _ => (None, Vec::new()),
         };
         let payload = match loss {
             None => Payload::Opening(me),
-            // The voters are as the log has them.
-            Some(Loss::Power) => Payload::OpeningAfterLoss(me, Vec::new()),
-            Some(Loss::Operator) => Payload::OpeningAfterLoss(me, self.voters.list()),
+            // None are named where the voters stay who they are.
+            Some(_) => Payload::OpeningAfterLoss(me, named),
         };
         (payload, loss)
     }

@@ -29,6 +29,8 @@ pub struct SnapshotPiece<'a> {
 pub struct Begin {
     /// The group's voters.
     pub voters: VoterSet,
+    /// The committed entry that made them the voters; none for the first ones.
+    pub voters_as_of: EntryId,
     /// What the state covers of other groups' entries.
     pub covered: VersionVector,
     /// The degrade ledger.
@@ -65,6 +67,7 @@ impl<'a> SnapshotPiece<'a> {
         w.bool(self.begin.is_some());
         if let Some(begin) = &self.begin {
             encode_voters(w, &begin.voters);
+            w.entry_id(begin.voters_as_of);
             w.vector(&begin.covered);
             begin.degraded.encode(w);
             w.u64(begin.history);
@@ -78,6 +81,7 @@ impl<'a> SnapshotPiece<'a> {
         let begin = match r.bool()? {
             true => Some(Begin {
                 voters: decode_voters(r)?,
+                voters_as_of: r.entry_id()?,
                 covered: r.vector()?,
                 degraded: Ledger::decode(r)?,
                 history: r.u64()?,

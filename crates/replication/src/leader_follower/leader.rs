@@ -78,6 +78,7 @@ impl Group {
         }
         self.end_suspicion(turn);
         self.append(turn, None, opening);
+        self.find_named_voters();
         self.tick_due_us = now_us;
     }
 

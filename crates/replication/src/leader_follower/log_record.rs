@@ -54,6 +54,8 @@ pub enum Body<'a> {
         voters: VoterSet,
         /// Whether all of them have written it down.
         born: bool,
+        /// The committed entry that made it; none for the first voters.
+        as_of: EntryId,
     },
     /// The start of a checkpoint: what is known of the group besides its records and entries.
     Checkpoint {
@@ -65,6 +67,8 @@ pub enum Body<'a> {
         voters: VoterSet,
         /// See [`Body::Voters`].
         born: bool,
+        /// See [`Body::Voters`].
+        as_of: EntryId,
         /// Entries above this one are still in the log; the images that follow contain the rest.
         floor: EntryId,
         /// What the state covers of other groups' entries.
@@ -93,6 +97,8 @@ pub enum Body<'a> {
         floor: EntryId,
         /// The voters.
         voters: VoterSet,
+        /// See [`Body::Voters`].
+        as_of: EntryId,
         /// What the state covers of other groups' entries.
         covered: VersionVector,
         /// Who wrote what, up to the floor.
@@ -135,16 +141,16 @@ impl<'a> LogRecord<'a> {
                 w.u64(*epoch);
                 w.option_node(*voted_for);
             }
-            Body::Voters { voters, born } => {
+            Body::Voters { voters, born, as_of } => {
                 w.u8(3);
-                encode_voters(&mut w, voters);
-                w.bool(*born);
+                encode_set(&mut w, voters, *born, *as_of);
             }
             Body::Checkpoint {
                 epoch,
                 voted_for,
                 voters,
                 born,
+                as_of,
                 floor,
                 covered,
                 epochs,
@@ -155,8 +161,7 @@ impl<'a> LogRecord<'a> {
                 w.u8(4);
                 w.u64(*epoch);
                 w.option_node(*voted_for);
-                encode_voters(&mut w, voters);
-                w.bool(*born);
+                encode_set(&mut w, voters, *born, *as_of);
                 w.entry_id(*floor);
                 w.vector(covered);
                 epochs.encode(&mut w);
@@ -168,10 +173,11 @@ impl<'a> LogRecord<'a> {
             Body::CutEntry(body) => encode_bytes(6, body, &mut w),
             Body::SnapshotBegin => w.u8(7),
             Body::Staged(image) => encode_image(KIND_STAGED, image, &mut w),
-            Body::SnapshotEnd { floor, voters, covered, epochs, degraded, newest } => {
+            Body::SnapshotEnd { floor, voters, as_of, covered, epochs, degraded, newest } => {
                 w.u8(8);
                 w.entry_id(*floor);
                 encode_voters(&mut w, voters);
+                w.entry_id(*as_of);
                 w.vector(covered);
                 epochs.encode(&mut w);
                 degraded.encode(&mut w);
@@ -216,12 +222,16 @@ impl<'a> LogRecord<'a> {
             KIND_ENTRIES => Body::Entries(Cow::Borrowed(r.bytes()?)),
             1 => Body::Cut { last_kept: r.u64()? },
             2 => Body::Vote { epoch: r.u64()?, voted_for: r.option_node()? },
-            3 => Body::Voters { voters: decode_voters(r)?, born: r.bool()? },
+            3 => {
+                let (voters, born, as_of) = (decode_voters(r)?, r.bool()?, r.entry_id()?);
+                Body::Voters { voters, born, as_of }
+            }
             4 => Body::Checkpoint {
                 epoch: r.u64()?,
                 voted_for: r.option_node()?,
                 voters: decode_voters(r)?,
                 born: r.bool()?,
+                as_of: r.entry_id()?,
                 floor: r.entry_id()?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
@@ -235,6 +245,7 @@ impl<'a> LogRecord<'a> {
             8 => Body::SnapshotEnd {
                 floor: r.entry_id()?,
                 voters: decode_voters(r)?,
+                as_of: r.entry_id()?,
                 covered: r.vector()?,
                 epochs: Epochs::decode(r)?,
                 degraded: Ledger::decode(r)?,
@@ -264,6 +275,12 @@ fn encode_head_of(kind: u8, group: GroupId, image: &Image<'_>, bytes: &mut Vec<u
 fn encode_image(kind: u8, image: &Image<'_>, w: &mut Writer<'_>) {
     w.u8(kind);
     image.encode(w);
+}
+
+fn encode_set(w: &mut Writer<'_>, voters: &VoterSet, born: bool, as_of: EntryId) {
+    encode_voters(w, voters);
+    w.bool(born);
+    w.entry_id(as_of);
 }
 
 fn encode_flag(kind: u8, flag: bool, w: &mut Writer<'_>) {

@@ -7,9 +7,9 @@
 //! refuses where it hears of a leader, where the members could elect one by themselves, where
 //! another one has a longer log, and where it reaches fewer than E members, itself included
 //! (empty disks will do). Otherwise it asks for votes in a new epoch, as a candidate does, but of
-//! all disks that are there: each durably takes them for the voters, and itself for suspect
-//! (`suspicion.rs`), so that these disks elect nobody without saying so before they have what the
-//! new leader has. E of them make it leader, under a possible loss (`history.rs`).
+//! all disks that are there. E of them make it leader, under a possible loss (`history.rs`), and
+//! the entry that opens its epoch names them as the voters (`voters.rs`): these disks elect nobody
+//! before their logs have that entry. Where it does not come to lead, nothing but votes is left.
 //!
 //! Two operators on two sides of a partition: 2E > N, so only one side reaches E members. One after
 //! the other: each word takes a new epoch that E members hold durably, in which each of them votes
@@ -22,6 +22,7 @@
 use super::electable::{Present, electable};
 use super::election::Candidate;
 use super::message::{Body, VoterSet};
+use super::voters::Disks;
 use super::{Group, Role, log_record};
 use crate::command::Reply;
 use crate::keyspace::Durability;
@@ -215,12 +216,12 @@ impl Group {
         if self.is_voter(turn) { self.voters() } else { VoterSet::new() }
     }
 
-    /// Asks the disks that are there for their votes, and to take each other for the voters.
+    /// Asks the disks that are there for their votes.
     fn ask_by_word(&mut self, turn: &mut Turn<'_>) {
         let me = (turn.local.me, turn.local.incarnation);
         let Some(word) = &mut self.word else { return };
         let others = word.answers.iter().map(|(node, answer)| (*node, answer.incarnation));
-        let voters: BTreeMap<NodeId, Incarnation> = others.chain([me]).collect();
+        let voters: Disks = others.chain([me]).collect();
         let newest = word.answers.values().map(|answer| answer.current).max().unwrap_or(0);
         let epoch = newest.max(self.epoch).saturating_add(1);
         word.epoch = epoch;
@@ -228,13 +229,12 @@ impl Group {
         // The role first: it must not be taken for that of an election at work.
         self.adopt_epoch(turn, epoch, "an operator has said that this node is to go on");
         self.voted_for = Some(turn.local.me);
-        self.become_suspect(turn);
-        self.write_voters(turn, voters.clone(), true);
         let position = self.write_vote(turn);
-        self.role = Role::Candidate(Candidate::by_word(position));
-        let voters: VoterSet = voters.into_iter().collect();
-        for (to, _) in voters.iter().filter(|voter| **voter != me) {
-            let body = Body::Recover { last: self.log.last(), voters: voters.clone() };
+        let candidate = Candidate::by_word(voters, position);
+        let named = candidate.named();
+        self.role = Role::Candidate(candidate);
+        for (to, _) in named.iter().filter(|voter| **voter != me) {
+            let body = Body::Recover { last: self.log.last(), voters: named.clone() };
             turn.send_when_durable(position, Durability::Fsync, *to, self.message(body));
         }
         self.count_votes(turn);
@@ -282,11 +282,10 @@ impl Group {
         if granted && self.voted_for.is_none() {
             self.voted_for = Some(from);
             self.reset_election_timer(turn);
-            self.become_suspect(turn);
-            self.write_voters(turn, voters.iter().copied().collect(), true);
             self.write_vote(turn);
         }
-        let message = self.message(Body::VoteAnswer { to, granted, suspect: true });
+        let suspect = self.says_suspect(turn);
+        let message = self.message(Body::VoteAnswer { to, granted, suspect });
         turn.send_when_durable(self.epoch_position, Durability::Fsync, from, message);
     }
 

@@ -8,6 +8,7 @@
 use super::Group;
 use super::entry::{Entry, Head, Payload};
 use super::epochs::Epochs;
+use super::follower_reads::Shown;
 use super::log_record::{Body, LogRecord};
 use super::replication_log::ReplicationLog;
 use super::replication_log::run::Bodies;
@@ -30,12 +31,13 @@ impl Group {
                 self.epoch = epoch;
                 self.voted_for = voted_for;
             }
-            Body::Voters { voters, born } => self.voters.restore(&voters, born),
+            Body::Voters { voters, born, as_of } => self.voters.restore(&voters, born, as_of),
             Body::Checkpoint {
                 epoch,
                 voted_for,
                 voters,
                 born,
+                as_of,
                 floor,
                 covered,
                 epochs,
@@ -48,7 +50,7 @@ impl Group {
                 self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
-                self.voters.restore(&voters, born);
+                self.voters.restore(&voters, born, as_of);
                 self.covered.merge(&covered);
                 self.anchor(floor, position);
                 self.epochs = epochs;
@@ -69,7 +71,7 @@ impl Group {
                     staged.take(&image)?;
                 }
             }
-            Body::SnapshotEnd { floor, voters, covered, epochs, degraded, newest } => {
+            Body::SnapshotEnd { floor, voters, as_of, covered, epochs, degraded, newest } => {
                 self.newest_stamp = self.newest_stamp.max(newest);
                 self.replay_staged();
                 self.restart_log(floor, position);
@@ -77,7 +79,7 @@ impl Group {
                 self.covered = covered;
                 self.epochs = epochs;
                 self.degraded = degraded;
-                self.voters.restore(&voters, true);
+                self.voters.restore(&voters, true, as_of);
             }
             Body::Suspect(suspect) => self.suspicion.restore(suspect),
             Body::Forget => self.forget_all(),
@@ -122,6 +124,7 @@ impl Group {
     fn replay_cut(&mut self, last_kept: u64) {
         self.log.cut_above(last_kept);
         self.epochs.cut(last_kept);
+        self.voters.cut(self.log.last());
         if last_kept < self.log.start().index {
             // The log's beginning was dropped in the midst of a tail that was cut later: nothing
             // of it is left, and the checkpoint that allowed it is still to come.
@@ -190,16 +193,17 @@ impl Group {
                 self.covered.advance(origin.dot);
             }
             match entry.payload {
-                Payload::Voter(node, disk) => self.voters.admit(node, disk),
+                Payload::Voter(node, disk) => self.voters.admit(entry.id, node, disk),
                 Payload::Covers(vector) => self.covered.merge(&vector),
                 Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
-                // The voters that it may name were written down when it was committed.
-                Payload::OpeningAfterLoss(..) => {}
+                Payload::OpeningAfterLoss(_, voters) => self.voters.replace(entry.id, &voters),
                 Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
             }
         }
+        self.find_named_voters();
         self.state.commit(self.commit);
         self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
+        self.shown = Shown::after_start(self.log.last_index());
         Ok(())
     }
 

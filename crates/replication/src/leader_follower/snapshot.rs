@@ -128,6 +128,7 @@ impl Group {
         let Some(floor) = self.log.id_at(self.commit) else { return };
         let begin = Begin {
             voters: self.voters.list(),
+            voters_as_of: self.voters.as_of(),
             covered: self.covered.clone(),
             degraded: self.degraded.clone(),
             history: self.history(),
@@ -410,6 +411,7 @@ impl Group {
             voted_for: self.voted_for,
             voters: self.voters.list(),
             born: self.voters.is_born(),
+            as_of: self.voters.as_of(),
             floor,
             covered: self.covered.clone(),
             epochs: self.epochs.up_to(floor.index),

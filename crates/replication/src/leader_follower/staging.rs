@@ -140,6 +140,7 @@ impl Group {
         let body = log_record::Body::SnapshotEnd {
             floor,
             voters: begin.voters.clone(),
+            as_of: begin.voters_as_of,
             covered: begin.covered.clone(),
             epochs: epochs.clone(),
             degraded: begin.degraded.clone(),
@@ -151,7 +152,8 @@ impl Group {
         self.covered = begin.covered;
         self.degraded = begin.degraded;
         self.epochs = epochs.clone();
-        self.voters.restore(&begin.voters, true);
+        self.voters.restore(&begin.voters, true, begin.voters_as_of);
+        self.find_named_voters();
         // Slots that contain no more than this are ahead of nothing.
         self.state.commit(self.commit);
         self.say_has_floor(turn, from, floor);

@@ -58,9 +58,8 @@ impl Group {
     /// that were written and not synced may be gone.
     pub fn start(&mut self, turn: &mut Turn<'_>, boot: u64, lost_unsynced: bool) {
         self.suspicion.boot = boot;
-        // Who has never known a voter has never acknowledged anything to a leader who counts him.
-        let counted = !self.voters.list().is_empty();
-        if lost_unsynced && counted && self.options.durability == Durability::Interval {
+        // Who has been in no epoch has acknowledged nothing to any leader.
+        if lost_unsynced && self.epoch > 0 && self.options.durability == Durability::Interval {
             self.become_suspect(turn);
         }
     }
@@ -118,6 +117,7 @@ impl Group {
         let Some(end) = self.suspicion.end.filter(|_| self.suspicion.is_suspect) else { return };
         let durable = self.log.durable_index(turn.local.durable(self.options.durability));
         if matches!(self.role, Role::Follower) && self.follower.matched().min(durable) >= end {
+            self.shown.wait_for(end);
             self.end_suspicion(turn);
             self.owe_answer();
         }

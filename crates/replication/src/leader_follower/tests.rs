@@ -71,7 +71,7 @@ impl Member {
             timing: Timing::default(),
             limits: Limits::default(),
         });
-        group.voters.restore(&voters(), true);
+        group.voters.restore(&voters(), true, EntryId::default());
         let local = Local::new(ME, DISK, 1, Mutants::default());
         Member { group, local, sink: Sink::default(), now_us: 100_000_000 }
     }
@@ -110,7 +110,8 @@ impl Member {
             group.adopt_epoch(turn, epoch, "a test");
             let position = Position(0);
             if by_word {
-                group.role = Role::Candidate(Candidate::by_word(position));
+                group.role =
+                    Role::Candidate(Candidate::by_word(voters().into_iter().collect(), position));
                 group.on_message(turn, PEER, DISK, vote(epoch));
             } else {
                 group.start_election(turn, None);
@@ -147,6 +148,7 @@ fn piece(floor: EntryId, slots: (u16, u16), begin: Option<u64>) -> SnapshotPiece
     let (first_slot, last_slot) = slots;
     let begin = begin.map(|history| Begin {
         voters: voters(),
+        voters_as_of: EntryId::default(),
         covered: VersionVector::default(),
         degraded: degrade_ledger::Ledger::default(),
         history,

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod execute;
+mod failed_parts;
 pub mod forward;
 mod gap_record;
 pub mod gather;
@@ -27,6 +28,7 @@ pub mod setup;
 pub mod slots;
 pub mod status;
 mod switchover;
+mod waits;
 
 pub use setup::{LeaseTerm, Limits, OpenError, Setup, Timing};
 
@@ -94,9 +96,7 @@ impl Node {
             Input::Requests(requests) => roles.on_requests(turn, &requests),
             Input::Disconnected(client) => {
                 turn.local.connections.close(client);
-                for group in roles.groups.values_mut() {
-                    group.forget_waits(client);
-                }
+                roles.forget_waits(client);
             }
             Input::Message { from, incarnation, message } => {
                 roles.on_message(turn, from, incarnation, message);

@@ -101,8 +101,12 @@ impl Cluster {
         let Some(node) = self.server(id).and_then(|server| server.node()) else { return };
         let led = node.groups().filter(|group| group.leads());
         let led: Vec<(GroupId, u64)> = led.map(|group| (group.id, group.epoch())).collect();
+        let leaves = output.events.iter().any(|e| matches!(e, Event::SteppedDown { .. }));
         for (request, _) in answers {
             let name = (request.client.0, request.sequence);
+            if leaves {
+                self.observations.answered_while_leaving.insert(name);
+            }
             self.observations.led_at_answer.insert(name, (id, led.clone()));
         }
     }

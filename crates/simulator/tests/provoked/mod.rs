@@ -128,6 +128,7 @@ impl World {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         });
         connection
     }

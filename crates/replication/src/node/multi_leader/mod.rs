@@ -16,7 +16,7 @@ use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::multi_leader::leader::{self, Proposal};
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
-use crate::turn::{Requester, Turn};
+use crate::turn::{LastWrite, Requester, Turn};
 use crate::version::{EntryId, Stamp};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -122,7 +122,10 @@ pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: 
     let (mut newest, mut deleted) = (None, 0);
     for keys in live.chunks(leader::FLUSHED_KEYS_PER_ENTRY_MAX) {
         if let Some(error) = write_error(group, turn) {
-            return turn.refuse(requester, flush_error(error, deleted, live.len()));
+            // What was begun is the connection's last write all the same: WAIT speaks of it.
+            let last_write = newest.map(|id| LastWrite::Entry { group: group.id, id });
+            let error = Reply::error(flush_error(error, deleted, live.len()));
+            return turn.answer(requester, error, last_write);
         }
         deleted += keys.len();
         let seen = keys.iter().map(|(_, stamp)| *stamp).max().unwrap_or_default();
