@@ -99,6 +99,8 @@ pub enum Mutant {
     /// Acks that a writer has asked for himself are lowered like others where they are what the
     /// keyspace declares (trap A11).
     NamedAcksDegraded,
+    /// An election needs the votes of all members: no group survives that one of them is gone.
+    ElectionNeedsAll,
     /// A forwarded write is carried out by whatever leader it comes to (trap A20: it was called
     /// lost with the leader that it was for).
     ForwardUnbound,

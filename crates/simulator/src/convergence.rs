@@ -10,12 +10,21 @@ pub type Digests = Vec<(NodeId, Option<u64>)>;
 /// The partitions whose replicas do not all hold the same, each with their digests. A member
 /// that is down, or does not know, differs from everybody.
 pub fn differences(cluster: &Cluster) -> Vec<(GroupId, Digests)> {
+    differences_among(cluster, |_| true)
+}
+
+/// The same for some of the replicas.
+pub fn differences_among(
+    cluster: &Cluster,
+    is_asked: impl Fn(NodeId) -> bool,
+) -> Vec<(GroupId, Digests)> {
     // A multi-leader keyspace's groups in its datacenters hold the same partition.
     let mut partitions: BTreeMap<GroupId, Digests> = BTreeMap::new();
     for (group, members) in replicas::all_groups(&cluster.plan().cluster) {
         let partition = GroupId { datacenter: GroupId::EVERYWHERE, ..group };
         let digests = partitions.entry(partition).or_default();
-        digests.extend(members.into_iter().map(|m| (m, digest(cluster, m, group))));
+        let members = members.into_iter().filter(|member| is_asked(*member));
+        digests.extend(members.map(|m| (m, digest(cluster, m, group))));
     }
     let mut differences = Vec::new();
     for (group, digests) in partitions {
@@ -29,11 +38,20 @@ pub fn differences(cluster: &Cluster) -> Vec<(GroupId, Digests)> {
 
 /// The groups whose members do not all remember the same commands of `TF.ONCE`, each with digests.
 pub fn once_differences(cluster: &Cluster) -> Vec<(GroupId, Digests)> {
+    once_differences_among(cluster, |_| true)
+}
+
+/// The same for some of the replicas.
+pub fn once_differences_among(
+    cluster: &Cluster,
+    is_asked: impl Fn(NodeId) -> bool,
+) -> Vec<(GroupId, Digests)> {
     let groups = replicas::all_groups(&cluster.plan().cluster).into_iter();
     let digests = groups.filter(|(group, _)| group.datacenter != GroupId::EVERYWHERE).map(
         |(group, members)| {
             let digest = |member| cluster.server(member)?.node()?.once_digest(group);
-            (group, members.into_iter().map(|m| (m, digest(m))).collect::<Digests>())
+            let members = members.into_iter().filter(|member| is_asked(*member));
+            (group, members.map(|m| (m, digest(m))).collect::<Digests>())
         },
     );
     digests.filter(|(_, digests)| digests.windows(2).any(|pair| pair[0].1 != pair[1].1)).collect()

@@ -155,6 +155,10 @@ pub struct Observations {
     pub led_at_answer: BTreeMap<(u64, u64), (NodeId, Reigns)>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
+    /// Of each of them, by its group and epoch: the members that may have lacked something then.
+    pub suspects: BTreeMap<(GroupId, u64), BTreeSet<NodeId>>,
+    /// The members that take themselves for suspect, as they last did while they were up.
+    pub(crate) suspect_now: BTreeSet<(GroupId, NodeId)>,
     /// All events but commits and refused epochs, in order, with the nodes that they happened to.
     pub events: Vec<(NodeId, Event)>,
 }

@@ -1,8 +1,11 @@
 //! One seed from its first command to the verdict.
 //!
-//! *Safety*: clients and faults, for some virtual seconds. *Liveness*: everything is healed, and
-//! everything that is pending must finish within a limit. Then a last write must succeed, all
-//! replicas must become equal, clients read every key on every node, and the checkers judge.
+//! *Safety*: clients and faults, for some virtual seconds. *Liveness*: everything is healed (in some
+//! seeds a core first, which must go on alone), and all that is pending must finish within a limit.
+//! Then a last write must succeed, all replicas must become equal, clients read every key on every
+//! node, and the checkers judge.
+
+mod without_the_rest;
 
 use crate::checkers::{acks, lost_write_report};
 use crate::cluster::{Cluster, GARBLED, OVERLOOKED, Outside, Timer};
@@ -140,9 +143,13 @@ impl<'a> Play<'a> {
             let until = end_us.min(self.cluster.now_us + LOOK_US);
             self.pass(until)?;
         }
-        self.faults.heal(self.cluster);
+        let rest = self.faults.heal_core(self.options, self.cluster);
         self.workload.wind_up();
         self.once.wind_up();
+        if !rest.is_empty() {
+            self.go_on_without(&rest)?;
+            self.faults.heal(self.cluster);
+        }
         self.wait_for("every command to be answered", |play| play.workload.waiting() == 0)?;
         self.wait_for("every call to be settled", |play| play.once.waiting() == 0)?;
         self.last_write()?;

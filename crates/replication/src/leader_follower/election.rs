@@ -301,7 +301,9 @@ impl Group {
         if !candidate.asking && turn.local.synced >= candidate.vote_position {
             candidate.vote(turn.local.me, suspect);
         }
-        if !candidate.has_won(&self.quorum, self.options.failover) {
+        let all = turn.local.mutants.is(Mutant::ElectionNeedsAll);
+        let lacks_some = all && candidate.votes.len() < self.quorum.replicas;
+        if lacks_some || !candidate.has_won(&self.quorum, self.options.failover) {
             return;
         }
         if candidate.asking {

@@ -8,7 +8,7 @@ use crate::observe::{Leadership, Observations, tokens};
 use crate::options::{ModelName, Options};
 use replication::keyspace::{Durability, Failover, GroupOptions};
 use replication::quorum::Quorum;
-use replication::{KeyspaceId, NodeId, replicas};
+use replication::{KeyspaceId, NodeId};
 use std::collections::BTreeSet;
 
 /// Whether a group of the keyspace may have lost something.
@@ -17,20 +17,21 @@ pub fn has_lost(seen: &Observations, keyspace: KeyspaceId) -> bool {
 }
 
 /// With `failover = "safe"`, a leader lacks the votes of E members that have lost nothing only
-/// where more than N - E have lost their power; and where everything is synced, never.
+/// where more than N - E may have lost something at once: who has made good what a power cut took
+/// counts no more. And where everything is synced, never.
 pub fn announced_with_cause(options: &Options, seen: &Observations) -> Verdict {
     for loss in &seen.losses {
         let Some(group) = group_options(options, loss.group.keyspace) else { continue };
         let quorum = Quorum::of(group);
-        let suspects = suspects(options, seen, loss);
+        let suspects = suspects_with_cause(seen, loss);
         let need = match group.failover {
             Failover::Safe => quorum.replicas - quorum.election + 1,
             Failover::Available => 1,
         };
         if group.durability == Durability::Fsync || suspects.len() < need {
             return Err(format!(
-                "{} leads {:?} in epoch {} under a possible loss at {} us, although only {:?} had \
-                 lost their power ({need} of {} must have, durability {:?})",
+                "{} leads {:?} in epoch {} under a possible loss at {} us, although only {:?} may \
+                 have lost something then ({need} of {} must, durability {:?})",
                 loss.node,
                 loss.group,
                 loss.epoch,
@@ -44,13 +45,17 @@ pub fn announced_with_cause(options: &Options, seen: &Observations) -> Verdict {
     Ok(())
 }
 
-/// The members of the group that had lost their power before.
-fn suspects(options: &Options, seen: &Observations, loss: &Leadership) -> BTreeSet<NodeId> {
-    let groups = replicas::all_groups(&options.plan.cluster);
-    let members = groups.into_iter().find(|(id, _)| *id == loss.group).map(|(_, nodes)| nodes);
-    let members = members.unwrap_or_default();
-    let cuts = seen.power_cuts.iter().filter(|(at_us, _)| *at_us <= loss.at_us);
-    cuts.map(|(_, node)| *node).filter(|node| members.contains(node)).collect()
+/// The members that may have lacked something when a leader began, and that do not only say so:
+/// their power was cut at some time, or an earlier possible loss has taken what they held.
+fn suspects_with_cause(seen: &Observations, loss: &Leadership) -> BTreeSet<NodeId> {
+    let earlier = |other: &&Leadership| other.group == loss.group && other.epoch < loss.epoch;
+    let after_loss = seen.losses.iter().any(|other| earlier(&other));
+    let was_cut = |node: &NodeId| {
+        let mut cuts = seen.power_cuts.iter().filter(|(at_us, _)| *at_us <= loss.at_us);
+        cuts.any(|(_, cut)| cut == node)
+    };
+    let suspects = seen.suspects.get(&(loss.group, loss.epoch)).into_iter().flatten();
+    suspects.filter(|node| after_loss || was_cut(node)).copied().collect()
 }
 
 /// Of a key that only saw APPENDs and GETs: what was asked after the last possible loss and was
@@ -90,4 +95,43 @@ pub fn later_writes_survive(
 
 fn group_options(options: &Options, keyspace: KeyspaceId) -> Option<&GroupOptions> {
     options.plan.cluster.keyspace(keyspace)?.model.group()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replication::keyspace::{Acks, Model};
+    use replication::mutant::Mutants;
+    use replication::{DatacenterId, GroupId};
+
+    #[test]
+    fn who_has_made_good_what_a_power_cut_took_excuses_nobody_any_more() {
+        let mut options = Options::of(1, ModelName::LeaderFollower, Mutants::default());
+        options.plan.cluster.keyspaces.truncate(1);
+        if let Some(Model::LeaderFollower(model)) =
+            options.plan.cluster.keyspaces.first_mut().map(|keyspace| &mut keyspace.model)
+        {
+            (model.group.replicas, model.group.acks) = (3, Acks::Majority);
+            model.group.failover = Failover::Safe;
+            model.group.durability = Durability::Interval;
+        }
+        let group = GroupId {
+            keyspace: KeyspaceId(1),
+            generation: 0,
+            partition: 0,
+            datacenter: DatacenterId(0),
+        };
+        let loss = Leadership { at_us: 3_600_000_000, node: NodeId(0), group, epoch: 9 };
+        let verdict = |suspects: &[u16]| {
+            let suspects = suspects.iter().copied().map(NodeId).collect();
+            let mut seen = Observations::default();
+            seen.losses.push(loss);
+            seen.power_cuts.extend([(1_000_000, NodeId(0)), (1_000_000_000, NodeId(1))]);
+            seen.suspects.insert((group, 9), suspects);
+            announced_with_cause(&options, &seen)
+        };
+        assert!(verdict(&[0, 1]).is_ok(), "both at once");
+        assert!(verdict(&[1]).is_err(), "n0 lost its power long ago");
+        assert!(verdict(&[1, 2]).is_err(), "n2 says so without a cause");
+    }
 }

@@ -7,7 +7,7 @@ use super::server::Process;
 use super::sink::Output;
 use replication::keyspace::Durability;
 use replication::leader_follower::Group;
-use replication::{Event, GroupId, NodeId, Position};
+use replication::{Event, GroupId, NodeId, Position, replicas};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How late a leader may notice something by its own clock, however wild, in hundredths of the
@@ -78,10 +78,15 @@ impl Cluster {
     ) {
         self.note_who_answers(id, output);
         for event in &output.events {
-            if let Event::BecameLeader { group, epoch } = event {
-                self.note_overlaps(id, *group, *epoch, at_us);
+            match event {
+                Event::BecameLeader { group, epoch } => {
+                    self.note_overlaps(id, *group, *epoch, at_us);
+                }
+                Event::PossibleLoss { group, epoch, .. } => self.note_suspects(*group, *epoch),
+                _ => {}
             }
         }
+        self.note_suspicion(id);
         if let Some(position) = output.to_sync
             && let Some(server) = self.servers.get_mut(usize::from(id.0))
             && let Some(process) = &mut server.process
@@ -103,6 +108,40 @@ impl Cluster {
                 self.observations.answered_while_leaving.insert(name);
             }
             self.observations.led_at_answer.insert(name, (id, led.clone()));
+        }
+    }
+
+    /// A leader begins under a possible loss: who may lack something at this moment? Those that
+    /// say so, or did when they were last up (the leader itself until a moment ago), and those
+    /// that have lost their power and have not got so far as to say it.
+    fn note_suspects(&mut self, group: GroupId, epoch: u64) {
+        let groups = replicas::all_groups(&self.plan.cluster);
+        let members = groups.into_iter().find(|(id, _)| *id == group).map(|(_, nodes)| nodes);
+        let is_suspect = |member: &NodeId| {
+            let server = self.server(*member);
+            let node = server.and_then(|server| server.node());
+            self.observations.suspect_now.contains(&(group, *member))
+                || server.is_some_and(|server| server.lost_power)
+                || node.is_some_and(|node| {
+                    node.groups().any(|known| known.id == group && known.is_suspect())
+                })
+        };
+        let suspects = members.unwrap_or_default().into_iter().filter(is_suspect).collect();
+        self.observations.suspects.insert((group, epoch), suspects);
+    }
+
+    /// Whether a node takes itself for suspect after this turn.
+    fn note_suspicion(&mut self, id: NodeId) {
+        let Some(node) = self.servers.get(usize::from(id.0)).and_then(|server| server.node())
+        else {
+            return;
+        };
+        for group in node.groups() {
+            let name = (group.id, id);
+            match group.is_suspect() {
+                true => self.observations.suspect_now.insert(name),
+                false => self.observations.suspect_now.remove(&name),
+            };
         }
     }
 

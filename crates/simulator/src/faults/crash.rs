@@ -62,6 +62,9 @@ impl Faults {
 
     /// A process has ended by itself.
     pub fn on_stopped(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if self.dead.contains(&node) {
+            return;
+        }
         if self.over {
             return self.start(node, cluster);
         }

@@ -116,6 +116,9 @@ impl Faults {
         why: String,
         cluster: &mut Cluster,
     ) -> Result<(), String> {
+        if self.dead.contains(&node) {
+            return Ok(());
+        }
         if !self.flipped.remove(&node) {
             return Err(format!("{node} cannot start: {why}"));
         }

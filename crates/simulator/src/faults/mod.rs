@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod disk;
 mod families;
+mod healed_core;
 mod network;
 
 pub use families::Families;
@@ -106,6 +107,8 @@ pub struct Faults {
     later: BTreeMap<u64, Later>,
     number: u64,
     over: bool,
+    /// Nodes that nobody starts again.
+    dead: BTreeSet<NodeId>,
     /// Whether a disk was wiped.
     wiped: bool,
     /// Nodes whose disk was damaged since they started last.
@@ -181,6 +184,7 @@ impl Faults {
             later: BTreeMap::new(),
             number: 0,
             over: false,
+            dead: BTreeSet::new(),
             wiped: false,
             flipped: BTreeSet::new(),
             backups: BTreeMap::new(),
@@ -224,6 +228,7 @@ impl Faults {
     /// Everything is made whole, and stays so.
     pub fn heal(&mut self, cluster: &mut Cluster) {
         self.over = true;
+        self.dead.clear();
         cluster.trace.line(cluster.now_us, || String::from("everything is healed"));
         cluster.network.heal();
         cluster.network.weather = crate::network::Weather::calm();
