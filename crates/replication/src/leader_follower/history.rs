@@ -54,10 +54,18 @@ impl Loss {
 impl Group {
     /// The entry that opens this leader's epoch, and why it may lack something.
     pub(super) fn opening(&self, turn: &Turn<'_>) -> (Payload<'static>, Option<Loss>) {
-        let me = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
-        let loss = match &self.role {
-            Role::Candidate(candidate) => candidate.loss(&self.quorum, self.options.failover),
-            _ => None,
+        let (loss, votes) = match &self.role {
+            Role::Candidate(candidate) => {
+                let loss = candidate.loss(&self.quorum, self.options.failover);
+                (loss, candidate.sound_votes())
+            }
+            _ => (None, 0),
+        };
+        let me = Opener {
+            node: turn.local.me,
+            incarnation: turn.local.incarnation,
+            heard: self.heard_of_newest(),
+            may_lack: loss.is_some() || self.may_lack_acknowledged(votes),
         };
         let payload = match loss {
             None => Payload::Opening(me),

@@ -18,6 +18,7 @@ pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;
 pub mod surviving_reads;
+pub mod unheard;
 pub mod waits;
 pub mod wgl;
 pub mod zones;
