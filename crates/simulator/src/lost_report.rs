@@ -1,7 +1,9 @@
 //! What a run says about lost writes in the end: the reports of `TF.LOST LIST`, and the truth.
 
-use crate::checkers::lost_write_report::{Name, Report, Request, Truth, UNKNOWN};
+use crate::checkers::lost_write_report::{self, Name, Report, Request, Truth, UNKNOWN};
+use crate::checkers::unheard::{End, Reign, Told};
 use crate::cluster::Cluster;
+use crate::history::History;
 use replication::keyspace::{AckLevel, Durability, Model};
 use replication::leader_follower::Group;
 use replication::leader_follower::lost_writes::report::NOT_KNOWN;
@@ -50,15 +52,78 @@ pub fn truth(cluster: &Cluster) -> Truth {
     }
 }
 
+/// How every leadership before the present one has ended, where there is a present one: what its
+/// leader had taken in for clients and is in the log no more.
+pub fn ends(cluster: &Cluster, history: &History, truth: &Truth) -> Vec<End> {
+    let mut present: BTreeMap<GroupId, &Group> = BTreeMap::new();
+    let nodes = cluster.servers.iter().filter_map(|server| server.node());
+    for group in nodes.flat_map(|node| node.groups()).filter(|group| group.is_serving()) {
+        let known = present.entry(group.id).or_insert(group);
+        if group.epoch() > known.epoch() {
+            *known = group;
+        }
+    }
+    let mut ends: BTreeMap<(GroupId, u64), End> = BTreeMap::new();
+    for (name, request) in &truth.entries {
+        let (group, entry) = name;
+        let Some(present) = present.get(group).filter(|group| group.epoch() > entry.epoch) else {
+            continue;
+        };
+        let in_log = present.epochs.reign_at(entry.index).is_some_and(|r| r.epoch == entry.epoch);
+        if in_log && entry.index <= present.last().index {
+            continue;
+        }
+        let key = (*group, entry.epoch);
+        let end = ends.entry(key).or_insert_with(|| End {
+            group: *group,
+            epoch: entry.epoch,
+            lost: 0,
+            acknowledged: 0,
+            reign: reign(present, entry.epoch),
+        });
+        end.lost += 1;
+        end.acknowledged += u64::from(lost_write_report::was_promised(history, truth, request));
+    }
+    ends.into_values().collect()
+}
+
+fn reign(group: &Group, epoch: u64) -> Option<Reign> {
+    let reign = group.epochs.reign_of(epoch)?;
+    let next = group.epochs.reign_at(group.epochs.first_index_after(epoch)?)?;
+    let led_on = (reign.leader, reign.incarnation) == (next.leader, next.incarnation);
+    Some(Reign { heard_out: reign.heard_out > 0, led_on })
+}
+
+/// What the leaders say of earlier ones that were not heard out.
+pub fn told(cluster: &Cluster) -> Vec<Told> {
+    let nodes = cluster.servers.iter().filter_map(|server| server.node());
+    let groups = nodes.flat_map(|node| node.groups());
+    let told = groups.flat_map(|group| {
+        group.unheard().map(|unheard| Told {
+            group: group.id,
+            epoch: unheard.epoch,
+            at_most: unheard.at_most,
+        })
+    });
+    told.collect()
+}
+
+/// What LIST says: the reports, and what is told of leaders that were not heard out.
+pub type Listed = (Vec<Report>, Vec<Told>);
+
 /// The reports in LIST's reply; `None` while a node that could know of others is not heard. `gone`
 /// are the names of nodes that have come back with another disk: of what one of them had led
 /// before, nobody hears again.
 ///
 /// # Errors
 /// What of the reply is not as documented.
-pub fn reports(reply: &Reply<'_>, gone: &[String]) -> Result<Option<Vec<Report>>, String> {
+pub fn reports(
+    reply: &Reply<'_>,
+    gone: &[String],
+    possible_loss: bool,
+) -> Result<Option<Listed>, String> {
     let Reply::Array(parts) = reply else { return Err(format!("TF.LOST LIST: {reply:?}")) };
-    let mut reports = Vec::new();
+    let (mut reports, mut told) = (Vec::new(), Vec::new());
     for part in parts {
         let Reply::Array(fields) = part else { return Err(format!("TF.LOST LIST: {part:?}")) };
         let field = |name: &str| {
@@ -71,8 +136,17 @@ pub fn reports(reply: &Reply<'_>, gone: &[String]) -> Result<Option<Vec<Report>>
         match &*word("kind")? {
             "unreachable" => return Ok(None),
             "lost-write" => {}
-            "unheard" if gone.contains(&word("leader")?) => continue,
-            // What an earlier leader was heard to have: it is back, and has been heard, too.
+            "unheard" if possible_loss || gone.contains(&word("leader")?) => {
+                let id = LostId::parse(word("id")?.as_bytes()).ok_or(format!("no id: {part:?}"))?;
+                let at_most = match field("at_most") {
+                    Some(Reply::Integer(number)) => u64::try_from(*number).ok(),
+                    _ => None,
+                };
+                let (group, epoch) = (id.group, id.entry.epoch);
+                told.push(Told { group, epoch, at_most });
+                continue;
+            }
+            // Every leader is back, and has been heard out.
             kind => return Err(format!("TF.LOST LIST: {kind} in the end: {part:?}")),
         }
         let id = LostId::parse(word("id")?.as_bytes()).ok_or(format!("no id: {part:?}"))?;
@@ -85,7 +159,7 @@ pub fn reports(reply: &Reply<'_>, gone: &[String]) -> Result<Option<Vec<Report>>
         let name = (id.group, id.entry);
         reports.push(Report { name, request, status });
     }
-    Ok(Some(reports))
+    Ok(Some((reports, told)))
 }
 
 fn request_of(text: &str) -> Option<Request> {

@@ -7,6 +7,7 @@
 
 mod without_the_rest;
 
+use crate::checkers::unheard::{self, Told};
 use crate::checkers::{acks, lost_write_report};
 use crate::cluster::{Cluster, GARBLED, OVERLOOKED, Outside, Timer};
 use crate::convergence;
@@ -142,6 +143,7 @@ impl<'a> Play<'a> {
         while self.cluster.now_us < end_us && !(self.workload.is_over() && self.once.is_over()) {
             let until = end_us.min(self.cluster.now_us + LOOK_US);
             self.pass(until)?;
+            self.check_unheard(None)?;
         }
         let rest = self.faults.heal_core(self.options, self.cluster);
         self.workload.wind_up();
@@ -204,14 +206,16 @@ impl<'a> Play<'a> {
         let seen = &self.cluster.observations;
         let gone = seen.wipes.iter().map(|(node, _)| node).chain(&seen.repaired);
         let gone: Vec<String> = gone.map(|node| self.cluster.name(*node).to_string()).collect();
+        let possible_loss = !seen.losses.is_empty();
         for node in self.cluster.nodes() {
             let limit_us = self.cluster.now_us + LIVENESS_US;
-            let reports = loop {
+            let (reports, told) = loop {
                 let connection = self.cluster.connect(node);
                 let words = ["TF.LOST", "LIST"].map(String::from).to_vec();
                 let sequence = self.cluster.request(connection, words);
                 let reply = self.reply_of(connection, sequence)?;
-                let reports = reply.as_ref().map(|reply| lost_report::reports(reply, &gone));
+                let list = |reply| lost_report::reports(reply, &gone, possible_loss);
+                let reports = reply.as_ref().map(list);
                 let reports = reports.transpose()?.flatten();
                 match reports {
                     Some(reports) => break reports,
@@ -223,8 +227,21 @@ impl<'a> Play<'a> {
             };
             let truth = lost_report::truth(self.cluster);
             lost_write_report::check(&self.workload.history, &truth, &reports)?;
+            self.check_unheard(Some(&told))?;
         }
         Ok(())
+    }
+
+    /// What is told of leaders that were not heard out, by LIST or else by their successors,
+    /// against the truth.
+    fn check_unheard(&self, listed: Option<&[Told]>) -> Result<(), String> {
+        let truth = lost_report::truth(self.cluster);
+        if truth.possible_loss {
+            return Ok(());
+        }
+        let ends = lost_report::ends(self.cluster, &self.workload.history, &truth);
+        let told = listed.map_or_else(|| lost_report::told(self.cluster), <[Told]>::to_vec);
+        unheard::check(&ends, &told)
     }
 
     /// Acks that were lowered are as declared again, and the ledger is right, on every node.

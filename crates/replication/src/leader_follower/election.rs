@@ -80,9 +80,14 @@ impl Candidate {
         late && self.votes.len() >= quorum.election
     }
 
+    /// How many have voted for it that have lost nothing.
+    pub(super) fn sound_votes(&self) -> usize {
+        self.votes.len() - self.suspects.len()
+    }
+
     /// Why it may lack committed entries, if it has won.
     pub(super) fn loss(&self, quorum: &Quorum, failover: Failover) -> Option<Loss> {
-        let sound = self.votes.len() - self.suspects.len();
+        let sound = self.sound_votes();
         match (self.has_won(quorum, failover), &self.by_word) {
             (true, Some(_)) => Some(Loss::Operator),
             (true, None) if sound < quorum.election => Some(Loss::Power),

@@ -26,6 +26,13 @@ pub struct Reign {
     pub incarnation: Incarnation,
     /// Whether it began under a possible loss: its leader may have lacked committed entries.
     pub after_loss: bool,
+    /// See [`Opener::heard`].
+    pub heard: u64,
+    /// See [`Opener::may_lack`].
+    pub may_lack: bool,
+    /// The entry that says that its leader was heard out after it, or that nobody wants to hear
+    /// of it; 0 for none.
+    pub heard_out: u64,
 }
 
 /// The leaderships whose entries are in this node's log or were in it before it was shortened at
@@ -48,6 +55,7 @@ impl Epochs {
         match entry.payload {
             Payload::Opening(opener) => self.open(entry.id, opener),
             Payload::OpeningAfterLoss(opener, _) => self.open_after_loss(entry.id, opener),
+            Payload::HeardOut(epoch) => self.hear_out(entry.id, epoch),
             _ => {}
         }
     }
@@ -66,9 +74,17 @@ impl Epochs {
         if self.reigns.back().is_some_and(|newest| newest.epoch >= id.epoch) {
             return;
         }
-        let Opener { node: leader, incarnation } = opener;
-        let (epoch, first_index) = (id.epoch, id.index);
-        self.reigns.push_back(Reign { epoch, first_index, leader, incarnation, after_loss });
+        let Opener { node: leader, incarnation, heard, may_lack } = opener;
+        self.reigns.push_back(Reign {
+            epoch: id.epoch,
+            first_index: id.index,
+            leader,
+            incarnation,
+            after_loss,
+            heard,
+            may_lack,
+            heard_out: 0,
+        });
         if after_loss {
             self.history = id.epoch;
         }
@@ -79,9 +95,33 @@ impl Epochs {
         }
     }
 
+    /// The entry that says that an epoch's leader was heard out is in the log.
+    fn hear_out(&mut self, id: EntryId, epoch: u64) {
+        if let Ok(place) = self.reigns.binary_search_by_key(&epoch, |reign| reign.epoch)
+            && let Some(reign) = self.reigns.get_mut(place)
+        {
+            reign.heard_out = id.index;
+        }
+    }
+
+    /// The leaderships that ended without their leaders being heard out, where acknowledged writes
+    /// may have gone with them; each with its successor. A leader that leads again with the same
+    /// disk has heard itself out.
+    pub fn unheard(&self) -> impl Iterator<Item = (Reign, Reign)> {
+        let pairs = self.reigns.iter().copied().zip(self.reigns.iter().copied().skip(1));
+        pairs.filter(|(reign, next)| {
+            let disk = |reign: &Reign| (reign.leader, reign.incarnation);
+            let is_over = disk(reign) != disk(next) || next.after_loss;
+            reign.heard_out == 0 && next.may_lack && is_over
+        })
+    }
+
     /// The log was cut after an index.
     pub fn cut(&mut self, last_kept: u64) {
         while self.reigns.pop_back_if(|reign| reign.first_index > last_kept).is_some() {}
+        for reign in self.reigns.iter_mut().filter(|reign| reign.heard_out > last_kept) {
+            reign.heard_out = 0;
+        }
         self.find_history();
     }
 
@@ -155,6 +195,9 @@ impl Epochs {
             w.u16(reign.leader.0);
             w.u64(reign.incarnation.0);
             w.bool(reign.after_loss);
+            w.u64(reign.heard);
+            w.bool(reign.may_lack);
+            w.u64(reign.heard_out);
         }
     }
 
@@ -164,9 +207,16 @@ impl Epochs {
         let mut epochs = Epochs { forgotten_up_to, forgotten_loss, ..Epochs::default() };
         for _ in 0..r.u32()? {
             let (epoch, first_index) = (r.u64()?, r.u64()?);
-            let (leader, incarnation, after_loss) = (r.node()?, r.incarnation()?, r.bool()?);
-            let reign = Reign { epoch, first_index, leader, incarnation, after_loss };
-            epochs.reigns.push_back(reign);
+            epochs.reigns.push_back(Reign {
+                epoch,
+                first_index,
+                leader: r.node()?,
+                incarnation: r.incarnation()?,
+                after_loss: r.bool()?,
+                heard: r.u64()?,
+                may_lack: r.bool()?,
+                heard_out: r.u64()?,
+            });
         }
         epochs.find_history();
         Ok(epochs)
@@ -178,7 +228,7 @@ mod tests {
     use super::*;
 
     fn opener(node: u16) -> Opener {
-        Opener { node: NodeId(node), incarnation: Incarnation(7) }
+        Opener { node: NodeId(node), incarnation: Incarnation(7), heard: 0, may_lack: true }
     }
 
     fn id(epoch: u64, index: u64) -> EntryId {
@@ -199,6 +249,25 @@ mod tests {
         epochs.cut(4);
         assert_eq!(epoch_at(&epochs, 9), Some(1));
         assert_eq!(epochs.reign_of(3), None);
+    }
+
+    #[test]
+    fn a_leader_is_unheard_until_an_entry_says_otherwise_and_again_when_that_is_cut() {
+        let mut epochs = Epochs::default();
+        for (epoch, index, node) in [(1, 1, 0), (2, 5, 1), (3, 9, 1), (4, 12, 2)] {
+            epochs.open(id(epoch, index), opener(node));
+        }
+        let unheard = |epochs: &Epochs| -> alloc::vec::Vec<(u64, u64)> {
+            epochs.unheard().map(|(reign, next)| (reign.epoch, next.first_index)).collect()
+        };
+        assert_eq!(unheard(&epochs), [(1, 5), (3, 12)], "epoch 2's leader led on with its disk");
+        epochs.hear_out(id(4, 20), 1);
+        assert_eq!(unheard(&epochs), [(3, 12)]);
+        assert_eq!(unheard(&epochs.up_to(19)), [(1, 5), (3, 12)]);
+        epochs.cut(11);
+        assert_eq!(unheard(&epochs), [(1, 5)]);
+        epochs.open(id(5, 12), Opener { may_lack: false, ..opener(2) });
+        assert_eq!(unheard(&epochs), [(1, 5)], "nothing acknowledged can have gone with epoch 3");
     }
 
     #[test]

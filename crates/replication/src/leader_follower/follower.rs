@@ -168,7 +168,7 @@ impl Group {
     /// of them is malformed, nothing is taken.
     fn take_entries(&mut self, turn: &mut Turn<'_>, previous: EntryId, run: &[u8]) -> Option<u64> {
         let new = self.new_entries(previous, run)?;
-        let (mut newest, mut opens) = (self.newest_stamp, false);
+        let (mut newest, mut tells_epochs) = (self.newest_stamp, false);
         let mut index = new.first_index;
         for body in Bodies::of(new.run) {
             let head = Head::checked(body.ok()?).ok()?;
@@ -177,7 +177,7 @@ impl Group {
             }
             index += 1;
             newest = newest.max(head.stamp);
-            opens |= head.is_opening();
+            tells_epochs |= head.is_of_epochs();
         }
         if new.run.is_empty() {
             return Some(new.first_index - 1);
@@ -187,7 +187,7 @@ impl Group {
         }
         self.log.append_run(new.run);
         self.newest_stamp = newest;
-        if opens {
+        if tells_epochs {
             let entries = Bodies::of(new.run).flatten().flat_map(Entry::decode);
             entries.for_each(|entry| self.epochs.note(&entry));
             self.find_named_voters();
@@ -346,7 +346,7 @@ impl Group {
                 self.on_voters_replaced(turn, entry.id, voters);
             }
             Payload::Degrade(note) => self.on_degrade_committed(turn, entry, *note),
-            Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
+            Payload::Opening(_) | Payload::HeardOut(_) | Payload::Changes(_) | Payload::Clear => {}
         }
     }
 

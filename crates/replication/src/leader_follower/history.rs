@@ -54,12 +54,18 @@ impl Loss {
 impl Group {
     /// The entry that opens this leader's epoch, and why it may lack something.
     pub(super) fn opening(&self, turn: &Turn<'_>) -> (Payload<'static>, Option<Loss>) {
-        let me = Opener { node: turn.local.me, incarnation: turn.local.incarnation };
-        let (loss, named) = match &self.role {
+        let (loss, named, votes) = match &self.role {
             Role::Candidate(candidate) => {
-                (candidate.loss(&self.quorum, self.options.failover), candidate.named())
+                let loss = candidate.loss(&self.quorum, self.options.failover);
+                (loss, candidate.named(), candidate.sound_votes())
             }
-            _ => (None, Vec::new()),
+            _ => (None, Vec::new(), 0),
+        };
+        let me = Opener {
+            node: turn.local.me,
+            incarnation: turn.local.incarnation,
+            heard: self.heard_of_newest(),
+            may_lack: loss.is_some() || self.may_lack_acknowledged(votes),
         };
         let payload = match loss {
             None => Payload::Opening(me),

@@ -72,7 +72,6 @@ impl Group {
         self.leader = Some(turn.local.me);
         self.apply_tail();
         turn.event(Event::BecameLeader { group: self.id, epoch: self.epoch });
-        self.note_unheard(turn.local.me);
         if let Some(loss) = loss {
             self.tell_loss(turn, loss);
         }
@@ -134,6 +133,7 @@ impl Group {
         self.mark_for_degrade(turn);
         self.admit_learners(turn);
         self.mind_disk(turn);
+        self.hear_out(turn);
     }
 
     /// A member whose disk does not count yet and who has caught up is admitted by an entry.

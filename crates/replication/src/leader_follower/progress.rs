@@ -244,7 +244,6 @@ impl Group {
         progress.quiet_ticks = 0;
         progress.next = progress.next.max(progress.received + 1);
         progress.in_flight.received(received);
-        self.hear_again(from, incarnation);
         self.snapshot_is_there(turn, from, incarnation, received);
         self.count_copies(turn);
     }

@@ -116,7 +116,7 @@ impl Group {
     fn note_openings(&mut self) {
         for index in self.log.start().index + 1..=self.log.last_index() {
             let Some(body) = self.log.get(index) else { return };
-            if Head::of(body).is_ok_and(|head| head.is_opening())
+            if Head::of(body).is_ok_and(|head| head.is_of_epochs())
                 && let Ok(entry) = Entry::decode(body)
             {
                 self.epochs.note(&entry);
@@ -200,7 +200,10 @@ impl Group {
                 Payload::Covers(vector) => self.covered.merge(&vector),
                 Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
                 Payload::OpeningAfterLoss(_, voters) => self.voters.replace(entry.id, &voters),
-                Payload::Opening(_) | Payload::Changes(_) | Payload::Clear => {}
+                Payload::Opening(_)
+                | Payload::HeardOut(_)
+                | Payload::Changes(_)
+                | Payload::Clear => {}
             }
         }
         self.find_named_voters();

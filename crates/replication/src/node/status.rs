@@ -51,8 +51,11 @@ pub struct MemberStatus {
     pub once_sessions: u64,
     /// Writes that are reported as lost here, by what their clients were told.
     pub lost_writes: crate::leader_follower::lost_writes::Counts,
-    /// At a leader: entries that an earlier leader was heard to have, and was not heard since.
+    /// At a leader: entries at least that earlier leaders took with them, which were not heard out.
     pub unheard_entries: u64,
+    /// At a leader: how many earlier ones were not heard out; each may have taken acknowledged
+    /// writes with it.
+    pub unheard_leaders: u64,
     /// The interval of the degrade ledger that is open: writes are acknowledged with fewer acks
     /// than declared.
     pub degraded: Option<Interval>,
@@ -111,7 +114,8 @@ impl Node {
                 log_held_records: self.roles.records_held_by(group),
                 once_sessions: group.state.once.len() as u64,
                 lost_writes: group.reported_counts(),
-                unheard_entries: group.unheard().map_or(0, |unheard| unheard.entries()),
+                unheard_entries: group.unheard().map(|unheard| unheard.at_least).sum(),
+                unheard_leaders: group.unheard().count() as u64,
                 degraded: group.open_interval(),
                 since_ms: group.tenure().since_ms,
                 why: group.why(),

@@ -79,11 +79,7 @@ pub fn check(history: &History, truth: &Truth, reports: &[Report]) -> Verdict {
         if truth.survivors.contains(name) || reported.contains_key(name) {
             continue;
         }
-        let operation = operation_of(history, request).filter(|operation| operation.is_done());
-        let level = operation.map(|o| o.asked.map_or(truth.level, |(_, level)| level));
-        // An OK for what copies have only received promises nothing that a crash could break.
-        let done = level.is_some_and(|level| level >= AckLevel::Durable);
-        if done && !truth.befell(name, &truth.wipes) {
+        if was_promised(history, truth, request) && !truth.befell(name, &truth.wipes) {
             return Err(format!(
                 "lost writes: {name:?} of {request:?} was acknowledged and is lost, and nobody \
                  reports it"
@@ -97,6 +93,14 @@ pub fn check(history: &History, truth: &Truth, reports: &[Report]) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Whether a client was told that its write is done, durably: an OK for what copies have only
+/// received promises nothing that a crash could break.
+pub fn was_promised(history: &History, truth: &Truth, request: &Request) -> bool {
+    let operation = operation_of(history, request).filter(|operation| operation.is_done());
+    let level = operation.map(|o| o.asked.map_or(truth.level, |(_, level)| level));
+    level.is_some_and(|level| level >= AckLevel::Durable)
 }
 
 fn operation_of<'a>(history: &'a History, request: &Request) -> Option<&'a Operation> {

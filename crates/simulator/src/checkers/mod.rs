@@ -20,6 +20,7 @@ pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;
 pub mod surviving_reads;
+pub mod unheard;
 pub mod visible_copies;
 pub mod waits;
 pub mod wgl;

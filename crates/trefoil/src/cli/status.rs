@@ -102,7 +102,8 @@ struct LostWrites {
     acknowledged: u64,
     not_acknowledged: u64,
     maybe: u64,
-    unheard: u64,
+    unheard_at_least: u64,
+    unheard_leaders: u64,
 }
 
 /// How much of a group's log is kept for followers.
@@ -306,11 +307,17 @@ impl GroupStatus {
             ));
         }
         let lost = &self.lost_writes;
-        if lost.acknowledged + lost.not_acknowledged + lost.maybe + lost.unheard > 0 {
+        if lost.acknowledged + lost.not_acknowledged + lost.maybe > 0 {
             notes.push(format!(
-                "lost writes known here: {} acknowledged, {} not, {} maybe; up to {} more are with \
-                 a leader that was not heard since; see TF.LOST LIST",
-                lost.acknowledged, lost.not_acknowledged, lost.maybe, lost.unheard
+                "lost writes known here: {} acknowledged, {} not, {} maybe; see TF.LOST LIST",
+                lost.acknowledged, lost.not_acknowledged, lost.maybe
+            ));
+        }
+        if lost.unheard_leaders > 0 {
+            notes.push(format!(
+                "{} earlier leaders have not come back since a failover: at least {} of their \
+                 entries are gone, maybe more, maybe acknowledged ones; see TF.LOST LIST",
+                lost.unheard_leaders, lost.unheard_at_least
             ));
         }
         notes

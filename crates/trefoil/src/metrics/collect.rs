@@ -252,13 +252,21 @@ fn lags_and_losses(
             ("acknowledged", counts.acknowledged),
             ("not_acknowledged", counts.not_acknowledged),
             ("maybe", counts.maybe),
-            ("unheard", here.unheard_entries),
         ]
         .map(|(class, count)| (with(labels, "class", class.to_owned()), count))
     });
-    let help = "Lost writes in this node's report, by what their clients were told; \
-                unheard: at most so many more, with a leader that was not heard since";
+    let help = "Lost writes in this node's report, by what their clients were told";
     all.add(MetricType::Gauge, ("lost_writes", None), help, lost.collect());
+    let at_leader = |of: fn(&MemberStatus) -> u64| {
+        led.iter().map(|(labels, _, here)| (labels.clone(), of(here))).collect::<Vec<_>>()
+    };
+    let help = "At the leader: earlier leaders that have not come back since a failover that may \
+                have lost acknowledged writes";
+    let unheard = at_leader(|here| here.unheard_leaders);
+    all.add(MetricType::Gauge, ("unheard_leaders", None), help, unheard);
+    let help = "At the leader: entries that are gone with those leaders, at least";
+    let unheard = at_leader(|here| here.unheard_entries);
+    all.add(MetricType::Gauge, ("unheard_entries_at_least", None), help, unheard);
 }
 
 fn prefix(keyspace: &Keyspace) -> String {

@@ -135,7 +135,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\
              \"lost_writes\":{{\"acknowledged\":{},\"not_acknowledged\":{},\
-             \"maybe\":{},\"unheard\":{}}},\
+             \"maybe\":{},\"unheard_at_least\":{},\"unheard_leaders\":{}}},\
              \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{},\
              \"suspect\":{},\"possible_loss\":{}",
             here.epoch,
@@ -146,6 +146,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.lost_writes.not_acknowledged,
             here.lost_writes.maybe,
             here.unheard_entries,
+            here.unheard_leaders,
             here.once_sessions,
             log_fields(session, here),
             here.since_ms,

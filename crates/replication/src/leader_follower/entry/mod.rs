@@ -32,6 +32,7 @@ const KIND_VOTER: u8 = 3;
 const KIND_COVERS: u8 = 4;
 const KIND_DEGRADE: u8 = 5;
 const KIND_OPENING_AFTER_LOSS: u8 = 6;
+const KIND_HEARD_OUT: u8 = 7;
 
 /// Bytes of an entry's head.
 const HEAD_BYTES: usize = 26;
@@ -133,6 +134,25 @@ pub struct Opener {
     pub node: NodeId,
     /// Its disk: another one does not know what this leadership has promised.
     pub incarnation: Incarnation,
+    /// How far it had heard that the log of the leader before reached; 0 for nothing.
+    pub heard: u64,
+    /// Whether acknowledged writes of the leader before may be missing: its acks and the votes of
+    /// this election need not have had a node in common.
+    pub may_lack: bool,
+}
+
+impl Opener {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.u16(self.node.0);
+        w.u64(self.incarnation.0);
+        w.u64(self.heard);
+        w.bool(self.may_lack);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Read<Opener> {
+        let (node, incarnation) = (r.node()?, r.incarnation()?);
+        Ok(Opener { node, incarnation, heard: r.u64()?, may_lack: r.bool()? })
+    }
 }
 
 /// What an entry does.
@@ -153,6 +173,9 @@ pub enum Payload<'a> {
     OpeningAfterLoss(Opener, VoterSet),
     /// A line of the degrade ledger.
     Degrade(Note),
+    /// Changes nothing: whoever led this epoch has come back with the disk that it had, and tells
+    /// itself what of it is lost; or an operator wants to hear no more of it.
+    HeardOut(u64),
 }
 
 impl Payload<'_> {
@@ -165,6 +188,7 @@ impl Payload<'_> {
             Payload::Covers(_) => KIND_COVERS,
             Payload::Degrade(_) => KIND_DEGRADE,
             Payload::OpeningAfterLoss(..) => KIND_OPENING_AFTER_LOSS,
+            Payload::HeardOut(_) => KIND_HEARD_OUT,
         }
     }
 }
@@ -222,10 +246,7 @@ impl<'a> Entry<'a> {
             once.write(&mut w);
         }
         match &self.payload {
-            Payload::Opening(opener) => {
-                w.u16(opener.node.0);
-                w.u64(opener.incarnation.0);
-            }
+            Payload::Opening(opener) => opener.encode(&mut w),
             Payload::Changes(changes) => {
                 w.short(changes.len() as u64);
                 let name = self.name();
@@ -239,10 +260,10 @@ impl<'a> Entry<'a> {
             Payload::Covers(vector) => w.vector(vector),
             Payload::Degrade(note) => note.encode(&mut w),
             Payload::OpeningAfterLoss(opener, voters) => {
-                w.u16(opener.node.0);
-                w.u64(opener.incarnation.0);
+                opener.encode(&mut w);
                 encode_voters(&mut w, voters);
             }
+            Payload::HeardOut(epoch) => w.u64(*epoch),
         }
     }
 
@@ -311,9 +332,7 @@ impl<'a> Entry<'a> {
             false => None,
         };
         let payload = match kind {
-            KIND_OPENING => {
-                Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? })
-            }
+            KIND_OPENING => Payload::Opening(Opener::decode(&mut r)?),
             KIND_CHANGES => {
                 let dot = origin.as_ref().map(|origin| origin.dot);
                 Payload::Changes(Changes::decode(name_of(id, stamp, dot), &mut r)?)
@@ -323,9 +342,9 @@ impl<'a> Entry<'a> {
             KIND_COVERS => Payload::Covers(r.vector()?),
             KIND_DEGRADE => Payload::Degrade(Note::decode(&mut r)?),
             KIND_OPENING_AFTER_LOSS => {
-                let opener = Opener { node: r.node()?, incarnation: r.incarnation()? };
-                Payload::OpeningAfterLoss(opener, decode_voters(&mut r)?)
+                Payload::OpeningAfterLoss(Opener::decode(&mut r)?, decode_voters(&mut r)?)
             }
+            KIND_HEARD_OUT => Payload::HeardOut(r.u64()?),
             _ => return Err(Malformed),
         };
         r.finish()?;
@@ -427,16 +446,16 @@ impl Head {
         if is_one { r.short_bytes().ok() } else { None }
     }
 
-    /// Whether the entry opens an epoch.
-    pub fn is_opening(&self) -> bool {
-        matches!(self.kind, KIND_OPENING | KIND_OPENING_AFTER_LOSS)
+    /// Whether the entry opens an epoch, or tells of an earlier one.
+    pub fn is_of_epochs(&self) -> bool {
+        matches!(self.kind, KIND_OPENING | KIND_OPENING_AFTER_LOSS | KIND_HEARD_OUT)
     }
 
     /// Whether its commit means nothing beyond the records that it changes, and that the write of
     /// its name is covered, if it has one.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        matches!(self.kind, KIND_CHANGES | KIND_CLEAR | KIND_OPENING)
+        matches!(self.kind, KIND_CHANGES | KIND_CLEAR | KIND_OPENING | KIND_HEARD_OUT)
     }
 
     /// The same for an entry's bytes; takes note that the write is covered.

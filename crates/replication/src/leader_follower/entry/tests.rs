@@ -26,7 +26,7 @@ fn entries() -> Vec<Entry<'static>> {
     let own = Dot { actor: ID.epoch, counter: ID.index };
     let other = Dot { actor: 9, counter: 1 };
     let change = |record| Change { key: Cow::Borrowed(b"key"), record };
-    let opener = Opener { node: NodeId(1), incarnation: Incarnation(7) };
+    let opener = Opener { node: NodeId(1), incarnation: Incarnation(7), heard: 12, may_lack: true };
     let several = [None, Some(record(own, Some(5))), Some(record(other, None))];
     let payloads = vec![
         Payload::Opening(opener),
@@ -36,6 +36,7 @@ fn entries() -> Vec<Entry<'static>> {
         Payload::Clear,
         Payload::Voter(NodeId(2), Incarnation(8)),
         Payload::Covers(vector_of(1, 2)),
+        Payload::HeardOut(3),
         Payload::OpeningAfterLoss(opener, vec![(NodeId(1), Incarnation(7))]),
     ];
     let label = &b"127.0.0.1:5000"[..];
@@ -73,12 +74,14 @@ fn an_entry_is_read_as_it_was_written() {
         assert_eq!(Entry::id_of(&bytes), Ok(ID));
         let head = Head::of(&bytes).unwrap();
         assert_eq!((head.id, head.stamp), (ID, STAMP));
-        let is_records =
-            matches!(entry.payload, Payload::Changes(_) | Payload::Clear | Payload::Opening(_));
-        assert_eq!(head.is_plain(), is_records, "{entry:?}");
+        let is_plain = !matches!(
+            entry.payload,
+            Payload::Voter(..) | Payload::Covers(_) | Payload::OpeningAfterLoss(..)
+        );
+        assert_eq!(head.is_plain(), is_plain, "{entry:?}");
         let mut covered = VersionVector::default();
-        assert_eq!(Head::covers_if_plain(&bytes, &mut covered), is_records);
-        assert_eq!(covered.is_empty(), !is_records || entry.origin.is_none());
+        assert_eq!(Head::covers_if_plain(&bytes, &mut covered), is_plain);
+        assert_eq!(covered.is_empty(), !is_plain || entry.origin.is_none());
     }
 }
 

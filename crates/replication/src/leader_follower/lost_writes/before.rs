@@ -30,6 +30,7 @@ fn what_over(entry: &Entry<'_>, old: impl Fn(&[u8]) -> Option<Record<'static>>) 
         Payload::Opening(_)
         | Payload::Voter(..)
         | Payload::Covers(_)
+        | Payload::HeardOut(_)
         | Payload::Degrade(_)
         | Payload::OpeningAfterLoss(..) => None,
     }
@@ -88,6 +89,7 @@ impl Before<'_> {
             Payload::Opening(_)
             | Payload::Voter(..)
             | Payload::Covers(_)
+            | Payload::HeardOut(_)
             | Payload::Degrade(_)
             | Payload::OpeningAfterLoss(..) => {}
         }

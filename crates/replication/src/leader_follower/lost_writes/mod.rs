@@ -18,8 +18,7 @@
 //! - *For how long.* Until an operator says FORGET, or REPLAY has brought it back (`replay.rs`);
 //!   in every checkpoint; up to a bound, the oldest first and with an alarm.
 //!
-//! When the old leader does not come back, its successor can only say how far it had heard that
-//! the old log reached: that is told as long as it leads, see [`Unheard`].
+//! While the old leader has not come back, its successors say what they know: see `unheard.rs`.
 //!
 //! A follower that knew more to be committed than a leader under a possible loss has keeps that
 //! aside, too (`by_state.rs`).
@@ -49,8 +48,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use before::Before;
 use report::{LostWrite, Status, What};
-use unheard::Heard;
-pub use unheard::Unheard;
+pub use unheard::{Unheard, Why};
 
 /// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -64,9 +62,7 @@ pub struct LostWrites {
     bytes: usize,
     pub(super) acknowledged: Acknowledged,
     /// How far the log of the leader that was heard last is known to reach.
-    heard: Option<Heard>,
-    /// With the disk that the earlier leader had, where it was a voter.
-    unheard: Option<(Unheard, Option<Incarnation>)>,
+    heard: EntryId,
 }
 
 /// How many reports there are, by what clients were told.

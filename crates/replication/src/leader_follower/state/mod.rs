@@ -100,7 +100,8 @@ impl State {
             | Payload::OpeningAfterLoss(..)
             | Payload::Voter(..)
             | Payload::Covers(_)
-            | Payload::Degrade(_) => {}
+            | Payload::Degrade(_)
+            | Payload::HeardOut(_) => {}
         }
         if let Some(once) = &entry.once {
             self.apply_once(entry.id, once, undoable);

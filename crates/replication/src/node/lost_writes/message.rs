@@ -36,6 +36,17 @@ impl LostId {
         parts.next().is_none().then_some(LostId { group, entry })
     }
 
+    /// The name of all that is told of an epoch's leader that was not heard out: no entry has the
+    /// index 0.
+    pub fn of_unheard(group: GroupId, epoch: u64) -> LostId {
+        LostId { group, entry: EntryId { epoch, index: 0 } }
+    }
+
+    /// The epoch, if it is such a name.
+    pub fn unheard(&self) -> Option<u64> {
+        (self.entry.index == 0).then_some(self.entry.epoch)
+    }
+
     /// The name in print.
     pub fn print(&self) -> String {
         let GroupId { keyspace, generation, partition, datacenter } = self.group;
@@ -117,7 +128,7 @@ pub struct Answer {
     pub found: BTreeMap<LostId, Found>,
     /// How many more there are.
     pub more: u64,
-    /// What earlier leaders were heard to have and were not heard since.
+    /// Earlier leaders that were not heard out.
     pub unheard: Vec<(GroupId, Unheard)>,
     /// Whether something was there to be forgotten.
     pub done: bool,

@@ -214,7 +214,13 @@ impl Roles {
         match question {
             Question::List(prefix) => return (self.list_lost(prefix), Position(0)),
             Question::Find(id) => {
-                let reported = self.groups.get(&id.group).into_iter().flat_map(|g| g.reported());
+                let group = self.groups.get(&id.group);
+                if let Some(epoch) = id.unheard() {
+                    let unheard = group.into_iter().flat_map(|group| group.unheard());
+                    let unheard = unheard.filter(|unheard| unheard.epoch == epoch);
+                    answer.unheard.extend(unheard.map(|unheard| (id.group, unheard)));
+                }
+                let reported = group.into_iter().flat_map(|group| group.reported());
                 for write in reported.filter(|write| write.id == id.entry) {
                     let found = Found { write: write.clone(), shortened: 0 };
                     answer.found.insert(id, found);
@@ -222,7 +228,10 @@ impl Roles {
             }
             Question::Forget(id, replayed_as) => {
                 if let Some(group) = self.groups.get_mut(&id.group)
-                    && let Some(position) = group.forget_lost(turn, id.entry, replayed_as)
+                    && let Some(position) = match id.unheard() {
+                        Some(epoch) => group.forget_unheard(turn, epoch),
+                        None => group.forget_lost(turn, id.entry, replayed_as),
+                    }
                 {
                     answer.done = true;
                     return (answer, position);
@@ -248,7 +257,7 @@ impl Roles {
                 answer.found.insert(LostId { group: group.id, entry: write.id }, found);
             }
             let is_under = keyspace.starts_with(prefix) || prefix.starts_with(keyspace);
-            let unheard = group.unheard().filter(|_| is_under);
+            let unheard = group.unheard().take(LISTED_MAX).filter(|_| is_under);
             answer.unheard.extend(unheard.map(|unheard| (group.id, unheard)));
         }
         answer
@@ -309,12 +318,19 @@ impl Roles {
                 Some(found) => {
                     turn.answer(requester, reply::report(&self.cluster, &id, found), None);
                 }
-                None => turn.refuse(requester, not_found(id, &silent)),
+                None => match query.answer.unheard.first() {
+                    Some((group, unheard)) => {
+                        let reply = reply::of_unheard(&self.cluster, *group, unheard);
+                        turn.answer(requester, reply, None);
+                    }
+                    None => turn.refuse(requester, not_found(id, &silent)),
+                },
             },
             Purpose::Forget(id) if !query.answer.done => {
                 turn.refuse(requester, not_found(id, &silent));
             }
-            Purpose::Forget(_) if !query.silent.is_empty() => {
+            // What is told of an unheard leader the group itself forgets, by an entry of its log.
+            Purpose::Forget(id) if !query.silent.is_empty() && id.unheard().is_none() => {
                 let text = format!("PARTIAL forgotten, but {silent} may still know of it");
                 turn.refuse(requester, text);
             }

@@ -92,16 +92,19 @@ fn change(change: &LostChange) -> [(&'static str, Reply<'static>); 4] {
     ]
 }
 
-fn of_unheard(cluster: &Cluster, group: GroupId, unheard: &Unheard) -> Reply<'static> {
+/// What is told of a leader that was not heard out.
+pub(super) fn of_unheard(cluster: &Cluster, group: GroupId, unheard: &Unheard) -> Reply<'static> {
     fields(vec![
         ("kind", text("unheard")),
+        ("id", text(LostId::of_unheard(group, unheard.epoch).print())),
         ("keyspace", keyspace(cluster, group)),
         ("partition", number(u64::from(group.partition))),
         ("leader", name(cluster, unheard.leader)),
         ("epoch", number(unheard.epoch)),
-        ("at_most", number(unheard.entries())),
+        ("at_least", number(unheard.at_least)),
+        ("at_most", unheard.at_most.map_or(Reply::Nil, number)),
         ("first_index", number(unheard.first)),
-        ("last_index", number(unheard.last)),
+        ("why", text(unheard.why.word())),
     ])
 }
 

@@ -16,8 +16,10 @@ pub struct Report {
     pub values: BTreeMap<String, String>,
     /// How many entries concern the workload's keys, by what was said of them.
     pub by_status: BTreeMap<String, usize>,
-    /// How many entries at most a leader took with it that has not been heard since.
+    /// Leaders that were not heard out.
     pub unheard: u64,
+    /// How many writes at most they took with them; the largest number where nobody knows.
+    pub unheard_writes: u64,
     /// Nodes that did not tell, or did not tell all.
     pub silent: BTreeSet<String>,
 }
@@ -53,7 +55,9 @@ impl Report {
         let field = |name: &str| entry.get(name).map_or("", String::as_str);
         match field("kind") {
             "unheard" if field("keyspace") == prefix => {
-                self.unheard += field("at_most").parse().unwrap_or(0);
+                self.unheard += 1;
+                let at_most = field("at_most").parse().unwrap_or(u64::MAX);
+                self.unheard_writes = self.unheard_writes.saturating_add(at_most);
             }
             "unreachable" => drop(self.silent.insert(field("node").to_owned())),
             "more" => drop(self.silent.insert(format!("{} more lost writes", field("count")))),
@@ -146,6 +150,14 @@ mod tests {
             "user:",
             "user:run:",
         );
-        assert_eq!((report.unheard, report.silent.contains("n2")), (7, true));
+        assert_eq!((report.unheard, report.unheard_writes), (1, 7));
+        assert!(report.silent.contains("n2"));
+        let unbounded = ["kind", "unheard", "keyspace", "user:"];
+        report.add(
+            &entry(&Reply::Array(unbounded.into_iter().map(bulk).collect())),
+            "user:",
+            "user:run:",
+        );
+        assert_eq!((report.unheard, report.unheard_writes), (2, u64::MAX));
     }
 }

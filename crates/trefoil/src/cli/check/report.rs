@@ -131,8 +131,12 @@ impl Outcomes<'_> {
         };
         lines.push(("reported as lost", told));
         if report.unheard > 0 {
-            let text = format!("and at most {} of leaders that are not back", report.unheard);
-            lines.push(("", text));
+            let bound = match report.unheard_writes {
+                u64::MAX => String::from("nobody knows how many"),
+                writes => format!("at most {writes}"),
+            };
+            let leaders = report.unheard;
+            lines.push(("", format!("and {bound}, of {leaders} leaders that are not back")));
         }
         lines.extend(report.silent.iter().map(|silent| ("", format!("no report of {silent}"))));
         lines

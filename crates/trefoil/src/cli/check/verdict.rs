@@ -80,7 +80,7 @@ pub fn judge(
         }
     }
     if !keyspace.promises().acknowledged_survives && report.exists && report.silent.is_empty() {
-        findings.judge_report(report.unheard);
+        findings.judge_report(report.unheard_writes);
     }
     let during = || operations.iter().filter(|operation| operation.client < FINAL_CLIENT);
     let acks = acknowledged_writes(keyspace, key_prefix, during());
@@ -207,7 +207,7 @@ impl Findings {
     }
 
     /// What is lost is reported, and what is reported is lost.
-    /// Of `unheard` writes only the number is known, and only as a bound.
+    /// Of `unheard` writes, which leaders took with them, only an upper bound is known.
     fn judge_report(&mut self, unheard: u64) {
         if self.unreported as u64 > unheard {
             let text = format!("{} lost acknowledged writes are in no report", self.unreported);
