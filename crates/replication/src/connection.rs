@@ -2,6 +2,7 @@
 //! not heard yet.
 
 use crate::RequestId;
+use crate::last_writes::{LastWrites, Written};
 use crate::turn::LastWrite;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -10,10 +11,13 @@ use alloc::vec::Vec;
 /// A connection that has asked something and has not gone.
 #[derive(Debug, Default)]
 pub struct Connection {
-    /// Its newest write that was answered.
+    /// Its newest write that was answered; of one that had several parts, what is true of them
+    /// at least.
     pub last_write: Option<LastWrite>,
     /// That write's number: answers may overtake each other.
     last_write_sequence: u64,
+    /// Its newest write that had several parts, by its number.
+    several: Option<(u64, Arc<LastWrites>)>,
     /// The client's address and the name that it has given itself.
     label: Arc<[u8]>,
     unanswered: u32,
@@ -21,8 +25,9 @@ pub struct Connection {
 }
 
 /// A WAIT that came behind commands of its connection that are not answered yet: it speaks about
-/// their writes, so it starts when they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// their writes, so it starts when they are. What came behind it is no matter, also where that is
+/// answered first.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wait {
     /// The command.
     pub request: RequestId,
@@ -32,7 +37,19 @@ pub struct Wait {
     pub timeout_ms: u64,
     /// WAITAOF: how many copies of the leader's own.
     pub local: Option<u64>,
+    /// The newest write before it that was answered, if any.
+    pub written: Option<Written>,
+    /// That write's number.
+    written_sequence: u64,
     earlier: u32,
+}
+
+impl Wait {
+    fn note(&mut self, sequence: u64, written: &Option<Written>) {
+        if written.is_some() && (self.written.is_none() || sequence > self.written_sequence) {
+            (self.written, self.written_sequence) = (written.clone(), sequence);
+        }
+    }
 }
 
 impl Connection {
@@ -66,7 +83,9 @@ impl Connection {
         local: Option<u64>,
     ) -> Option<Wait> {
         let earlier = self.unanswered.saturating_sub(1);
-        let wait = Wait { request, replicas, timeout_ms, local, earlier };
+        let (written, written_sequence) = (self.written(), self.last_write_sequence);
+        let wait =
+            Wait { request, replicas, timeout_ms, local, written, written_sequence, earlier };
         if earlier == 0 {
             return Some(wait);
         }
@@ -89,13 +108,47 @@ impl Connection {
             (self.last_write, self.last_write_sequence) = (last_write, sequence);
         }
         if !self.waits.is_empty() {
-            self.release_waits(sequence, ready);
+            self.release_waits(sequence, last_write.map(Written::One), ready);
         }
     }
 
-    fn release_waits(&mut self, sequence: u64, ready: &mut VecDeque<Wait>) {
+    /// The same for a command whose parts have written several things.
+    pub fn answered_in_parts(
+        &mut self,
+        sequence: u64,
+        writes: LastWrites,
+        ready: &mut VecDeque<Wait>,
+    ) {
+        let writes = Arc::new(writes);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.last_write.is_none() || sequence > self.last_write_sequence {
+            self.last_write = Some(LastWrite::Copies { acks: 0, synced: false });
+            self.last_write_sequence = sequence;
+            self.several = Some((sequence, writes.clone()));
+        }
+        self.release_waits(sequence, Some(Written::Several(writes)), ready);
+    }
+
+    /// What its newest write that was answered has written.
+    fn written(&self) -> Option<Written> {
+        match &self.several {
+            Some((sequence, writes)) if *sequence == self.last_write_sequence => {
+                Some(Written::Several(writes.clone()))
+            }
+            _ => self.last_write.map(Written::One),
+        }
+    }
+
+    #[cold]
+    fn release_waits(
+        &mut self,
+        sequence: u64,
+        written: Option<Written>,
+        ready: &mut VecDeque<Wait>,
+    ) {
         for wait in self.waits.iter_mut().filter(|wait| sequence < wait.request.sequence) {
             wait.earlier = wait.earlier.saturating_sub(1);
+            wait.note(sequence, &written);
         }
         ready.extend(self.waits.extract_if(.., |wait| wait.earlier == 0));
     }
@@ -127,7 +180,48 @@ mod tests {
         let last_write = Some(LastWrite::Copies { acks: 2, synced: true });
         connection.answered(1, last_write, &mut ready);
         assert_eq!(ready.front().unwrap().request, request(2));
-        assert_eq!(connection.last_write, Some(LastWrite::Copies { acks: 2, synced: true }));
+        assert_eq!(ready.front().unwrap().written, last_write.map(Written::One));
+    }
+
+    #[test]
+    fn a_wait_speaks_of_what_came_before_it_also_where_later_writes_are_answered_first() {
+        let mut connection = Connection::default();
+        let write = |acks| LastWrite::Copies { acks, synced: true };
+        let mut parts = LastWrites::default();
+        parts.add(write(2));
+        let several = Some(Written::Several(Arc::new(parts.clone())));
+        connection.asked();
+        connection.asked();
+        assert_eq!(connection.wait(request(1), 1, 10, None), None);
+        connection.asked();
+        connection.asked();
+        assert_eq!(connection.wait(request(3), 1, 10, None), None);
+        let mut ready = VecDeque::new();
+        connection.answered(2, Some(write(3)), &mut ready);
+        assert!(ready.is_empty());
+        connection.answered_in_parts(0, parts, &mut ready);
+        assert_eq!(ready.pop_front().map(|wait| (wait.request, wait.written)), {
+            Some((request(1), several.clone()))
+        });
+        connection.answered(1, None, &mut ready);
+        let written = ready.pop_front().map(|wait| (wait.request, wait.written));
+        assert_eq!(written, Some((request(3), Some(Written::One(write(3))))));
+    }
+
+    #[test]
+    fn the_parts_of_a_write_count_until_the_next_write() {
+        let mut connection = Connection::default();
+        let write = |acks| LastWrite::Copies { acks, synced: true };
+        let mut parts = LastWrites::default();
+        parts.add(write(2));
+        connection.answered(0, Some(write(1)), &mut VecDeque::new());
+        connection.answered_in_parts(1, parts.clone(), &mut VecDeque::new());
+        connection.answered(2, None, &mut VecDeque::new());
+        assert_eq!(connection.written(), Some(Written::Several(Arc::new(parts.clone()))));
+        connection.answered(4, Some(write(4)), &mut VecDeque::new());
+        assert_eq!(connection.written(), Some(Written::One(write(4))));
+        connection.answered_in_parts(3, parts, &mut VecDeque::new());
+        assert_eq!(connection.written(), Some(Written::One(write(4))), "that came before");
     }
 
     #[test]

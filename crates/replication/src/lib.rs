@@ -19,6 +19,7 @@ pub mod connections;
 pub mod data;
 pub mod frame;
 pub mod keyspace;
+pub mod last_writes;
 pub mod leader_follower;
 pub mod leaderless;
 pub mod multi_leader;

@@ -99,6 +99,27 @@ pub enum Mutant {
     /// Acks that a writer has asked for himself are lowered like others where they are what the
     /// keyspace declares (trap A11).
     NamedAcksDegraded,
+    /// A forwarded write is carried out by whatever leader it comes to (trap A20: it was called
+    /// lost with the leader that it was for).
+    ForwardUnbound,
+    /// A forwarded write's entry is looked for behind what its leader had when the forwarder gave
+    /// it up, and not behind what it had when it was sent (trap A20).
+    AskedTooFar,
+    /// A forwarded write that the log no longer reaches back to is called lost (trap A20).
+    ForgottenIsLost,
+    /// A forwarded write is sent again when its connection breaks (trap A19).
+    LostForwardResent,
+    /// WAIT behind a write of several parts speaks of one of them.
+    WaitForOnePart,
+    /// A write of several parts that have all failed is answered with the first part's error (trap
+    /// A20).
+    OpenPartHidden,
+    /// A follower answers reads while slots of a snapshot contain more than its log has brought to
+    /// the others (trap A22).
+    ReadAheadOfLog,
+    /// A follower that has just started answers reads before it has applied again what it had
+    /// shown (trap A22).
+    ReadBeforeHeard,
 }
 
 /// Whether planted bugs are compiled in.

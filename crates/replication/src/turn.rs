@@ -4,6 +4,7 @@
 use crate::connection::Wait;
 use crate::connections::Connections;
 use crate::keyspace::Durability;
+use crate::last_writes::LastWrites;
 use crate::mutant::Mutants;
 use crate::node::forward::batch::Batches;
 use crate::node::message::Message as NodeMessage;
@@ -325,6 +326,23 @@ impl Turn<'_> {
                 self.local.part_answers.push_back((gather, part, reply.into_owned(), last_write));
             }
         }
+    }
+
+    /// The same for a command that was taken apart: with all that its parts have written.
+    pub fn answer_in_parts(&mut self, to: Requester, reply: Reply<'_>, writes: LastWrites) {
+        let Requester::Client(request) = to else {
+            // Only clients' commands are taken apart; whatever else asked could count on nothing.
+            let none = LastWrite::Copies { acks: 0, synced: false };
+            return self.answer(to, reply, Some(none).filter(|_| !writes.is_empty()));
+        };
+        if writes.len() <= 1 && !writes.are_too_many() {
+            return self.answer(to, reply, writes.only());
+        }
+        if let Some(connection) = self.local.connections.get(request.client) {
+            let ready = &mut self.local.ready_waits;
+            connection.answered_in_parts(request.sequence, writes, ready);
+        }
+        self.effects.reply(request, &reply);
     }
 
     /// The answers to other nodes' commands go. Called by the node only, at the end of a turn.

@@ -73,9 +73,15 @@ key, and what makes a new value from the old one needs a newest value to start f
 const DATA_HEAD: &str = "## Data
 
 *Key by key*: each key is handled as if it were asked alone, by the model of its own keyspace, and
-the answers are put together; if a part fails the error says so. *Whole cluster*: all keys of all
-keyspaces, whatever their model and wherever they are. Counters (the `INCR` family) work in every
-model: increments that were made at the same time add up.
+the answers are put together. *Whole cluster*: all keys of all keyspaces, whatever their model and
+wherever they are; taken apart into a part for each partition. A write of several parts is an error
+if any of them fails, and its first word tells the worst of them: `-UNKNOWN done=1 failed=1
+unknown=2 token=... token=...` if any part may be done or not, with the token of each such part for
+`TF.OUTCOME` (16 at most), also where others were refused or done; `-PARTIAL done=2 failed=1` if
+every part is known, and some of the command is done; any other error only if nothing was done.
+`WAIT` and `WAITAOF` behind it speak of all its parts, and answer the least (of more than 1024
+partitions they cannot tell: an error).
+Counters (the `INCR` family) work in every model: increments that were made at the same time add up.
 
 | command | what it does | leader-follower | multi-leader | leaderless |
 |---|---|---|---|---|

@@ -125,6 +125,10 @@ fn play(request: &Request) -> i32 {
             println!("FAILED {model}: {what} never happened in {runs} seeds");
             failed += 1;
         }
+        if let Some(what) = sometimes::too_often(runs, &counts) {
+            println!("FAILED {model}: {what}");
+            failed += 1;
+        }
     }
     let spent_us = match (cpu_began, cpu_us()) {
         (Some(began), Some(ended)) => ended - began,

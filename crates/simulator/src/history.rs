@@ -37,6 +37,8 @@ pub struct Operation {
     pub must_survive: Option<bool>,
     /// Of an acknowledged write whose entry is known: that, and who had it when its OK came.
     pub copies: Option<(EntryId, Count)>,
+    /// Of a command that was taken apart key by key: how many keys it had. 1 for all others.
+    pub keys: usize,
 }
 
 /// What a client asks for. Written values are unique in a run.
@@ -120,6 +122,9 @@ impl Action {
         match (self, keys) {
             (Action::Clear, _) => vec![String::from("FLUSHALL")],
             (_, [key]) => self.arguments(key),
+            (Action::Delete, _) => {
+                std::iter::once(String::from("DEL")).chain(keys.iter().cloned()).collect()
+            }
             _ => {
                 let value = self.value().unwrap_or("");
                 let pairs = keys.iter().flat_map(|key| [key.clone(), value.to_string()]);
@@ -179,6 +184,20 @@ impl Operation {
                 value.as_deref().unwrap_or("0").parse().ok()
             }
             _ => None,
+        }
+    }
+
+    /// What a reply to a command on several keys says of one of them: of how many there were, that
+    /// is only known where it was all of them, or none.
+    pub fn share_of<'a>(&self, reply: &'a Reply<'a>) -> Reply<'a> {
+        match reply {
+            Reply::Integer(number) if self.keys > 1 => match usize::try_from(*number) {
+                Ok(0) => Reply::Integer(0),
+                Ok(all) if all == self.keys => Reply::Integer(1),
+                Ok(some) if some < self.keys => Reply::Ok,
+                _ => reply.clone(),
+            },
+            reply => reply.clone(),
         }
     }
 

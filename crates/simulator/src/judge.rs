@@ -2,7 +2,8 @@
 
 use crate::checkers::{
     Verdict, acks, counters, fading, follower_reads, leaders, leadership, lost_writes, outcomes,
-    possible_loss, quorum_reads, superseded, surveys, surviving_reads, waits, wgl, zones,
+    possible_loss, quorum_reads, superseded, surveys, surviving_reads, visible_copies, waits, wgl,
+    zones,
 };
 use crate::history::{Action, History, Operation, Outcome};
 use crate::observe::{Observations, tokens};
@@ -37,6 +38,7 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
         outcomes::check(&history.questions, &history.operations, entries, end)?;
     }
     acks_mean_copies(options, history, seen)?;
+    visible_copies::check(history, &options.plan.cluster, seen)?;
     waits::check(options, history, seen, end)?;
     let all = history;
     let history = &*promises::without_weak_oks(all);
@@ -82,6 +84,9 @@ pub fn judge(options: &Options, history: &History, seen: &Observations, end: &En
     let all_survives = all_survives(options) && seen.losses.is_empty();
     surveys::check(history, leads && all_linearizable && all_survives)?;
     let ends = |key| end.get(key).cloned().flatten();
+    if leads {
+        follower_reads::check_order(options, all, seen)?;
+    }
     if leads && ends("{pair}:0") != ends("{pair}:1") {
         return Err(format!("an MSET was carried out by half: {end:?}"));
     }
@@ -111,15 +116,19 @@ fn reads_and_losses(
     key: &str,
 ) -> Verdict {
     let committed = seen.commits.iter().map(|commit| commit.entry).collect();
-    let quorum = options.quorum_of(key);
-    let shows_committed = quorum.is_some_and(|quorum| quorum.commit <= quorum.acks);
-    match reads_of_followers(options, key) {
-        false => surviving_reads::check(key, history.of(key), &seen.written, &committed),
-        true if shows_committed => {
-            follower_reads::check(key, history.of(key), &seen.written, &committed)
-        }
-        true => Ok(()),
+    if !reads_of_followers(options, key) {
+        return surviving_reads::check(key, history.of(key), &seen.written, &committed);
     }
+    // The leader shows what may be lost, where A < C.
+    let quorum = options.quorum_of(key);
+    let all_show_committed = quorum.is_some_and(|quorum| quorum.commit <= quorum.acks);
+    let keyspace = options.plan.cluster.keyspace_of(key.as_bytes()).map(|keyspace| keyspace.id);
+    let by_followers = seen.shown_by_followers(|group| Some(group.keyspace) == keyspace);
+    let reads = history.requests.iter().filter_map(|(request, place)| {
+        let operation = history.operations.get(*place).filter(|o| o.key == key)?;
+        (all_show_committed || by_followers.contains(request)).then_some(operation)
+    });
+    follower_reads::check(key, reads, &seen.written, &committed)
 }
 
 /// In all groups. Only a seed with one group degrades.
@@ -134,7 +143,7 @@ fn acks_mean_copies(options: &Options, history: &History, seen: &Observations) -
 }
 
 /// Whether any replica answers the reads of a key.
-fn reads_of_followers(options: &Options, key: &str) -> bool {
+pub fn reads_of_followers(options: &Options, key: &str) -> bool {
     let keyspace = options.plan.cluster.keyspace_of(key.as_bytes());
     let group = keyspace.and_then(|keyspace| keyspace.model.group());
     group.is_some_and(|group| group.reads == Reads::Follower)
@@ -178,15 +187,7 @@ pub fn leader_follower(
         Some(Kind::Fading) if linearizable => fading::check(key, history.of(key)),
         Some(Kind::List) => {
             lost_writes::check(key, history.of(key), end, survives)?;
-            // What is not in the list in the end was never in it: fewer orders to look at.
-            let lost = |o: &&Operation| {
-                !o.is_done() && o.action.value().is_some_and(|v| !end.unwrap_or("").contains(v))
-            };
-            if linearizable {
-                wgl::check(key, history.of(key).filter(|o| !lost(o)))
-            } else {
-                Ok(())
-            }
+            if linearizable { wgl::check(key, to_order(history, key, end)) } else { Ok(()) }
         }
         Some(Kind::Counter) => {
             counters::check_answers(key, history.of(key), |_, _| false)?;
@@ -206,6 +207,41 @@ pub fn leader_follower(
         Some(Kind::Mixed) if linearizable => wgl::check(key, history.of(key)),
         _ => Ok(()),
     }
+}
+
+/// The commands on a key that have to have an order. What is not in a list in the end was never in
+/// it: fewer orders to look at.
+fn to_order<'a>(
+    history: &'a History,
+    key: &'a str,
+    end: Option<&'a str>,
+) -> impl Iterator<Item = &'a Operation> {
+    let is_list = matches!(Kind::of(key), Some(Kind::List));
+    history.of(key).filter(move |operation| {
+        let value = operation.action.value();
+        let is_there = value.is_some_and(|value| end.unwrap_or("").contains(value));
+        !is_list || operation.is_done() || value.is_none() || is_there
+    })
+}
+
+/// For each key of leader-follower keyspaces whose commands' order was searched: whether the search
+/// ended. Where it gave up, nothing is known of the order.
+pub fn orders_found(
+    options: &Options,
+    history: &History,
+    seen: &Observations,
+    end: &End,
+) -> Vec<bool> {
+    let is_searched = |key: &&str| {
+        let keyspace = options.plan.cluster.keyspace_of(key.as_bytes());
+        promises_of(options, key).linearizable
+            && !keyspace.is_some_and(|keyspace| possible_loss::has_lost(seen, keyspace.id))
+            && matches!(Kind::of(key), Some(Kind::List | Kind::Counter | Kind::Once | Kind::Mixed))
+    };
+    let history = &*promises::without_weak_oks(history);
+    let keys = history.keys().into_iter().filter(is_searched);
+    let value = |key: &str| end.get(key).and_then(|value| value.as_deref());
+    keys.map(|key| !wgl::gives_up(to_order(history, key, value(key)))).collect()
 }
 
 fn multi_leader(

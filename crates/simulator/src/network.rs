@@ -1,6 +1,7 @@
 //! The network between nodes: a frame is lost, late, repeated, overtaken or damaged, links are cut
 //! or clogged, and what an earlier process sent may come long after its time.
 
+use crate::streams::Streams;
 use replication::NodeId;
 use replication::random::Random;
 use std::collections::VecDeque;
@@ -8,6 +9,9 @@ use std::rc::Rc;
 
 /// So many frames are kept back for later at most; older ones are forgotten.
 const KEPT_BACK_MAX: usize = 24;
+
+/// So many frames in a hundred break the connection that they are sent over, at most.
+const STREAM_LOSS_PERCENT_MAX: u64 = 2;
 
 /// How bad the network is. Percentages are of frames.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub struct Weather {
     pub damage_per_mille: u64,
     /// Frames of which a copy is kept back, to arrive when nobody expects it any more.
     pub keep_back_percent: u64,
+    /// Frames go over connections (`streams.rs`): what is lost or damaged breaks one.
+    pub streams: bool,
 }
 
 impl Weather {
@@ -45,11 +51,21 @@ impl Weather {
             spike_us: 0,
             damage_per_mille: 0,
             keep_back_percent: 0,
+            streams: false,
         }
+    }
+
+    /// The same weather for connections: they repeat what is lost, so that few of them break, and
+    /// nobody hears what was said twice.
+    pub fn over_streams(self) -> Weather {
+        let loss_percent = self.loss_percent.min(STREAM_LOSS_PERCENT_MAX);
+        let (repeat_percent, keep_back_percent) = (0, 0);
+        Weather { loss_percent, repeat_percent, keep_back_percent, streams: true, ..self }
     }
 }
 
-/// All links between the nodes of a cluster. There is no order: every frame finds its own way.
+/// All links between the nodes of a cluster. There is no order, every frame finds its own way; but
+/// where they are streams.
 #[derive(Clone, Debug)]
 pub struct Network {
     nodes: usize,
@@ -57,6 +73,8 @@ pub struct Network {
     /// Until when what is sent over a link is held up.
     clogged_until_us: Vec<u64>,
     kept_back: VecDeque<KeptBack>,
+    /// The connections, where there are any.
+    pub streams: Option<Streams>,
     /// How bad it is.
     pub weather: Weather,
 }
@@ -72,6 +90,7 @@ impl Network {
             cut: vec![false; nodes * nodes],
             clogged_until_us: vec![0; nodes * nodes],
             kept_back: VecDeque::new(),
+            streams: weather.streams.then(|| Streams::new(nodes)),
             weather,
         }
     }

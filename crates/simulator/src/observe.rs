@@ -3,6 +3,7 @@
 
 use crate::copies::Copies;
 use crate::disk::Torn;
+use crate::shown::{Showing, Shown};
 use replication::leader_follower::entry::{Entry, Payload};
 use replication::leader_follower::log_record::{Body, LogRecord, RECORD_KIND};
 use replication::leader_follower::replication_log::run::Bodies;
@@ -123,7 +124,16 @@ pub struct Observations {
     pub entries: BTreeMap<(u64, u64), BTreeSet<(GroupId, EntryId)>>,
     /// Commands whose answer, no error, was let go: to the client, or to the node that it asked.
     pub answered: BTreeSet<(u64, u64)>,
+    /// Commands that the node which was asked has sent to another one, if only at first.
+    pub handed_on: BTreeSet<(u64, u64)>,
+    /// Commands that were answered in a turn in which the node ceased to lead.
+    pub answered_while_leaving: BTreeSet<(u64, u64)>,
     forwarded: BTreeMap<(Session, u64), (u64, u64)>,
+    /// The entries that have brought each value into a group's log.
+    pub(crate) origins: BTreeMap<String, BTreeSet<(GroupId, EntryId)>>,
+    /// Answers that show written values, in order.
+    pub shown: Vec<Shown>,
+    pub(crate) showing: Showing,
     /// When values were written, by whom they are named after and their stamps' wall clock.
     moments: BTreeSet<(u64, u64)>,
     /// When processes ended.
@@ -262,8 +272,10 @@ impl Observations {
 
     /// Takes note of a reply to a client.
     pub fn replied(&mut self, request: RequestId, reply: &Reply<'_>) {
-        if !reply.is_error() {
-            self.answered.insert((request.client.0, request.sequence));
+        let name = (request.client.0, request.sequence);
+        // What another node has answered is only handed on here.
+        if !reply.is_error() && self.answered.insert(name) {
+            self.showing(name, reply);
         }
     }
 
@@ -276,13 +288,16 @@ impl Observations {
                     if let Some(asker) = command.asker {
                         let asked = (asker.client.0, asker.sequence);
                         self.forwarded.insert((*from, command.token), asked);
+                        self.handed_on.insert(asked);
                     }
                 }
             }
             NodeMessage::Answer { to, answers } => {
                 for (token, reply, _) in batch::answers(answers).flatten() {
-                    if !reply.is_error() {
-                        self.answered.extend(self.forwarded.get(&(*to, token)));
+                    let asked = self.forwarded.get(&(*to, token)).copied();
+                    if let Some(name) = asked.filter(|_| !reply.is_error()) {
+                        self.answered.insert(name);
+                        self.showing(name, &reply);
                     }
                 }
             }
@@ -309,6 +324,9 @@ impl Observations {
             for record in changes.unwrap_or(&[]).iter().filter_map(|change| change.record.as_ref())
             {
                 self.record(at_us, node, record);
+                if let Value::String(value) = &record.value {
+                    self.value_in_entry(value, group, entry.id);
+                }
             }
             if let Some(asker) = &entry.asker
                 && !changes.is_some_and(<[_]>::is_empty)

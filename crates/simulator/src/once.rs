@@ -14,8 +14,10 @@ use replication::random::Random;
 use replication::{ClientId, NodeId, Reply};
 use std::collections::BTreeMap;
 
-/// The key that all of them append to.
+/// The first of the keys that they append to.
 pub const ONCE_KEY: &str = "once:0";
+/// How many there are: so many that the checker of a key's order finds one among few commands.
+const KEYS: u64 = 8;
 /// One seed in so many has such clients.
 const ONCE_SEEDS: u64 = 2;
 /// How many clients there are.
@@ -158,7 +160,7 @@ impl OnceClients {
         client.sequence += 1;
         let value = format!("~o{number}.{};", client.left);
         let (key, action) = match self.random.range(0, 10) {
-            0..7 => (ONCE_KEY.to_string(), Action::Append(value)),
+            0..7 => (format!("once:{}", self.random.range(0, KEYS)), Action::Append(value)),
             _ => (format!("once:nx{}", self.calls.len() / 3), Action::SetIfAbsent(value)),
         };
         let mut words: Vec<String> =
@@ -178,6 +180,7 @@ impl OnceClients {
             asked: None,
             must_survive: self.must_survive,
             copies: None,
+            keys: 1,
         });
         let call = self.calls.len();
         let late = self.random.chance(LATE_PERCENT);

@@ -23,6 +23,8 @@ const LOG_BYTES_FOR_MANY_PIECES: usize = 2_000;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
+/// How often nodes write down what they have heard of each other.
+const GAPS_INTERVAL_US: u64 = 400_000;
 /// So many seeds in a hundred remove all keys now and then.
 const FLUSH_SEEDS_PERCENT: u64 = 10;
 /// So many leader-follower seeds in a hundred have two keyspaces.
@@ -83,6 +85,8 @@ pub struct Options {
     pub pipelines: bool,
     /// Whether clients remove all keys now and then.
     pub flushes: bool,
+    /// Whether clients delete keys of two partitions together.
+    pub deletes_several: bool,
     /// How writers are acknowledged, where it is in a special way.
     pub ways: Ways,
     /// What nodes promise to their leaders.
@@ -119,14 +123,22 @@ impl Options {
                 (families.slow_disks, families.stalled_disks) = (false, false);
             }
         }
+        let deletes_several = model == ModelName::LeaderFollower && matches!(seed % 6, 3 | 5);
+        if deletes_several && !ways.degrade {
+            in_two_partitions(&mut cluster);
+        }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
+        let limits = limits(&mut random);
+        let weather = weather(families, &mut random);
         let plan = Plan {
             cluster,
             timing,
-            limits: limits(&mut random),
+            limits,
             mutants,
-            weather: weather(families, &mut random),
+            // What may take for ever ends with the connection that it went over, and with nothing
+            // else.
+            weather: if ways.block { weather.over_streams() } else { weather },
             pace: pace(&mut random),
         };
         Options {
@@ -140,6 +152,7 @@ impl Options {
             safety_us: random.range(2_000_000, 5_000_000),
             pipelines: random.chance(40),
             flushes: model == ModelName::LeaderFollower && random.chance(FLUSH_SEEDS_PERCENT),
+            deletes_several,
             ways,
             terms: Terms::draw(seed),
         }
@@ -252,6 +265,15 @@ fn set_durability(cluster: &mut Cluster, durability: Durability) {
             Model::MultiLeader(options) => options.group.durability = durability,
             Model::Leaderless(options) => options.durability = durability,
         }
+    }
+}
+
+/// The first keyspace has two partitions.
+fn in_two_partitions(cluster: &mut Cluster) {
+    if let Some(Model::LeaderFollower(options)) =
+        cluster.keyspaces.first_mut().map(|keyspace| &mut keyspace.model)
+    {
+        options.partitions = 2;
     }
 }
 
@@ -389,6 +411,7 @@ fn timing(random: &mut Random) -> Timing {
         election_timeout_us: heartbeat_interval_us * random.range(4, 8),
         leader_wait_us: random.range(300_000, 900_000),
         forward_timeout_us: random.range(300_000, 900_000),
+        gaps_interval_us: GAPS_INTERVAL_US,
         ..Timing::default()
     }
 }
@@ -433,6 +456,7 @@ fn weather(families: Families, random: &mut Random) -> Weather {
         spike_us: random.range(5_000, 300_000),
         damage_per_mille: if families.damage { random.range(1, 20) } else { 0 },
         keep_back_percent: if families.old_frames { random.range(1, 5) } else { 0 },
+        streams: false,
     }
 }
 

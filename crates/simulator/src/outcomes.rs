@@ -63,9 +63,32 @@ pub fn entry_of(
 ) -> Option<(GroupId, EntryId)> {
     let has_one = operation.is_done() && operation.action != Action::Clear;
     let entries = cluster.observations.entries.get(&request).filter(|_| has_one)?;
+    let of_key =
+        |(group, _): &&(GroupId, EntryId)| operation.keys == 1 || is_of(operation, group, cluster);
     let holders =
         |(group, id): &&(GroupId, EntryId)| cluster.observations.copies.of(*group, *id).durable;
-    entries.iter().max_by_key(holders).copied()
+    entries.iter().filter(of_key).max_by_key(holders).copied()
+}
+
+/// Whether a group holds an operation's key.
+fn is_of(operation: &Operation, group: &GroupId, cluster: &Cluster) -> bool {
+    let key = operation.key.as_bytes();
+    let keyspace = cluster.plan().cluster.keyspace_of(key);
+    keyspace.is_some_and(|keyspace| {
+        (keyspace.id, keyspace.partition_of(slot_of(key))) == (group.keyspace, group.partition)
+    })
+}
+
+/// All entries that a WAIT behind an operation's command speaks of.
+pub fn entries_of(
+    operation: &Operation,
+    request: (u64, u64),
+    cluster: &Cluster,
+) -> Vec<(GroupId, EntryId)> {
+    match cluster.observations.entries.get(&request) {
+        Some(all) if operation.keys > 1 => all.iter().copied().collect(),
+        _ => entry_of(operation, request, cluster).into_iter().collect(),
+    }
 }
 
 /// The same, and who has it now.

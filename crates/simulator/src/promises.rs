@@ -17,6 +17,8 @@ use std::borrow::Cow;
 const OWN_PERCENT: u64 = 40;
 /// The chance that it then asks for what is declared, where acks may be lowered.
 const DECLARED_PERCENT: u64 = 70;
+/// How often a keyspace that blocks wants the acks of all replicas.
+const BLOCKED_SYNC_PERCENT: u64 = 60;
 /// A disk that is neither slow nor stalled has synced what was written so long ago.
 const UNSYNCED_US_MAX: u64 = 1_000_000;
 /// Told apart from the other chances of a seed, so that they stay what they were.
@@ -38,6 +40,8 @@ pub struct Ways {
     pub own: bool,
     /// Acks that are missing are lowered.
     pub degrade: bool,
+    /// Acks that are missing are waited for, for as long as it takes.
+    pub block: bool,
 }
 
 /// Varies how a leader-follower keyspace acknowledges.
@@ -69,6 +73,16 @@ pub fn vary(seed: u64, cluster: &mut Cluster) -> Ways {
             group.weaker_acks = random.chance(50);
             ways.own = true;
         }
+        8 => {
+            if random.chance(BLOCKED_SYNC_PERCENT) {
+                (group.acks, group.failover) = (Acks::Sync, Failover::Safe);
+            }
+            group.missing_acks = MissingAcks::Block;
+            // When an answer would be late if it were not for that.
+            group.ack_timeout_ms = random.range(60, 250);
+            ways.block = true;
+            ways.own = random.chance(30);
+        }
         _ => {}
     }
     ways
@@ -87,6 +101,13 @@ pub fn group_of(options: &Options) -> Option<&GroupOptions> {
 pub fn declared_by_name(options: &Options) -> Option<(Acks, AckLevel)> {
     let group = group_of(options).filter(|_| options.ways.degrade && options.ways.own)?;
     Some((group.acks, group.ack_level))
+}
+
+/// Whether a write was acknowledged that was blocked: after it would have been answered otherwise.
+pub fn was_blocked(options: &Options, operation: &Operation) -> bool {
+    let group = group_of(options).filter(|_| options.ways.block && operation.action.is_write());
+    let waited_us = operation.returned_us.saturating_sub(operation.invoked_us);
+    operation.is_done() && group.is_some_and(|group| waited_us > group.ack_timeout_ms * 1_000)
 }
 
 /// What a client asks for by `TF.WITH`, if it does; sometimes more than it may have.

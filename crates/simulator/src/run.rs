@@ -15,6 +15,7 @@ use crate::observe::Observations;
 use crate::once::{ONCE_KEY, OnceClients};
 use crate::options::{ModelName, Options};
 use crate::outcomes;
+use crate::sometimes;
 use crate::trace::Trace;
 use crate::workload::{Kind, Workload, datacenter};
 use replication::leader_follower::degrade_ledger::Interval;
@@ -173,7 +174,22 @@ impl<'a> Play<'a> {
         if let Some(text) = self.once.contradiction().filter(|_| survives) {
             return Err(text);
         }
-        judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)
+        judge::judge(self.options, &self.workload.history, &self.cluster.observations, &end)?;
+        self.count_orders(&end);
+        Ok(())
+    }
+
+    fn count_orders(&mut self, end: &judge::End) {
+        if self.options.model != ModelName::LeaderFollower {
+            return;
+        }
+        let (history, seen) = (&self.workload.history, &mut self.cluster.observations);
+        for found in judge::orders_found(self.options, history, seen, end) {
+            seen.count(sometimes::ORDERS_SEARCHED);
+            if !found {
+                seen.count(sometimes::ORDERS_UNJUDGED);
+            }
+        }
     }
 
     /// What is reported as lost, on every node's word, against the truth.
@@ -411,6 +427,7 @@ impl<'a> Play<'a> {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         };
         let reply = self.reply_of(connection, sequence)?;
         let now_us = self.cluster.now_us;

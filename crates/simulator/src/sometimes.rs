@@ -65,6 +65,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("LOST", 100),
     ("PENDING", 1000),
     ("WAIT answered", 100),
+    ("WAIT for several parts", 1000),
     ("WAITAOF answered", 100),
     ("ack level applied", 200),
     ("ack level durable", 100),
@@ -74,8 +75,10 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("acks majority", 100),
     ("acks semi-sync", 100),
     ("acks sync", 100),
+    ("blocked write released", 200),
     ("checkpoint truncated the log", 200),
     ("clock stopped while suspended", 200),
+    ("connection broken", 200),
     ("crash during a snapshot", 1000),
     ("damaged log refused", 1000),
     ("degrade closed", 100),
@@ -95,6 +98,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("left after standing still", 200),
     ("left for a stalled disk", 200),
     ("lost write reported", 200),
+    ("missing acks: block", 200),
     ("missing acks: degrade", 100),
     ("missing acks: error", 100),
     ("missing file", 500),
@@ -109,6 +113,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("stepped down", 100),
     ("truncation", 100),
     ("voter admitted", 200),
+    ("write taken apart", 100),
 ];
 
 const MULTI_LEADER: &[(&str, u64)] = &[
@@ -148,6 +153,21 @@ pub fn never(model: ModelName, seeds: u64, counts: &Counts) -> Vec<&'static str>
         .collect()
 }
 
+/// Keys whose commands' order was searched ([`crate::checkers::wgl`]).
+pub const ORDERS_SEARCHED: &str = "order searched";
+/// Those of them where the search gave up: of their order nothing is known.
+pub const ORDERS_UNJUDGED: &str = "order not judged";
+/// How many of them, in a thousand, there may be in a set of seeds.
+const UNJUDGED_PER_MILLE: u64 = 20;
+
+/// What a set of seeds must not have done so often: leave orders unjudged. A few seeds may.
+pub fn too_often(seeds: u64, counts: &Counts) -> Option<String> {
+    let count = |what| counts.get(what).copied().unwrap_or(0);
+    let (searched, unjudged) = (count(ORDERS_SEARCHED), count(ORDERS_UNJUDGED));
+    let is_much = seeds >= 100 && unjudged * 1000 > searched * UNJUDGED_PER_MILLE;
+    is_much.then(|| format!("the order of {unjudged} keys of {searched} was not judged"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +198,13 @@ mod tests {
         ];
         let never = never(ModelName::LeaderFollower, 1000, &Counts::new());
         assert!(wanted.iter().all(|what| never.contains(what)));
+    }
+
+    #[test]
+    fn what_is_not_judged_is_rare() {
+        let with = |unjudged| Counts::from([(ORDERS_SEARCHED, 1000), (ORDERS_UNJUDGED, unjudged)]);
+        assert_eq!(too_often(100, &with(20)), None);
+        assert!(too_often(100, &with(21)).is_some());
     }
 
     #[test]

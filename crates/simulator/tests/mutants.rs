@@ -9,6 +9,7 @@ mod provoked;
 
 use replication::mutant::{Mutant, Mutants};
 use simulator::options::ModelName::{self, LeaderFollower, Leaderless, MultiLeader};
+use simulator::options::Options;
 use simulator::run::run;
 use std::collections::BTreeMap;
 
@@ -21,10 +22,35 @@ struct Planted {
     /// The seed that caught it when this was written: it is tried first. Any change of the core or
     /// of the simulator moves the seeds.
     seed: u64,
+    /// Which seeds are to catch it.
+    among: Among,
+}
+
+/// Some of the seeds: what catches a bug in the others is no proof for these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Among {
+    All,
+    /// Those in which every leader shows what may be lost: A < C, so that nothing is linearizable.
+    LossyAcks,
+}
+
+impl Among {
+    fn has(self, model: ModelName, seed: u64) -> bool {
+        let options = Options::of(seed, model, Mutants::default());
+        match self {
+            Among::All => true,
+            Among::LossyAcks => options.quorums().all(|quorum| quorum.acks < quorum.commit),
+        }
+    }
 }
 
 const fn at(trap: &'static str, mutant: Mutant, model: ModelName, seed: u64) -> Planted {
-    Planted { trap, mutant, model, seed }
+    Planted { trap, mutant, model, seed, among: Among::All }
+}
+
+/// The same among some of the seeds only.
+const fn among(among: Among, planted: Planted) -> Planted {
+    Planted { among, ..planted }
 }
 
 const PLANTED: &[Planted] = &[
@@ -36,12 +62,12 @@ const PLANTED: &[Planted] = &[
     at("A4", Mutant::OldEpochBelieved, LeaderFollower, 231),
     at("A5", Mutant::LeaseFromReceive, LeaderFollower, 86),
     at("A5", Mutant::LeaseKeptInTransfer, LeaderFollower, 44),
-    at("A5", Mutant::PromiseForgotten, LeaderFollower, 501),
     at("A6", Mutant::InheritedShown, LeaderFollower, 67),
     at("A7", Mutant::ReadWithoutRound, LeaderFollower, 66),
     at("A11", Mutant::DegradeBelowCommit, LeaderFollower, 15),
     at("A11", Mutant::DegradeUnrecorded, LeaderFollower, 11),
     at("A11", Mutant::ReadUncommitted, LeaderFollower, 52),
+    among(Among::LossyAcks, at("A11", Mutant::ReadUncommitted, LeaderFollower, 4)),
     at("A11", Mutant::RetryDegradedUnrecorded, LeaderFollower, 43),
     at("A11", Mutant::NamedAcksDegraded, LeaderFollower, 15),
     at("A12", Mutant::VoteForAnyLog, LeaderFollower, 4),
@@ -53,12 +79,19 @@ const PLANTED: &[Planted] = &[
     at("A18", Mutant::LeadsUnheard, LeaderFollower, 4),
     at("A19", Mutant::OnceAnsweredEarly, LeaderFollower, 75),
     at("A19", Mutant::RetryRepeated, LeaderFollower, 1),
+    at("A19", Mutant::LostForwardResent, LeaderFollower, 13),
+    at("A20", Mutant::AskedTooFar, LeaderFollower, 13),
+    at("A20", Mutant::ForgottenIsLost, LeaderFollower, 20),
+    at("A20", Mutant::ForwardUnbound, LeaderFollower, 39),
     at("A20", Mutant::OpenIsRefused, LeaderFollower, 3),
     at("A20", Mutant::OutcomeByIndex, LeaderFollower, 14),
-    at("A21", Mutant::OwnDeadlines, LeaderFollower, 806),
+    at("A21", Mutant::OwnDeadlines, LeaderFollower, 4),
+    at("A20", Mutant::OpenPartHidden, LeaderFollower, 1),
     at("A22", Mutant::AppliedOutOfOrder, LeaderFollower, 1),
+    at("A22", Mutant::ReadBeforeHeard, LeaderFollower, 80),
     at("A23", Mutant::WipedNodeCounts, LeaderFollower, 200),
     at("", Mutant::ReportForgotten, LeaderFollower, 14),
+    at("", Mutant::WaitForOnePart, LeaderFollower, 1),
     at("", Mutant::WallClockWins, MultiLeader, 13),
     at("", Mutant::ApplyTwice, MultiLeader, 1),
     at("", Mutant::ReadOneShort, Leaderless, 1),
@@ -75,19 +108,21 @@ fn every_planted_bug_is_caught_within_two_thousand_seeds() {
     let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
     let mut missed = Vec::new();
     let mut traps: BTreeMap<&str, Vec<Mutant>> = BTreeMap::new();
-    for Planted { trap, mutant, model, seed } in PLANTED {
+    for Planted { trap, mutant, model, seed, among } in PLANTED {
         if !only.is_empty() && !only.contains(&format!("{mutant:?}").as_str()) {
             continue;
         }
-        let mut seeds = std::iter::once(*seed).chain(1..=SEEDS);
+        let seeds = std::iter::once(*seed).chain(1..=SEEDS);
+        let mut seeds = seeds.filter(|seed| among.has(*model, *seed));
         match seeds.find_map(|seed| Some((seed, catches(*mutant, *model, seed)?))) {
             Some((seed, failure)) => {
-                println!("at({trap:?}, Mutant::{mutant:?}, {model:?}, {seed}), // {failure}");
+                let text = format!("at({trap:?}, Mutant::{mutant:?}, {model:?}, {seed})");
+                println!("{text}, // among {among:?}: {failure}");
                 traps.entry(trap).or_default().push(*mutant);
             }
             None => {
                 println!("at({trap:?}, Mutant::{mutant:?}, {model:?}, ?), // NOT CAUGHT");
-                missed.push((mutant, model));
+                missed.push((mutant, model, among));
             }
         }
     }

@@ -29,6 +29,7 @@ fn cluster(seed: u64, limits: Limits) -> Cluster {
             election_timeout_us: 150 * MS,
             leader_wait_us: 900 * MS,
             forward_timeout_us: 900 * MS,
+            gaps_interval_us: 1_000 * MS,
             lease_us: 120 * MS,
             clock_drift_ppm: DRIFT_APART_PPM,
         },

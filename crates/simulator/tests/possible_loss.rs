@@ -48,6 +48,7 @@ impl World {
                 election_timeout_us: ELECTION_TIMEOUT_US,
                 leader_wait_us: 500 * MS,
                 forward_timeout_us: 500 * MS,
+                gaps_interval_us: 1_000 * MS,
             },
             limits,
             mutants: Mutants::default(),

@@ -1,6 +1,7 @@
 //! What a rehearsal says of an election timeout is what that timeout does: the same pauses of a
 //! leader are played once with a timeout that none of them reaches, where the followers note how
-//! long it was silent, and once with the timeout that is tried out.
+//! long it was silent, and once with the timeout that is tried out. And what they have noted is
+//! still there when they are started again.
 #![allow(clippy::unwrap_used)]
 
 use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
@@ -20,6 +21,10 @@ const MS: u64 = 1_000;
 const TIMEOUT_US: u64 = 100 * MS;
 /// A timeout that no pause reaches.
 const PATIENT_US: u64 = 2_000 * MS;
+/// How often what was heard is written down.
+const GAPS_INTERVAL_US: u64 = 200 * MS;
+/// How long a node is down.
+const DOWN_US: u64 = 1_000 * MS;
 /// Votes and their answers take that long at the most: a leader that comes back earlier than that
 /// after the timeout may be heard before the votes are.
 const ELECTION_US: u64 = 10 * MS;
@@ -38,11 +43,13 @@ fn play(seed: u64, election_timeout_us: u64, pause_us: u64) -> (Cluster, NodeId,
         clock_drift_ppm: 0,
         leader_wait_us: 1_000 * MS,
         forward_timeout_us: 1_000 * MS,
+        gaps_interval_us: GAPS_INTERVAL_US,
     };
     let plan = Plan {
         cluster: cluster_of(&["eu"], 3, model, seed),
         timing,
-        limits: Limits::default(),
+        // Little besides what was heard is written: that alone makes checkpoints.
+        limits: Limits { checkpoint_bytes: 500, image_bytes_max: 100, ..Limits::default() },
         mutants: Mutants::default(),
         weather: Weather::calm(),
         pace: Pace::quick(),
@@ -103,4 +110,71 @@ fn a_timeout_does_what_its_rehearsal_has_said() {
         open += u32::from(most && !least);
     }
     assert!(never > 0 && always > 0 && open > 0, "never {never}, always {always}, open {open}");
+}
+
+/// What a node says of its leader: the elections that the timeout would have started, and for how
+/// long it has listened.
+fn heard(cluster: &Cluster, node: NodeId, leader: NodeId) -> (Elections, u64) {
+    let server = cluster.server(node).unwrap();
+    let now = server.clock.time(cluster.now_us);
+    let gaps = server.node().unwrap().heartbeat_gaps(leader).unwrap();
+    (gaps.elections(now, TIMEOUT_US, GapKind::LeaderPaused), gaps.recorded_us(now))
+}
+
+/// Ends a follower's process, and starts it again after a while.
+fn restart(cluster: &mut Cluster, node: NodeId, end: impl Fn(&mut Cluster, NodeId)) {
+    end(cluster, node);
+    run(cluster, DOWN_US);
+    cluster.start(node);
+    run(cluster, TIMEOUT_US);
+}
+
+#[test]
+fn a_restart_forgets_no_gap_and_makes_none() {
+    let mut checkpoints = 0;
+    for seed in 1..=6 {
+        let (mut cluster, leader, _) = play(seed, PATIENT_US, 250 * MS);
+        let follower = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+        run(&mut cluster, 2 * GAPS_INTERVAL_US);
+        let (elections, _) = heard(&cluster, follower, leader);
+        assert!(elections.least > 0, "seed {seed}: the pause was noted");
+        for way in 0..6 {
+            let (before, listened_us) = heard(&cluster, follower, leader);
+            restart(&mut cluster, follower, |cluster, node| match way % 3 {
+                0 => cluster.crash(node, false),
+                1 => cluster.crash(node, true),
+                _ => cluster.stop_clean(node),
+            });
+            let (after, recorded_us) = heard(&cluster, follower, leader);
+            let what = format!("seed {seed}, way {way}: {listened_us} us, then {recorded_us} us");
+            assert_eq!(after, before, "{what}");
+            assert!(recorded_us + GAPS_INTERVAL_US + 20 * MS > listened_us, "{what}: some is lost");
+            assert!(recorded_us <= listened_us + TIMEOUT_US, "{what}: it was down for {DOWN_US}");
+            // Long enough for checkpoints.
+            run(&mut cluster, 20 * GAPS_INTERVAL_US);
+        }
+        checkpoints +=
+            cluster.observations.counts.get("checkpoint truncated the log").unwrap_or(&0);
+    }
+    assert!(checkpoints > 10, "{checkpoints} checkpoints");
+}
+
+#[test]
+fn what_is_a_week_old_is_not_known_any_more() {
+    let day_ms = 86_400_000;
+    for (days, kept) in [(7, false), (-7, false), (0, true)] {
+        let (mut cluster, leader, _) = play(1, PATIENT_US, 250 * MS);
+        let follower = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+        run(&mut cluster, 2 * GAPS_INTERVAL_US);
+        let jump = |cluster: &mut Cluster, node: NodeId| {
+            cluster.servers[usize::from(node.0)].clock.jump(days * day_ms);
+        };
+        let (before, listened_us) = heard(&cluster, follower, leader);
+        jump(&mut cluster, follower);
+        assert_eq!(heard(&cluster, follower, leader), (before, listened_us), "while it runs");
+        restart(&mut cluster, follower, |cluster, node| cluster.crash(node, false));
+        let (after, recorded_us) = heard(&cluster, follower, leader);
+        assert_eq!(after == before, kept, "{days} days");
+        assert_eq!(recorded_us > TIMEOUT_US, kept, "{days} days: {recorded_us} us are known");
+    }
 }

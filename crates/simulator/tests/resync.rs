@@ -44,6 +44,7 @@ impl World {
                 election_timeout_us: 120 * MS,
                 leader_wait_us: 2_000 * MS,
                 forward_timeout_us: 2_000 * MS,
+                gaps_interval_us: 1_000 * MS,
             },
             limits,
             mutants,

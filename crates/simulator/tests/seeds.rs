@@ -23,6 +23,7 @@ fn play(model: ModelName) {
     assert!(failures.is_empty(), "{} seeds fail:\n{}", failures.len(), failures.join("\n"));
     let never = sometimes::never(model, SEEDS, &counts);
     assert!(never.is_empty(), "{never:?} never happened in {SEEDS} seeds: {counts:?}");
+    assert_eq!(sometimes::too_often(SEEDS, &counts), None);
 }
 
 #[test]

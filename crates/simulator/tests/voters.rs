@@ -36,6 +36,7 @@ impl World {
         let plan = Plan {
             cluster: cluster_of(&["eu"], 3, model, 1),
             timing: Timing {
+                gaps_interval_us: 1_000 * MS,
                 lease_us: 120 * MS,
                 clock_drift_ppm: 500,
                 heartbeat_interval_us: 30 * MS,

@@ -8,6 +8,7 @@ use crate::Event;
 use crate::mutant::Mutant;
 use crate::turn::{Asker, Turn};
 use crate::version::{EntryId, Stamp};
+use alloc::boxed::Box;
 
 impl Group {
     /// Appends an entry of this leader: to the log, and to the state.
@@ -52,7 +53,7 @@ impl Group {
         stamp: Stamp,
         origin: Option<Origin>,
         for_asker: bool,
-        once: Option<Once<'_>>,
+        once: Option<Box<Once<'_>>>,
         payload: Payload<'_>,
     ) -> EntryId {
         let id = self.next_id();

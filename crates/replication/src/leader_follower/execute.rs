@@ -3,11 +3,10 @@
 use super::acks::held::Answer;
 use super::acks::need::Need;
 use super::acks::older::Either;
-use super::entry::{Change, Payload};
+use super::entry::{Change, Changes, Payload};
 use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply, Verb, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
-use crate::keyspace::Reads;
 use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::{Dot, Stamp};
@@ -36,14 +35,15 @@ impl Group {
         }
         let now_ms = self.time_ms(turn);
         let room = self.has_room();
-        let mut record = self.state.store.get(command.key);
+        let hashes = self.state.store.hashes(command.key);
+        let mut record = self.state.store.get_by(command.key, hashes);
         if is_past(record.as_ref(), now_ms) {
             // Nobody may see the key come back: its end must be in the log before anybody hears.
             if !room {
                 return turn.refuse(requester, NO_ROOM);
             }
             self.remove(turn, command.key);
-            record = self.state.store.get(command.key);
+            record = self.state.store.get_by(command.key, hashes);
         }
         let index = self.state.newest_index(record.as_ref());
         let Evaluation { reply, write } = data::evaluate(command, record.as_ref(), now_ms);
@@ -76,7 +76,8 @@ impl Group {
         let name = self.next_name(turn);
         let record = data::overwrite(write, record.as_ref(), name);
         let change = Change { key: Cow::Borrowed(command.key), record };
-        let id = self.append_for_asker(turn, name.stamp, None, Payload::Changes(change.into()));
+        let payload = Payload::Changes(Changes::One(change, Some(hashes)));
+        let id = self.append_for_asker(turn, name.stamp, None, payload);
         self.hold_write_that_saw(turn, requester, id, reply, need);
     }
 
@@ -147,12 +148,6 @@ impl Group {
     pub fn answer_range(&mut self, turn: &mut Turn<'_>, requester: Requester, reply: Reply<'_>) {
         let index = self.log.last_index();
         self.hold_read(turn, requester, index, reply.into_owned());
-    }
-
-    /// Whether this node may answer the keyspace's reads although it does not lead. Not while its
-    /// disk is new: it would say "not found" of everything.
-    pub fn follower_reads(&self, turn: &Turn<'_>) -> bool {
-        self.options.reads == Reads::Follower && !self.leads() && self.is_voter(turn)
     }
 
     /// Answers a read from what this follower knows to be committed; it may be stale.

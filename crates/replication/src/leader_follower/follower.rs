@@ -6,10 +6,9 @@ use super::message::{Body, Matched, Wants};
 use super::replication_log::run::Bodies;
 use super::{Group, Role};
 use crate::mutant::Mutant;
-use crate::storage::store::{IN_STEP, look_ahead};
+use crate::storage::store::{IN_STEP, look_ahead_by};
 use crate::turn::Turn;
 use crate::version::EntryId;
-use crate::wire::Read;
 use crate::{Event, NodeId, Position};
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -101,6 +100,7 @@ impl Group {
             self.ask_last(turn, from);
         }
         if epoch < self.epoch {
+            turn.event(Event::EpochRefused { group: self.id, from, epoch });
             // Told as a message, and never as an answer to the round: a late heartbeat of the
             // sender's former process must not confirm its present leadership.
             self.say_epoch(turn, from, Body::EpochOver);
@@ -249,7 +249,8 @@ impl Group {
         while self.commit < target {
             let before = self.commit;
             self.apply_run(turn, target);
-            if self.commit < target && !self.commit_special(turn) && self.commit == before {
+            // A run may also end where its entries do not lie together with the next.
+            if self.commit == before && !self.commit_special(turn) {
                 break;
             }
         }
@@ -267,17 +268,29 @@ impl Group {
         let is_plain = |body: &&[u8]| Head::of(body).is_ok_and(|head| head.is_plain());
         let mut bodies = Bodies::of(run).flatten().take(most).take_while(is_plain).peekable();
         while bodies.peek().is_some() {
-            let mut entries: [_; IN_STEP] =
-                core::array::from_fn(|_| bodies.next().map(|body| committed(turn, body)));
+            // The bytes are passed over for their keys first: an entry is large, and is moved often
+            // before it lies in a list.
+            let (mut step, mut hashes) = ([&[][..]; IN_STEP], [None; IN_STEP]);
+            let filled = step.iter_mut().zip(bodies.by_ref()).map(|(place, body)| *place = body);
+            let count = filled.count();
+            let step = step.get_mut(..count).unwrap_or_default();
             if turn.local.mutants.is(Mutant::AppliedOutOfOrder) {
-                entries.reverse();
+                step.reverse();
             }
-            let changes = entries.iter().flatten().flatten().filter_map(Entry::changes).flatten();
-            look_ahead(changes.map(|change| (&self.state.store, &*change.key)));
-            for entry in entries.into_iter().flatten() {
-                if let Ok(entry) = entry {
+            let store = &self.state.store;
+            for (place, body) in hashes.iter_mut().zip(&*step) {
+                *place = Head::only_key(body).map(|key| store.hashes(key));
+            }
+            look_ahead_by(hashes.iter().flatten().map(|hashes| (store, *hashes)));
+            for (body, hashes) in step.iter().zip(hashes) {
+                let mut entry = Entry::decode_to_apply(body);
+                if let Ok(entry) = &mut entry {
+                    plant(turn, entry);
+                    if let Payload::Changes(changes) = &mut entry.payload {
+                        changes.know(hashes);
+                    }
                     // The leader has told about conflicts when it appended the entry.
-                    self.state.apply(&entry, false);
+                    self.state.apply(entry, false);
                     if let Some(origin) = &entry.origin {
                         self.covered.advance(origin.dot);
                     }
@@ -290,7 +303,8 @@ impl Group {
     /// Applies the next entry, whose commit means more than its records. Whether there is one.
     fn commit_special(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { return false };
-        if let Ok(entry) = committed(turn, &body) {
+        if let Ok(mut entry) = Entry::decode_to_apply(&body) {
+            plant(turn, &mut entry);
             self.state.apply(&entry, false);
             self.on_entry_committed(turn, &entry);
         }
@@ -306,8 +320,9 @@ impl Group {
             let most = usize::try_from(target - self.commit).unwrap_or(usize::MAX);
             let plain = Bodies::of(run).flatten().take(most).take_while(is_plain).count();
             self.commit += plain as u64;
-            if self.commit == target {
-                break;
+            // A run may also end where its entries do not lie together with the next.
+            if plain > 0 {
+                continue;
             }
             let Some(body) = self.log.get(self.commit + 1).map(Vec::from) else { break };
             self.commit += 1;
@@ -388,11 +403,9 @@ impl Group {
     }
 }
 
-/// A committed entry, as it is to be applied.
-fn committed<'a>(turn: &Turn<'_>, body: &'a [u8]) -> Read<Entry<'a>> {
-    let mut entry = Entry::decode_to_apply(body)?;
+/// For a planted bug: what happens to an entry before it is applied.
+fn plant(turn: &Turn<'_>, entry: &mut Entry<'_>) {
     if turn.local.mutants.is(Mutant::OwnDeadlines) {
         entry.move_deadlines(turn.now.wall_ms);
     }
-    Ok(entry)
 }

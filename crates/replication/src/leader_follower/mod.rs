@@ -22,6 +22,7 @@
 //! - The life of a write: `execute.rs` evaluates it, `append.rs` puts an entry into the
 //!   `replication_log/`, `sending.rs` sends it, `follower.rs` takes it, `progress.rs` hears of it,
 //!   `acks/` counts the copies and lets the reply go. A turn's entries travel together.
+//! - Reads that do not go to the leader: `follower_reads.rs`.
 //! - Who leads: `election.rs` is failover, `leader.rs` a leadership, `transfer.rs` a planned
 //!   change, `stall.rs` what a leader does that cannot go on, `tenure.rs` why it changed,
 //!   `lease.rs` how it answers reads alone.
@@ -42,6 +43,7 @@ pub mod entry;
 pub mod epochs;
 pub mod execute;
 pub mod follower;
+mod follower_reads;
 pub mod history;
 pub mod image;
 pub mod leader;
@@ -152,6 +154,7 @@ pub struct Group {
     /// The newest stamp in the log: the group's time is never before it.
     newest_stamp: Stamp,
     follower: follower::Follower,
+    shown: follower_reads::Shown,
     installing: Option<staging::Installing>,
     /// States that a snapshot has replaced.
     leaving: leaving::Leaving,
@@ -215,6 +218,7 @@ impl Group {
             commit: 0,
             newest_stamp: Stamp::ZERO,
             follower: follower::Follower::default(),
+            shown: follower_reads::Shown::default(),
             installing: None,
             leaving: leaving::Leaving::default(),
             recovering: None,

@@ -8,6 +8,7 @@
 use super::Group;
 use super::entry::{Entry, Head, Payload};
 use super::epochs::Epochs;
+use super::follower_reads::Shown;
 use super::log_record::{Body, LogRecord};
 use super::replication_log::ReplicationLog;
 use super::replication_log::run::Bodies;
@@ -202,6 +203,7 @@ impl Group {
         self.find_named_voters();
         self.state.commit(self.commit);
         self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
+        self.shown = Shown::after_start(self.log.last_index());
         Ok(())
     }
 

@@ -124,6 +124,7 @@ impl Group {
         let Some(end) = self.suspicion.end.filter(|_| self.suspicion.is_suspect) else { return };
         let durable = self.log.durable_index(turn.local.durable(self.options.durability));
         if matches!(self.role, Role::Follower) && self.follower.matched().min(durable) >= end {
+            self.shown.wait_for(end);
             self.end_suspicion(turn);
             self.owe_answer();
         }

@@ -193,10 +193,12 @@ impl Leaderless {
                  and may spread"
             )),
         };
+        let acks = if flush.missed == 0 { usize::from(self.options.w) } else { 0 };
         let customer = flush.customer;
         self.flushes.remove(&id);
         if let FlushFor::Requester(requester) = customer {
-            turn.answer(requester, reply, None);
+            let last_write = Some(self.last_write(acks));
+            turn.answer(requester, reply, last_write);
         }
     }
 
@@ -247,7 +249,8 @@ impl Leaderless {
                          some keys may be left",
                         self.options.r
                     );
-                    turn.refuse(requester, error);
+                    let last_write = Some(self.last_write(0));
+                    turn.answer(requester, Reply::error(error), last_write);
                 }
                 continue;
             }

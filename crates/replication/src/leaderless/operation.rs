@@ -11,6 +11,7 @@ use super::quorum_read::QuorumRead;
 use super::quorum_write::QuorumWrite;
 use crate::command::verb::{Condition, Expiry, With};
 use crate::command::{KeyCommand, Reply, Verb};
+use crate::keyspace::Durability;
 use crate::random::Random;
 use crate::storage::store::Hashes;
 use crate::turn::{LastWrite, Requester, Turn};
@@ -293,7 +294,10 @@ impl Leaderless {
                     && let Some(operation) = self.operations.at_mut(place)
                     && let Phase::Holding(_, reply) = core::mem::take(&mut operation.phase)
                 {
-                    self.answer(turn, place, reply, None);
+                    // An error after a rewrite: what was made before is on who knows how many.
+                    let is_open = operation.rewrites > 0 && reply.is_error();
+                    let last_write = is_open.then(|| self.last_write(0));
+                    self.answer(turn, place, reply, last_write);
                     self.operations.close(place);
                 }
             }
@@ -328,6 +332,13 @@ impl Leaderless {
         let missed = reply.is_error();
         tell(turn, operation.customer, &mut operation.customers, reply, last_write);
         self.on_answered(place, missed);
+    }
+
+    /// What a write with so many acks says of itself, for a WAIT behind it: also where they are
+    /// fewer than it asked for.
+    pub(super) fn last_write(&self, acks: usize) -> LastWrite {
+        let acks = u16::try_from(acks).unwrap_or(u16::MAX);
+        LastWrite::Copies { acks, synced: self.options.durability == Durability::Fsync }
     }
 
     /// Its customers have their reply: takes note of that.
@@ -379,7 +390,12 @@ impl Leaderless {
         let n = self.partitions.at(operation.partition).map_or(0, |held| held.replicas.len());
         if !operation.answered {
             let error = error_at_deadline(operation, n, self.options.timeout_ms);
-            self.answer(turn, place, Reply::error(error), None);
+            let acked = match &operation.phase {
+                Phase::Writing(write) => Some(write.acked()),
+                _ => None,
+            };
+            let last_write = acked.map(|acked| self.last_write(acked.len()));
+            self.answer(turn, place, Reply::error(error), last_write);
         }
         self.repair(turn, place);
         self.operations.close(place);

@@ -12,7 +12,7 @@ use crate::keyspace::Durability;
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
 use crate::storage::store::Hashes;
-use crate::turn::{LastWrite, Turn};
+use crate::turn::Turn;
 use crate::version::Stamp;
 use crate::{NodeId, Position};
 
@@ -126,9 +126,8 @@ impl Leaderless {
             self.ask(turn, place, others);
         }
         if let Some(reply) = reply {
-            let acks = u16::try_from(acked.len()).unwrap_or(u16::MAX);
-            let synced = self.options.durability == Durability::Fsync;
-            self.answer(turn, place, reply, Some(LastWrite::Copies { acks, synced }));
+            let last_write = Some(self.last_write(acked.len()));
+            self.answer(turn, place, reply, last_write);
         }
         if all && is_answered {
             self.operations.close(place);
@@ -169,8 +168,10 @@ impl Leaderless {
         if operation.rewrites > REWRITES_MAX {
             let n = self.partitions.at(operation.partition).map_or(0, |held| held.replicas.len());
             let Phase::Writing(write) = &operation.phase else { return };
-            let error = partial(write.acked.len(), operation.w, n);
-            self.answer(turn, place, Reply::error(error), None);
+            let acked = write.acked.len();
+            let error = partial(acked, operation.w, n);
+            let last_write = Some(self.last_write(acked));
+            self.answer(turn, place, Reply::error(error), last_write);
             return self.operations.close(place);
         }
         match operation.purpose {

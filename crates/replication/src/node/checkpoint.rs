@@ -121,6 +121,7 @@ impl Roles {
         let before = turn.local.appended_bytes;
         let mut keep_from = turn.append(&identity.encode(), Durability::Fsync);
         self.checkpoint.began = keep_from;
+        self.write_all_gaps(turn);
         for group in self.groups.values_mut() {
             keep_from = keep_from.min(group.first_needed().unwrap_or(keep_from));
             group.begin_checkpoint(turn);

@@ -1,10 +1,11 @@
 //! Commands that were taken apart: their parts' answers, put together again.
 
 use super::Roles;
-use crate::turn::{LastWrite, Requester, Turn};
+use super::failed_parts::failure;
+use crate::last_writes::LastWrites;
+use crate::turn::{Requester, Turn};
 use crate::{ClientId, Reply};
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -28,6 +29,8 @@ pub enum Kind {
     Random,
     /// OK when all are.
     AllOk,
+    /// Of the numbers, or of the numbers at each place of the arrays, the least.
+    Least,
     /// A lost write that is done again: see `lost_writes/`, under this number.
     Replay(u64),
     /// An array, a part at each place, in which nodes are numbers.
@@ -40,7 +43,7 @@ struct Gather {
     writes: bool,
     parts: Vec<Option<Reply<'static>>>,
     missing: usize,
-    last_write: Option<LastWrite>,
+    written: LastWrites,
 }
 
 impl Gathers {
@@ -53,7 +56,7 @@ impl Gathers {
             writes,
             parts: vec![None; parts],
             missing: parts,
-            last_write: None,
+            written: LastWrites::default(),
         };
         self.open.insert(self.next, gather);
         self.next
@@ -65,6 +68,18 @@ impl Gathers {
             Requester::Client(request) => Some(request.client),
             _ => None,
         }
+    }
+
+    /// Whether a part belongs to a WAIT of a client.
+    pub fn is_wait_of(&self, client: ClientId, requester: Requester) -> bool {
+        let Requester::Part { gather, .. } = requester else { return false };
+        let wait = self.open.get(&gather).filter(|gather| gather.kind == Kind::Least);
+        wait.is_some_and(|gather| gather.is_of(client))
+    }
+
+    /// A client has gone: nobody asks any more what its WAITs wait for.
+    pub fn forget_waits(&mut self, client: ClientId) {
+        self.open.retain(|_, gather| gather.kind != Kind::Least || !gather.is_of(client));
     }
 }
 
@@ -78,42 +93,47 @@ impl Roles {
                 continue;
             }
             *slot = Some(reply);
-            gather.last_write = last_write.or(gather.last_write);
+            if let Some(write) = last_write {
+                gather.written.add(write);
+            }
             gather.missing -= 1;
             if gather.missing == 0
                 && let Some(gather) = self.gathers.open.remove(&number)
             {
-                let (requester, last_write) = (gather.requester, gather.last_write);
+                let requester = gather.requester;
                 if let Kind::Replay(token) = gather.kind {
                     let reply = gather.parts.into_iter().flatten().next().unwrap_or(Reply::Nil);
-                    self.on_replayed(turn, token, reply, last_write);
+                    self.on_replayed(turn, token, reply, gather.written.only());
                     continue;
                 }
                 let names = gather.kind == Kind::Switchover;
-                let mut reply = gather.finish(turn);
+                let (mut reply, written) = gather.finish(turn);
                 if names {
                     reply = self.told_by_name(reply);
                 }
-                turn.answer(requester, reply, last_write);
+                turn.answer_in_parts(requester, reply, written);
             }
         }
     }
 }
 
 impl Gather {
-    fn finish(self, turn: &mut Turn<'_>) -> Reply<'static> {
-        let all = self.parts.len();
+    fn is_of(&self, client: ClientId) -> bool {
+        matches!(self.requester, Requester::Client(request) if request.client == client)
+    }
+
+    /// The reply, and what was written, by the parts that have failed, too.
+    fn finish(self, turn: &mut Turn<'_>) -> (Reply<'static>, LastWrites) {
         let parts: Vec<Reply<'static>> = self.parts.into_iter().flatten().collect();
-        let failed = parts.iter().filter(|part| part.is_error()).count();
-        if let Some(Reply::Error(first)) = parts.iter().find(|part| part.is_error()) {
-            // What was written stays written: a part's failure must not hide that.
-            let text = match self.writes && failed < all {
-                true => format!("PARTIAL done={} failed={failed} first: {first}", all - failed),
-                false => format!("{first} ({failed} of {all} parts failed)"),
-            };
-            return Reply::error(text);
-        }
-        match self.kind {
+        let failure = failure(&parts, self.writes, turn.local.mutants);
+        (failure.unwrap_or_else(|| self.kind.join(parts, turn)), self.written)
+    }
+}
+
+impl Kind {
+    /// Makes one reply of the parts, none of which has failed.
+    fn join(self, parts: Vec<Reply<'static>>, turn: &mut Turn<'_>) -> Reply<'static> {
+        match self {
             Kind::Each | Kind::Switchover => Reply::Array(parts),
             Kind::AllOk | Kind::Replay(_) => Reply::Ok,
             Kind::Sum => {
@@ -123,6 +143,7 @@ impl Gather {
                 };
                 Reply::Integer(parts.iter().map(number).sum())
             }
+            Kind::Least => parts.into_iter().reduce(least).unwrap_or(Reply::Nil),
             Kind::Keys => {
                 let elements = parts.into_iter().flat_map(|part| match part {
                     Reply::Array(elements) => elements,
@@ -136,5 +157,16 @@ impl Gather {
                 if place < some.len() { some.swap_remove(place) } else { Reply::Nil }
             }
         }
+    }
+}
+
+/// The lesser of two numbers, or of each two at the same place.
+fn least(one: Reply<'static>, other: Reply<'static>) -> Reply<'static> {
+    match (one, other) {
+        (Reply::Integer(one), Reply::Integer(other)) => Reply::Integer(one.min(other)),
+        (Reply::Array(one), Reply::Array(other)) => {
+            Reply::Array(one.into_iter().zip(other).map(|(one, other)| least(one, other)).collect())
+        }
+        (one, _) => one,
     }
 }

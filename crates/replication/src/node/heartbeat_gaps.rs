@@ -4,26 +4,33 @@
 //! A gap is the time between two heartbeats of one node, as this node has handled them: a stall at
 //! either end or in the network looks the same, and would have had the same effect. Only gaps that
 //! are longer than heartbeats explain are kept. An election timeout is drawn anew at each sign of
-//! the leader, between T and 2T (`leader_follower/election.rs`), so a gap between T and 2T might
-//! have started an election, and a gap of 2T or more would have.
+//! the leader, between T and 1.5 T (`leader_follower/election.rs`), so a gap between T and 1.5 T
+//! might have started an election, and a gap of 1.5 T or more would have.
 //!
 //! Memory is bounded: for each node and hour, counts by length on a logarithmic scale; and the
 //! longest gaps of the day one by one. Where those are all that a question is about, its answer is
 //! exact; else it is a pair of bounds that the scale allows.
 //!
+//! What was heard goes to the node's log about once a minute, and whole into every checkpoint
+//! (`gap_record.rs`): a restart keeps the day but for its last minute. While this node was down it
+//! has heard nothing and knows nothing: such time is neither a gap nor counted as listened to. A
+//! process counts hours from where the wall clock stood when it started, by its monotonic clock: a
+//! clock that is set meanwhile moves nothing, and what would lie more than a day back at a start,
+//! or well ahead, is gone.
+//!
 //! Left out: what a group's own messages say between two heartbeats (they put an election off, too,
-//! so the bounds lie on the safe side), and gaps of an earlier process: a restart forgets them.
+//! so the bounds lie on the safe side), and a silence that lasts while this node is restarted.
 
+use super::gap_record::Hours;
 use super::{Node, Timing};
 use crate::{NodeId, Session, Time};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Gaps that are kept one by one, for each node.
 pub const LONGEST_GAPS_MAX: usize = 64;
 /// How long gaps are kept, in hours.
 pub const HOURS: u64 = 24;
-const HOUR_US: u64 = 3_600_000_000;
+pub(super) const HOUR_US: u64 = 3_600_000_000;
 /// Counts for each doubling of the length: neighbours differ by a quarter or less.
 const STEPS_PER_DOUBLING: u64 = 4;
 
@@ -61,51 +68,64 @@ pub struct Elections {
 /// What this node has heard of another in the last day.
 #[derive(Clone, Debug, Default)]
 pub struct HeartbeatGaps {
-    /// When the first heartbeat came, in microseconds of the monotonic clock.
-    since_us: Option<u64>,
-    heard_us: u64,
+    /// What to add to the monotonic clock for microseconds since 1970, as of this process's start.
+    since_1970_us: u64,
+    /// When the newest heartbeat to this process came, in microseconds of the monotonic clock.
+    heard_us: Option<u64>,
     /// Shorter gaps are no silences, in microseconds.
     ignored_us: u64,
     /// Whether it led a group of this node when it was last heard.
     led: bool,
     session: Option<Session>,
-    /// How many gaps, by hour, kind and length on the scale.
-    counts: BTreeMap<(u64, GapKind, u64), u32>,
-    /// The longest gaps, longest first, with the moment of their end in microseconds.
-    longest: Vec<(Gap, u64)>,
-    /// The longest gap that had to make room: only above it, `longest` is complete.
-    dropped_us: u64,
+    /// The last day.
+    pub(super) day: Hours,
+    /// What of it is not in the log yet.
+    pub(super) unwritten: Hours,
 }
 
 impl HeartbeatGaps {
+    /// A process starts.
+    pub(super) fn start(&mut self, now: Time) {
+        self.since_1970_us = now.wall_ms.saturating_mul(1_000).saturating_sub(now.monotonic_us);
+    }
+
     /// A heartbeat has come. `ignored_us`: gaps up to here are what heartbeats are.
     pub(super) fn heard(&mut self, now: Time, session: Session, leads: bool, ignored_us: u64) {
-        let now_us = now.monotonic_us;
-        if self.since_us.is_none() {
-            self.since_us = Some(now_us);
-        } else {
-            let us = now_us.saturating_sub(self.heard_us);
-            if us > ignored_us {
-                let kind = self.kind(self.session == Some(session));
-                self.keep(now_us, Gap { us, end_ms: now.wall_ms, kind });
+        if let Some(heard_us) = self.heard_us {
+            let us = now.monotonic_us.saturating_sub(heard_us);
+            let kind = self.kind(self.session == Some(session));
+            let gap = (us > ignored_us).then_some(Gap { us, end_ms: now.wall_ms, kind });
+            let at_us = self.at_us(now);
+            let begins_hour = at_us / HOUR_US != at_us.saturating_sub(us) / HOUR_US;
+            for hours in [&mut self.day, &mut self.unwritten] {
+                if begins_hour {
+                    hours.forget_old(at_us);
+                }
+                hours.listened(at_us, us);
+                if let Some(gap) = gap {
+                    hours.keep(at_us, gap);
+                }
             }
         }
-        (self.heard_us, self.led, self.session) = (now_us, leads, Some(session));
+        (self.heard_us, self.led, self.session) = (Some(now.monotonic_us), leads, Some(session));
         self.ignored_us = ignored_us;
     }
 
-    /// How long this node has listened to the other, in microseconds: a day at most.
-    pub fn recorded_us(&self, now_us: u64) -> u64 {
-        self.since_us.map_or(0, |since| now_us.saturating_sub(since).min(HOURS * HOUR_US))
+    /// How long this node has listened to the other in the last day, in microseconds.
+    pub fn recorded_us(&self, now: Time) -> u64 {
+        let silence_us = self.heard_us.map_or(0, |us| now.monotonic_us.saturating_sub(us));
+        let listened_us = self.day.all_listened_us(self.at_us(now));
+        listened_us.saturating_add(silence_us).min(HOURS * HOUR_US)
     }
 
     /// Elections of this node that a timeout would have started in gaps of a kind, the silence that
     /// lasts included.
     pub fn elections(&self, now: Time, timeout_us: u64, kind: GapKind) -> Elections {
         let longest_us = Timing::longest_wait_us(timeout_us);
+        let at_us = self.at_us(now);
         let mut elections = Elections {
-            least: self.reaching(now, longest_us, kind).0,
-            most: self.reaching(now, timeout_us, kind).1,
+            least: self.day.reaching(at_us, longest_us, kind).0,
+            most: self.day.reaching(at_us, timeout_us, kind).1,
         };
         if let Some(gap) = self.silence(now).filter(|gap| gap.kind == kind) {
             elections.least += u64::from(gap.us >= longest_us);
@@ -116,17 +136,20 @@ impl HeartbeatGaps {
 
     /// The longest gaps of the day, longest first, the silence that lasts included.
     pub fn longest(&self, now: Time) -> Vec<Gap> {
-        let mut gaps: Vec<Gap> =
-            self.longest.iter().filter(|(_, at)| is_kept(now, *at)).map(|(gap, _)| *gap).collect();
+        let mut gaps: Vec<Gap> = self.day.longest(self.at_us(now)).collect();
         gaps.extend(self.silence(now));
         gaps.sort_by_key(|gap| core::cmp::Reverse(gap.us));
         gaps
     }
 
+    /// A moment in microseconds since 1970, by the wall clock of this process's start.
+    pub(super) fn at_us(&self, now: Time) -> u64 {
+        self.since_1970_us.saturating_add(now.monotonic_us)
+    }
+
     /// The silence that lasts, if it is one.
     fn silence(&self, now: Time) -> Option<Gap> {
-        self.since_us?;
-        let us = now.monotonic_us.saturating_sub(self.heard_us);
+        let us = now.monotonic_us.saturating_sub(self.heard_us?);
         if us <= self.ignored_us {
             return None;
         }
@@ -140,59 +163,24 @@ impl HeartbeatGaps {
             (false, _) => GapKind::NoLeader,
         }
     }
-
-    fn keep(&mut self, now_us: u64, gap: Gap) {
-        let hour = now_us / HOUR_US;
-        let first = hour.saturating_sub(HOURS - 1);
-        self.counts = self.counts.split_off(&(first, GapKind::LeaderPaused, 0));
-        let count = self.counts.entry((hour, gap.kind, step(gap.us))).or_default();
-        *count = count.saturating_add(1);
-        self.longest.retain(|(_, at)| *at / HOUR_US >= first);
-        let place = self.longest.partition_point(|(other, _)| other.us >= gap.us);
-        self.longest.insert(place, (gap, now_us));
-        if self.longest.len() > LONGEST_GAPS_MAX
-            && let Some((dropped, _)) = self.longest.pop()
-        {
-            self.dropped_us = self.dropped_us.max(dropped.us);
-        }
-    }
-
-    /// How many gaps of a kind are at least so long: no fewer than, no more than.
-    fn reaching(&self, now: Time, us: u64, kind: GapKind) -> (u64, u64) {
-        if us > self.dropped_us {
-            let reach = |gap: &Gap, at: u64| gap.us >= us && gap.kind == kind && is_kept(now, at);
-            let exact = self.longest.iter().filter(|(gap, at)| reach(gap, *at)).count() as u64;
-            return (exact, exact);
-        }
-        let (mut least, mut most) = (0, 0);
-        for ((hour, of, length), count) in &self.counts {
-            if *of != kind || !is_kept(now, hour * HOUR_US) || *length < step(us) {
-                continue;
-            }
-            most += u64::from(*count);
-            // Of those on the same step, nobody knows.
-            if *length > step(us) || length_of(*length) == us {
-                least += u64::from(*count);
-            }
-        }
-        (least, most)
-    }
 }
 
-/// Whether what happened then belongs to the last day, counted in whole hours.
-fn is_kept(now: Time, at_us: u64) -> bool {
-    at_us / HOUR_US + HOURS > now.monotonic_us / HOUR_US
+/// Whether what happened then belongs to the last day, counted in whole hours. What is ahead of it
+/// by more than an hour was noted by another clock: nobody knows when it was.
+pub(super) fn is_kept(now_us: u64, at_us: u64) -> bool {
+    let (now, at) = (now_us / HOUR_US, at_us / HOUR_US);
+    at + HOURS > now && at <= now + 1
 }
 
 /// The step of the scale that a length is on.
-fn step(us: u64) -> u64 {
+pub(super) fn step(us: u64) -> u64 {
     let doublings = u64::from(us.max(STEPS_PER_DOUBLING).ilog2());
     let rest = us.max(STEPS_PER_DOUBLING) >> (doublings - u64::from(STEPS_PER_DOUBLING.ilog2()));
     doublings * STEPS_PER_DOUBLING + (rest - STEPS_PER_DOUBLING)
 }
 
 /// The shortest length on a step.
-fn length_of(step: u64) -> u64 {
+pub(super) fn length_of(step: u64) -> u64 {
     let (doublings, rest) = (step / STEPS_PER_DOUBLING, step % STEPS_PER_DOUBLING);
     (STEPS_PER_DOUBLING + rest) << (doublings - u64::from(STEPS_PER_DOUBLING.ilog2()))
 }
@@ -281,7 +269,7 @@ mod tests {
         let moments = (0..300).map(|n| n * 300).chain((1..=10).map(|n| 299 * 300 + n * 900));
         let gaps = leader(moments);
         let end = 299 * 300 + 9_000;
-        assert_eq!(gaps.longest.len(), LONGEST_GAPS_MAX);
+        assert_eq!(gaps.day.longest(at(end).monotonic_us).count(), LONGEST_GAPS_MAX);
         assert_eq!(elections(&gaps, end, 400), (10, 10), "the longest ones are known one by one");
         assert_eq!(elections(&gaps, end, 200), (10, 309), "300 ms lies within a step of the scale");
         assert_eq!(elections(&gaps, end, 100), (309, 309));
@@ -291,16 +279,19 @@ mod tests {
     fn a_day_is_kept_and_no_more() {
         let hour = 3_600_000;
         let mut gaps = leader([0, 1_000]);
-        for ms in (1..=25 * 36_000).map(|n| 1_000 + n * 100) {
+        for ms in (1_000..=25 * hour + 1_000).step_by(100) {
+            if ms == 23 * hour {
+                assert_eq!(elections(&gaps, ms, 400), (1, 1));
+            }
             gaps.heard(at(ms), process(1), true, IGNORED_US);
         }
-        let day = gaps.recorded_us(25 * hour * 1_000 + 1_000_000);
-        assert_eq!(day, HOURS * HOUR_US);
-        assert_eq!(elections(&gaps, 23 * hour, 400), (1, 1));
+        let day = gaps.recorded_us(at(25 * hour + 1_000));
+        let of_hours = (HOURS - 1) * HOUR_US..(HOURS - 1) * HOUR_US + 2_000_000;
+        assert!(of_hours.contains(&day), "the hour that has begun, and 23 before it: {day}");
         assert_eq!(elections(&gaps, 25 * hour, 400), (0, 0));
         assert!(gaps.longest(at(25 * hour)).iter().all(|gap| gap.us <= 1_000_000));
         gaps.heard(at(26 * hour), process(1), true, IGNORED_US);
-        assert_eq!(gaps.counts.len(), 1, "what is older than a day takes no memory");
+        assert_eq!(gaps.day.entries(), (24, 1, 1), "what is older than a day takes no memory");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 pub const RECORD_KIND: u8 = 0;
 /// The first byte of a [`Begin`].
 pub const BEGIN_KIND: u8 = 2;
+/// The first byte of a record of what was heard of other nodes (`gap_record.rs`).
+pub const GAPS_KIND: u8 = 4;
 
 /// Who a data directory belongs to: the first record of a log, of every start and every
 /// checkpoint.

@@ -7,7 +7,9 @@
 
 pub mod checkpoint;
 pub mod execute;
+mod failed_parts;
 pub mod forward;
+mod gap_record;
 pub mod gather;
 pub mod groups;
 pub mod heartbeat;
@@ -26,6 +28,7 @@ pub mod setup;
 pub mod slots;
 pub mod status;
 mod switchover;
+mod waits;
 
 pub use setup::{LeaseTerm, Limits, OpenError, Setup, Timing};
 
@@ -76,6 +79,8 @@ pub struct Roles {
     lost_queries: lost_writes::LostQueries,
     checkpoint: checkpoint::Checkpoint,
     heartbeat_due_us: u64,
+    /// When what was heard of other nodes goes to the log.
+    gaps_due_us: u64,
     /// Until when what an earlier process has promised may hold.
     promised_until_us: u64,
 }
@@ -91,9 +96,7 @@ impl Node {
             Input::Requests(requests) => roles.on_requests(turn, &requests),
             Input::Disconnected(client) => {
                 turn.local.connections.close(client);
-                for group in roles.groups.values_mut() {
-                    group.forget_waits(client);
-                }
+                roles.forget_waits(client);
             }
             Input::Message { from, incarnation, message } => {
                 roles.on_message(turn, from, incarnation, message);
@@ -267,6 +270,7 @@ impl Roles {
             self.urge_checkpoint();
             self.send_heartbeats(turn);
             self.outlive_promises(turn);
+            self.write_gaps(turn);
             self.lose_silent(turn);
             self.tend_streams();
             for group in self.groups.values_mut() {

@@ -45,7 +45,7 @@ impl Node {
         // What the log holds already counts towards the next checkpoint.
         let log_bytes = Cell::new(0u64);
         let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
-        let Replayed { identity, beginning } = roles.replay(&setup, log)?;
+        let Replayed { identity, beginning } = roles.replay(&setup, log, now)?;
         let (unusable, begins_anew) = roles.finish_recovery(&setup, beginning)?;
         // What is damaged counts for nothing until its peers have repaired it: another disk.
         let identity = match identity {
@@ -99,6 +99,7 @@ impl Node {
         }
         roles.promised_until_us = now.monotonic_us.saturating_add(lease_us);
         roles.heartbeat_due_us = now.monotonic_us;
+        roles.gaps_due_us = now.monotonic_us.saturating_add(setup.timing.gaps_interval_us);
         Ok(Node { local, roles })
     }
 }
@@ -146,6 +147,7 @@ impl Roles {
             lost_queries: LostQueries::default(),
             checkpoint: Checkpoint::default(),
             heartbeat_due_us: 0,
+            gaps_due_us: 0,
             promised_until_us: 0,
             cluster,
         };
@@ -208,8 +210,12 @@ impl Roles {
         &mut self,
         setup: &Setup,
         log: impl Iterator<Item = (Position, &'a [u8])>,
+        now: Time,
     ) -> Result<Replayed, OpenError> {
         let (mut found, mut first, mut begin) = (None, None, None);
+        for peer in &mut self.peers {
+            peer.gaps.start(now);
+        }
         for (position, record) in log {
             first = first.or(Some(position));
             let malformed = |_| OpenError::Malformed(position);
@@ -234,6 +240,7 @@ impl Roles {
                     let Begin { keep_from } = Begin::decode(&mut r).map_err(malformed)?;
                     begin = begin.max(Some(keep_from));
                 }
+                log_record::GAPS_KIND => self.replay_gaps(&mut r, now).map_err(malformed)?,
                 _ => return Err(OpenError::Malformed(position)),
             }
         }

@@ -7,11 +7,9 @@ use super::part::Part;
 use super::routes::Routes;
 use crate::command::verb::{EachVerb, Needs, With};
 use crate::command::{self, Action, Command, KeyCommand, OnceId};
-use crate::connection::Wait;
 use crate::keyspace::{Keyspace, Model};
-use crate::leader_follower::acks::copies::wait_counts;
 use crate::multi_leader;
-use crate::turn::{LastWrite, Requester, Turn};
+use crate::turn::{Requester, Turn};
 use crate::{Arguments, GroupId, Reply, RequestId, Requests};
 use alloc::boxed::Box;
 use alloc::format;
@@ -279,37 +277,6 @@ impl Roles {
             let requester = Requester::Part { gather, part: number as u32 };
             let work = Work::Part(part.clone());
             self.deliver(turn, requester, group, &work, &|out| part.encode(out));
-        }
-    }
-
-    /// Starts the WAITs that have nothing of their connection before them any more.
-    pub(super) fn start_ready_waits(&mut self, turn: &mut Turn<'_>) {
-        while let Some(wait) = turn.local.ready_waits.pop_front() {
-            self.start_wait(turn, wait);
-        }
-    }
-
-    fn start_wait(&mut self, turn: &mut Turn<'_>, wait: Wait) {
-        let Wait { request, replicas, timeout_ms, local, .. } = wait;
-        let requester = Requester::Client(request);
-        let connection = turn.local.connections.get(request.client);
-        let on_disk = local.is_some();
-        match connection.and_then(|connection| connection.last_write) {
-            None => turn.answer(requester, wait_counts(on_disk, false, 0), None),
-            // Where copies are not on disk when they count, nobody knows when they will be.
-            Some(LastWrite::Copies { synced: false, .. }) if on_disk => {
-                turn.answer(requester, wait_counts(true, false, 0), None);
-            }
-            Some(LastWrite::Copies { acks, .. }) => {
-                let reply = wait_counts(on_disk, acks > 0, u64::from(acks.saturating_sub(1)));
-                turn.answer(requester, reply, None);
-            }
-            Some(LastWrite::Entry { group, id }) => {
-                let part = Part::Wait { id, replicas, timeout_ms, local };
-                self.deliver(turn, requester, group, &Work::Part(part.clone()), &|out| {
-                    part.encode(out)
-                });
-            }
         }
     }
 

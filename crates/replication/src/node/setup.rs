@@ -47,6 +47,9 @@ pub struct Timing {
     pub leader_wait_us: u64,
     /// How long a forwarded command waits for its answer, beyond the keyspace's own timeout.
     pub forward_timeout_us: u64,
+    /// How often the node writes down what it has heard of the others (`heartbeat_gaps.rs`): what a
+    /// crash may take of that.
+    pub gaps_interval_us: u64,
 }
 
 /// What a node promises when it confirms a heartbeat: it goes with every such answer, as two nodes
@@ -100,6 +103,7 @@ impl Default for Timing {
             clock_drift_ppm: 200_000,
             leader_wait_us: 5_000_000,
             forward_timeout_us: 5_000_000,
+            gaps_interval_us: 60_000_000,
         }
     }
 }

@@ -410,20 +410,16 @@ struct Header {
 impl Header {
     fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        let fields: [&[u8]; 7] = [
-            MAGIC,
-            // Two bytes of it are 0.
-            &u32::from(VERSION).to_le_bytes(),
-            &self.length.to_le_bytes(),
-            &self.first.0.to_le_bytes(),
-            &self.durable.0.to_le_bytes(),
-            &self.count.to_le_bytes(),
-            &self.chain.to_le_bytes(),
-        ];
-        let (named, crc) = bytes.split_at_mut(HEADER_CRC_AT);
-        let all = fields.iter().flat_map(|field| field.iter());
-        named.iter_mut().zip(all).for_each(|(byte, value)| *byte = *value);
-        crc.copy_from_slice(&crc32fast::hash(named).to_le_bytes());
+        bytes[..4].copy_from_slice(MAGIC);
+        // Two bytes of it are 0.
+        bytes[4..8].copy_from_slice(&u32::from(VERSION).to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.length.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.first.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.durable.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.count.to_le_bytes());
+        bytes[36..HEADER_CRC_AT].copy_from_slice(&self.chain.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..HEADER_CRC_AT]);
+        bytes[HEADER_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 

@@ -67,14 +67,7 @@ fn newer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replication::{DatacenterId, KeyspaceId};
-
-    const GROUP: GroupId = GroupId {
-        keyspace: KeyspaceId(1),
-        generation: 0,
-        partition: 0,
-        datacenter: DatacenterId(0),
-    };
+    use crate::checkers::fixtures::GROUP;
 
     #[test]
     fn a_leader_is_deposed_by_whoever_was_elected_before_the_read() {

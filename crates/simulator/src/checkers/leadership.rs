@@ -89,15 +89,9 @@ pub fn one_value_per_name(written: &BTreeMap<String, Vec<Written>>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replication::version::{EntryId, Stamp};
-    use replication::{DatacenterId, KeyspaceId};
-
-    const GROUP: GroupId = GroupId {
-        keyspace: KeyspaceId(1),
-        generation: 0,
-        partition: 0,
-        datacenter: DatacenterId(0),
-    };
+    use crate::checkers::fixtures::{GROUP, written};
+    use replication::DatacenterId;
+    use replication::version::EntryId;
 
     #[test]
     fn two_leaders_of_one_epoch_are_seen() {
@@ -135,18 +129,11 @@ mod tests {
 
     #[test]
     fn one_name_for_two_values_is_seen() {
-        let write = |counter| Written {
-            at_us: 0,
-            node: NodeId(0),
-            stamp: Stamp(1),
-            dot: Dot { actor: 1, counter },
-            spread: false,
-        };
-        let mut written = BTreeMap::new();
-        written.insert(String::from("~a;"), vec![write(1)]);
-        written.insert(String::from("~b;"), vec![write(2)]);
-        assert!(one_value_per_name(&written).is_ok());
-        written.insert(String::from("~c;"), vec![write(2)]);
-        assert!(one_value_per_name(&written).is_err());
+        let mut values = BTreeMap::new();
+        values.insert(String::from("~a;"), vec![written(1, 1)]);
+        values.insert(String::from("~b;"), vec![written(1, 2)]);
+        assert!(one_value_per_name(&values).is_ok());
+        values.insert(String::from("~c;"), vec![written(1, 2)]);
+        assert!(one_value_per_name(&values).is_err());
     }
 }

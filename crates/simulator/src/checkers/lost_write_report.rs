@@ -115,8 +115,10 @@ fn is_true(truth: &Truth, operation: Option<&Operation>, report: &Report) -> Ver
     if truth.entries.get(&report.name) != Some(&report.request) {
         return wrong("no leader has appended it for this client");
     }
-    // FLUSHALL is an entry in each partition, and its client is told of all of them together.
-    let is_part = operation.is_some_and(|operation| operation.action == Action::Clear);
+    // FLUSHALL is an entry in each partition, DEL one for each key, and the client is told of all
+    // of them together.
+    let is_part =
+        operation.is_some_and(|operation| operation.action == Action::Clear || operation.keys > 1);
     let is_answered = truth.answered.contains(&report.request);
     match &*report.status {
         "acknowledged" if !is_answered && !is_part => wrong("nobody was told that it is done"),

@@ -81,10 +81,9 @@ pub fn loss_is_a_suffix(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::fixtures::written;
     use crate::checkers::wgl::tests::operation;
     use crate::history::{Answer, Outcome};
-    use replication::NodeId;
-    use replication::version::{Dot, Stamp};
 
     fn append(value: &str, outcome: Outcome) -> Operation {
         operation(Action::Append(value.into()), outcome, 1, 2)
@@ -109,17 +108,15 @@ mod tests {
 
     #[test]
     fn a_hole_is_no_suffix() {
-        let mut written = BTreeMap::new();
+        let mut writes = BTreeMap::new();
         for (value, epoch, index) in [("~a;", 1, 1), ("~b;", 1, 2), ("~c;", 1, 3), ("~d;", 2, 2)] {
-            let dot = Dot { actor: epoch, counter: index };
-            let write = Written { at_us: 0, node: NodeId(0), stamp: Stamp(0), dot, spread: false };
-            written.insert(String::from(value), vec![write]);
+            writes.insert(String::from(value), vec![written(epoch, index)]);
         }
-        let lists: BTreeSet<String> = written.keys().cloned().collect();
+        let lists: BTreeSet<String> = writes.keys().cloned().collect();
         let survivors = |values: &[&str]| -> BTreeSet<String> {
             values.iter().map(|v| v.to_string()).collect()
         };
-        let verdict = |values: &[&str]| loss_is_a_suffix(&written, &lists, &survivors(values));
+        let verdict = |values: &[&str]| loss_is_a_suffix(&writes, &lists, &survivors(values));
         assert!(verdict(&["~a;", "~b;", "~c;", "~d;"]).is_ok());
         assert!(verdict(&["~a;", "~d;"]).is_ok());
         assert!(verdict(&["~d;"]).is_ok());

@@ -7,6 +7,8 @@
 pub mod acks;
 pub mod counters;
 pub mod fading;
+#[cfg(test)]
+mod fixtures;
 pub mod follower_reads;
 pub mod leaders;
 pub mod leadership;
@@ -18,6 +20,7 @@ pub mod quorum_reads;
 pub mod superseded;
 pub mod surveys;
 pub mod surviving_reads;
+pub mod visible_copies;
 pub mod waits;
 pub mod wgl;
 pub mod zones;

@@ -51,10 +51,9 @@ pub fn entry_of(dot: Dot) -> EntryId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::fixtures::written;
     use crate::checkers::wgl::tests::{operation, set};
     use crate::history::{Answer, Outcome};
-    use replication::NodeId;
-    use replication::version::Stamp;
 
     fn read(value: Option<&str>, invoked: u64, returned: u64) -> Operation {
         let answer = Answer::Value(value.map(String::from));
@@ -63,15 +62,8 @@ mod tests {
 
     #[test]
     fn only_what_was_lost_may_be_missed() {
-        let written = |counter| Written {
-            at_us: 0,
-            node: NodeId(0),
-            stamp: Stamp(1),
-            dot: Dot { actor: 1, counter },
-            spread: false,
-        };
         let names: BTreeMap<String, Vec<Written>> =
-            [("~a;", 1), ("~b;", 2)].map(|(v, n)| (v.to_string(), vec![written(n)])).into();
+            [("~a;", 1), ("~b;", 2)].map(|(v, n)| (v.to_string(), vec![written(1, n)])).into();
         let history = [set("~a;", 1, 2), set("~b;", 3, 4), read(Some("~a;"), 5, 6)];
         let entry = |index| EntryId { epoch: 1, index };
         let verdict = |committed: &[u64], history: &[Operation]| {

@@ -142,6 +142,8 @@ fn apply(value: &Option<String>, operation: &Operation, must: bool) -> Option<Op
     match &operation.action {
         Action::Get => fits(Answer::Value(value.clone())).then(|| value.clone()),
         Action::Set(new) => fits(Answer::Ok).then(|| Some(new.clone())),
+        // Deleted together with others: how many there were does not say whether this one was.
+        Action::Delete if operation.keys > 1 && answer == Some(&Answer::Ok) => Some(None),
         Action::Delete => fits(Answer::Number(i64::from(old.is_some()))).then_some(None),
         Action::SetIfAbsent(new) => fits(Answer::Number(i64::from(old.is_none())))
             .then(|| Some(old.unwrap_or(new).to_string())),
@@ -180,6 +182,7 @@ pub mod tests {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         }
     }
 

@@ -90,7 +90,7 @@ pub enum Timer {
 
 /// What will happen.
 enum Happening {
-    Frame { from: NodeId, to: NodeId, frame: Rc<Vec<u8>> },
+    Frame { from: NodeId, to: NodeId, frame: Rc<Vec<u8>>, connection: u64 },
     PeerLost { at: NodeId, peer: NodeId },
     Request { node: NodeId, connection: ClientId, sequence: u64, words: Vec<String> },
     Hangup { node: NodeId, connection: ClientId },
@@ -259,10 +259,16 @@ impl Cluster {
 
     fn happen(&mut self, happening: Happening) -> Option<Outside> {
         match happening {
-            Happening::Frame { from, to, frame } => {
-                self.deliver(to, turn::Arrival::Frame { from, frame });
+            Happening::Frame { from, to, frame, connection } => {
+                if self.hears_over(to, from, connection) {
+                    self.deliver(to, turn::Arrival::Frame { from, frame });
+                }
             }
-            Happening::PeerLost { at, peer } => self.deliver(at, turn::Arrival::PeerLost(peer)),
+            Happening::PeerLost { at, peer } => {
+                if self.network.streams.as_mut().is_none_or(|streams| streams.learns(at, peer)) {
+                    self.deliver(at, turn::Arrival::PeerLost(peer));
+                }
+            }
             Happening::Request { node, connection, sequence, words } => {
                 // The connection may have been to an earlier process.
                 if !self.is_up(node) || !self.connections.contains_key(&connection) {
@@ -279,6 +285,19 @@ impl Cluster {
             Happening::Outside(outside) => return Some(outside),
         }
         None
+    }
+}
+
+impl Cluster {
+    /// Whether a frame arrives that was sent over a connection. The first one over a new connection
+    /// tells that the old one is broken.
+    fn hears_over(&mut self, at: NodeId, peer: NodeId, connection: u64) -> bool {
+        let Some(streams) = &mut self.network.streams else { return true };
+        let whole = streams.is_whole(at, peer, connection);
+        if whole && streams.learns(at, peer) {
+            self.deliver(at, turn::Arrival::PeerLost(peer));
+        }
+        whole
     }
 }
 

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Drifts are up to so many millionths either way.
 const DRIFT_PPM: u64 = 100;
+/// Within how long the ends of a broken connection find out.
+const BREAK_US: u64 = 100_000;
 
 /// Counts damage that recovery could see and did not: a finding.
 pub const OVERLOOKED: &str = "damage overlooked";
@@ -156,10 +158,15 @@ impl Cluster {
         };
         let now_us = self.now_us;
         let name = self.name(id).to_string();
+        let members = self.servers.len() as u16;
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
         let setup = Setup { may_have_lost_unsynced: server.lost_power, ..setup };
         server.clock.restart(now_us);
         server.process_number += 1;
+        if let Some(streams) = &mut self.network.streams {
+            // A new process has no connection to lose.
+            (0..members).for_each(|other| _ = streams.learns(id, NodeId(other)));
+        }
         if std::mem::take(&mut server.disk.unreadable_once) {
             return self.cannot_read(id);
         }
@@ -253,10 +260,30 @@ impl Cluster {
             self.connections.remove(&connection);
             self.schedule(now_us, Happening::Outside(Outside::Broken(connection)));
         }
+        if self.network.streams.is_some() {
+            for other in self.nodes().into_iter().filter(|other| *other != id) {
+                self.break_connection(id, other, now_us);
+            }
+        }
     }
 
-    /// Some nodes notice that their connection to a peer broke.
+    /// The connection of two nodes breaks, and both ends find that out.
+    pub(super) fn break_connection(&mut self, one: NodeId, other: NodeId, at_us: u64) {
+        let Some(streams) = &mut self.network.streams else { return };
+        streams.break_off(one, other);
+        self.observations.count("connection broken");
+        for (at, peer) in [(one, other), (other, one)] {
+            let found_us = at_us + self.random.range(0, BREAK_US);
+            self.schedule(found_us, Happening::PeerLost { at, peer });
+        }
+    }
+
+    /// A node notices that its connection to a peer broke.
     pub fn lose_peer(&mut self, at: NodeId, peer: NodeId, after_us: u64) {
+        if let Some(streams) = &mut self.network.streams {
+            streams.break_off(at, peer);
+            self.schedule(self.now_us + BREAK_US, Happening::PeerLost { at: peer, peer: at });
+        }
         self.schedule(self.now_us + after_us, Happening::PeerLost { at, peer });
     }
 }

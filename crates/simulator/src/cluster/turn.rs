@@ -151,6 +151,7 @@ impl Cluster {
             return;
         }
         process.turn_at = None;
+        let led_before = process.led();
         let mut at_us = start_us;
         // The driver reads its clock before it reads its sockets; the turn's end has a fresh one.
         let clock_read_at = process.clock_read_at.take();
@@ -201,6 +202,7 @@ impl Cluster {
             self.schedule(at_us, Happening::Turn { node: id, process: process_number });
         }
         self.note_early(id, process_number, early, disk_due_us);
+        self.note_shown(id, led_before, at_us);
         self.look_at_leaders(id, &output, is_tick, at_us);
         self.note_troubles(id, stall_us, &refused, at_us);
         self.carry_out(id, output, at_us);
@@ -217,6 +219,7 @@ impl Cluster {
             self.observations.count("damaged frame refused");
             self.trace.line(at_us, || format!("{name} refuses a damaged frame"));
             self.lose_peer(*from, id, CLOSE_US);
+            self.lose_peer(id, *from, 0);
         }
     }
 
@@ -284,6 +287,11 @@ impl Cluster {
         else {
             return;
         };
+        let streams = self.network.streams.as_ref();
+        let Some(connection) = streams.map_or(Some(0), |streams| streams.speaks_over(from, to))
+        else {
+            return self.observations.count("frame to a broken connection");
+        };
         let mut bytes = Vec::new();
         frame::begin(&mut bytes, self.cluster_digest, from, incarnation);
         bytes.extend_from_slice(messages);
@@ -298,6 +306,9 @@ impl Cluster {
             [_] => "frame sent",
             _ => "frame repeated",
         });
+        if delays.is_empty() && self.network.streams.is_some() {
+            return self.break_connection(from, to, at_us);
+        }
         for delay in delays {
             let damaged = self.network.damage(&frame, &mut self.random);
             if let Some(damaged) = &damaged {
@@ -305,7 +316,11 @@ impl Cluster {
                 self.observations.count(if whole { "frame flipped" } else { "frame cut short" });
             }
             let frame = damaged.map_or_else(|| Rc::clone(&frame), Rc::new);
-            self.schedule(sets_out_us + delay, Happening::Frame { from, to, frame });
+            let mut arrives_us = sets_out_us + delay;
+            if let Some(streams) = &mut self.network.streams {
+                arrives_us = streams.in_order(from, to, arrives_us);
+            }
+            self.schedule(arrives_us, Happening::Frame { from, to, frame, connection });
         }
     }
 
@@ -315,7 +330,7 @@ impl Cluster {
         for (from, to, frame) in self.network.take_kept_back() {
             self.observations.count("old frame");
             let at_us = self.now_us + self.random.range(0, KEPT_BACK_SPREAD_US);
-            self.schedule(at_us, Happening::Frame { from, to, frame });
+            self.schedule(at_us, Happening::Frame { from, to, frame, connection: 0 });
         }
     }
 

@@ -3,11 +3,12 @@
 //! on although it hears too few or its disk does not answer, is noted; a checker judges.
 
 use super::Cluster;
+use super::server::Process;
 use super::sink::Output;
 use replication::keyspace::Durability;
 use replication::leader_follower::Group;
 use replication::{Event, GroupId, NodeId, Position};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How late a leader may notice something by its own clock, however wild, in hundredths of the
 /// time that it has.
@@ -51,7 +52,22 @@ impl Vigil {
     }
 }
 
+impl Process {
+    /// The groups that the node leads now.
+    pub(super) fn led(&self) -> BTreeSet<GroupId> {
+        self.node.groups().filter(|group| group.leads()).map(|group| group.id).collect()
+    }
+}
+
 impl Cluster {
+    /// A node's turn is over: who has what clients are shown by it? `led` are the groups that it
+    /// led before.
+    pub(super) fn note_shown(&mut self, id: NodeId, mut led: BTreeSet<GroupId>, at_us: u64) {
+        let process = self.server(id).and_then(|server| server.process.as_ref());
+        led.extend(process.map(Process::led).unwrap_or_default());
+        self.observations.note_shown(at_us, id, &led);
+    }
+
     /// A node's turn is over.
     pub(super) fn look_at_leaders(
         &mut self,
@@ -80,8 +96,12 @@ impl Cluster {
         let Some(node) = self.server(id).and_then(|server| server.node()) else { return };
         let led = node.groups().filter(|group| group.leads());
         let led: Vec<(GroupId, u64)> = led.map(|group| (group.id, group.epoch())).collect();
+        let leaves = output.events.iter().any(|e| matches!(e, Event::SteppedDown { .. }));
         for (request, _) in answers {
             let name = (request.client.0, request.sequence);
+            if leaves {
+                self.observations.answered_while_leaving.insert(name);
+            }
             self.observations.led_at_answer.insert(name, (id, led.clone()));
         }
     }

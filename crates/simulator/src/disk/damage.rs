@@ -155,16 +155,15 @@ impl Disk {
         numbers.windows(2).any(|pair| pair[0] + 1 != pair[1])
     }
 
-    /// Flips a bit of what is synced, but not in the newest batch: that it is damaged, and not
-    /// only torn, can be told for all others. Says whether there was such a bit.
+    /// Flips a bit of what is synced, but only in a batch of which a later one says that it was: no
+    /// other can be told from a torn one. Says whether there was such a bit.
     pub fn flip_bit(&mut self, random: &mut Random) -> bool {
         let count = self.segments.len();
+        let known = self.segments.iter().flat_map(Segment::batches).map(|b| b.durable).max();
         let place = random.range(0, count as u64) as usize;
         let Some(segment) = self.segments.get_mut(place) else { return false };
         let mut batches = segment.batches();
-        if place + 1 == count {
-            batches.pop();
-        }
+        batches.retain(|batch| Some(batch.first) <= known);
         let Some(batch) = batches.get(random.range(0, batches.len() as u64) as usize) else {
             return false;
         };

@@ -83,7 +83,7 @@ impl Segment {
         range.len()
     }
 
-    /// Its batches that were synced.
+    /// Its batches that were synced, up to one that the disk has lost.
     pub fn batches(&self) -> Vec<Batch> {
         let (mut found, mut at) = (Vec::new(), 0);
         let number_at = |at: usize| {
@@ -96,7 +96,8 @@ impl Segment {
             && let Some(durable) = number_at(at + DURABLE_AT)
         {
             let end = at.saturating_add(length as usize);
-            if end > self.synced {
+            // The disk may have lost the write of a batch: zeros have no length.
+            if end == at || end > self.synced {
                 break;
             }
             let (first, durable) = (Position(first), Position(durable));

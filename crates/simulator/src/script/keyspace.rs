@@ -18,6 +18,7 @@ pub fn timing_of(said: &[(String, u64)]) -> Result<Timing, String> {
         clock_drift_ppm: DRIFT_APART_PPM,
         leader_wait_us: 2_000_000,
         forward_timeout_us: 2_000_000,
+        gaps_interval_us: 1_000_000,
     };
     for (name, duration_us) in said {
         match name.as_str() {

@@ -5,6 +5,7 @@
 //! ```text
 //! cluster eu=3 us=3
 //! timing heartbeat=30ms election=200ms   before the keyspace, where others are wanted
+//! prefix b: leaderless n=3 w=1 r=1    before the keyspace: another one, of the keys under b:
 //! keyspace leader-follower acks=semi-sync failover=safe
 //! expect event BecameLeader           waits until one has happened since the last such line
 //! name old = leader                   names: eu-1, leader, follower-1, ..., all, and own ones

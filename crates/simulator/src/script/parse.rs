@@ -7,6 +7,8 @@ use super::ScriptError;
 pub enum Step {
     /// Datacenters and how many nodes each has.
     Cluster(Vec<(String, usize)>),
+    /// A prefix of its own, its model and its options.
+    Prefix(String, String, Vec<(String, String)>),
     /// The model of the empty prefix, and its options.
     Keyspace(String, Vec<(String, String)>),
     /// Timeouts by name, in microseconds.
@@ -86,6 +88,11 @@ fn step(line: &str) -> Result<Step, String> {
     };
     Ok(match word {
         "cluster" => Step::Cluster(counts(rest)?),
+        "prefix" => {
+            let (prefix, rest) = rest.split_once(' ').ok_or("prefix PREFIX MODEL OPTIONS")?;
+            let (model, options) = rest.split_once(' ').unwrap_or((rest, ""));
+            Step::Prefix(prefix.to_string(), model.to_string(), pairs(options)?)
+        }
         "keyspace" => {
             let (model, options) = rest.split_once(' ').unwrap_or((rest, ""));
             Step::Keyspace(model.to_string(), pairs(options)?)
@@ -227,6 +234,11 @@ mod tests {
         let one = |line: &str| step(line).unwrap();
         assert_eq!(one("run 50ms"), Step::Run(50_000));
         assert_eq!(one("clock us-1 -2s"), Step::Clock("us-1".into(), -2000));
+        let two = vec![("w".into(), "1".into()), ("r".into(), "1".into())];
+        assert_eq!(
+            one("prefix b: leaderless w=1 r=1"),
+            Step::Prefix("b:".into(), "leaderless".into(), two)
+        );
         assert_eq!(
             one("expect event BecameLeader @eu-1"),
             Step::Expect(Expected::Event("BecameLeader".into(), Some("eu-1".into())))

@@ -8,9 +8,10 @@ use crate::disk::Pace;
 use crate::network::Weather;
 use crate::options::cluster_of;
 use crate::trace::Trace;
+use replication::keyspace::{Keyspace, Model};
 use replication::mutant::Mutants;
 use replication::node::Limits;
-use replication::{ClientId, Event, NodeId, Reply};
+use replication::{ClientId, Event, KeyspaceId, NodeId, Reply};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long something that is expected may take.
@@ -50,6 +51,8 @@ struct Stage {
     mutants: Mutants,
     datacenters: Vec<(String, usize)>,
     timing: Vec<(String, u64)>,
+    /// Prefixes with keyspaces of their own.
+    prefixes: Vec<(String, Model)>,
     cluster: Option<Cluster>,
     names: BTreeMap<String, NodeId>,
     clients: BTreeMap<String, Client>,
@@ -73,6 +76,10 @@ impl Stage {
         match step {
             Step::Cluster(datacenters) => self.datacenters = datacenters.clone(),
             Step::Timing(timing) => self.timing = timing.clone(),
+            Step::Prefix(prefix, model, options) => {
+                let model = self.model(model, options)?;
+                self.prefixes.push((prefix.clone(), model));
+            }
             Step::Keyspace(model, options) => self.build(model, options)?,
             Step::Run(duration) => self.pass(*duration)?,
             Step::Name(name, node) => {
@@ -139,15 +146,25 @@ impl Stage {
         self.cluster.as_mut().ok_or_else(|| String::from("the keyspace comes first"))
     }
 
-    fn build(&mut self, model: &str, options: &[(String, String)]) -> Result<(), String> {
-        let names: Vec<&str> = self.datacenters.iter().map(|(name, _)| name.as_str()).collect();
+    fn model(&self, model: &str, options: &[(String, String)]) -> Result<Model, String> {
         let nodes = self.datacenters.first().map_or(0, |(_, nodes)| *nodes);
         if nodes == 0 || self.datacenters.iter().any(|(_, count)| *count != nodes) {
             return Err("`cluster eu=3 us=3`, equal in size, comes before the keyspace".into());
         }
-        let model = model_of(model, options, nodes, names.len())?;
+        model_of(model, options, nodes, self.datacenters.len())
+    }
+
+    fn build(&mut self, model: &str, options: &[(String, String)]) -> Result<(), String> {
+        let model = self.model(model, options)?;
+        let names: Vec<&str> = self.datacenters.iter().map(|(name, _)| name.as_str()).collect();
+        let nodes = self.datacenters.first().map_or(0, |(_, nodes)| *nodes);
+        let mut cluster = cluster_of(&names, nodes, model, SEED);
+        for (prefix, model) in std::mem::take(&mut self.prefixes) {
+            let id = KeyspaceId(cluster.keyspaces.len() as u32 + 1);
+            cluster.keyspaces.push(Keyspace { id, prefix: prefix.into_bytes(), model });
+        }
         let plan = Plan {
-            cluster: cluster_of(&names, nodes, model, SEED),
+            cluster,
             timing: timing_of(&self.timing)?,
             limits: Limits::default(),
             mutants: self.mutants,

@@ -6,6 +6,14 @@ use replication::random::Random;
 
 /// For how long a key that fades is to stay at most, in milliseconds.
 const LIFE_MS_MAX: u64 = 1_500;
+/// One life in so many outlasts the run: its deadline must be the same everywhere in the end.
+const LONG_LIFE_ONE_IN: u64 = 5;
+/// How much longer that is.
+const LONG_LIFE_MS: u64 = 3_600_000;
+
+/// Keys of which two in different partitions are deleted together: the first and the last, the
+/// second and the last but one.
+const DELETED_TOGETHER: u64 = 4;
 
 /// What may be done with a key: its checker depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -46,12 +54,12 @@ impl Kind {
         match options.model {
             // Nothing that only grows, where everything may be removed.
             ModelName::LeaderFollower if options.flushes => {
-                vec![(Kind::Mixed, 4), (Kind::Fading, 1), (Kind::Pair, 2)]
+                vec![(Kind::Mixed, DELETED_TOGETHER), (Kind::Fading, 1), (Kind::Pair, 2)]
             }
             ModelName::LeaderFollower => vec![
                 (Kind::Register, 3),
                 (Kind::List, 2),
-                (Kind::Mixed, 2),
+                (Kind::Mixed, if options.deletes_several { DELETED_TOGETHER } else { 2 }),
                 (Kind::Counter, 1),
                 (Kind::Fading, 1),
                 (Kind::Pair, 2),
@@ -95,8 +103,11 @@ impl Kind {
     }
 
     /// The keys of a command on a key of this kind.
-    pub(super) fn keys_of(self, action: &Action, number: u64) -> Vec<String> {
+    pub(super) fn keys_of(self, action: &Action, number: u64, several: bool) -> Vec<String> {
         match (self, action) {
+            (Kind::Mixed, Action::Delete) if several && number < DELETED_TOGETHER => {
+                vec![self.key(number), self.key(DELETED_TOGETHER - 1 - number)]
+            }
             (Kind::Pair, Action::Set(_)) => vec![self.key(0), self.key(1)],
             _ => vec![self.key(number)],
         }
@@ -121,10 +132,16 @@ impl Kind {
             Kind::Deleted if dice < 40 => Action::Set(value),
             Kind::Deleted if dice < 70 => Action::Delete,
             Kind::Fading if dice < 20 => Action::Set(value),
-            Kind::Fading if dice < 40 => Action::SetFor(value, random.range(1, LIFE_MS_MAX)),
-            Kind::Fading if dice < 60 => Action::ExpireIn(random.range(1, LIFE_MS_MAX)),
+            Kind::Fading if dice < 40 => Action::SetFor(value, life_ms(random)),
+            Kind::Fading if dice < 60 => Action::ExpireIn(life_ms(random)),
             Kind::Pair if dice < 50 => Action::Set(value),
             _ => Action::Get,
         }
     }
+}
+
+/// How long a key is to live.
+fn life_ms(random: &mut Random) -> u64 {
+    let ms = random.range(1, LIFE_MS_MAX);
+    if ms.is_multiple_of(LONG_LIFE_ONE_IN) { ms + LONG_LIFE_MS } else { ms }
 }

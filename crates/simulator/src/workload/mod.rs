@@ -184,11 +184,15 @@ impl Workload {
             Waiting::Operations(places) => {
                 for place in places {
                     let Some(operation) = self.history.operations.get_mut(place) else { continue };
-                    operation.complete(reply, now_us);
+                    operation.complete(&operation.share_of(reply), now_us);
                     let request = (connection.0, sequence);
                     operation.copies = outcomes::copies_now(operation, request, cluster);
+                    if promises::was_blocked(&self.options, operation) {
+                        cluster.observations.count("blocked write released");
+                    }
                     if operation.action.is_write() {
-                        client.last_write = operation.copies.map(|_| (place, sequence));
+                        let last_write = operation.copies.map(|_| (place, sequence));
+                        client.last_write = last_write.or(client.last_write);
                     }
                     note(number, operation, cluster);
                     if let Some((word, token)) = outcomes::token_in(operation, cluster) {
@@ -314,7 +318,7 @@ impl Workload {
             client.values += 1;
             let value = format!("~c{number}.{};", client.values);
             let action = kind.action(value, &mut cluster.random);
-            let keys = kind.keys_of(&action, key);
+            let keys = kind.keys_of(&action, key, self.options.deletes_several);
             self.invoke(number, &keys, action, cluster);
         }
     }
@@ -343,6 +347,10 @@ impl Workload {
             client.last_write = None;
         }
         let node = client.node;
+        let taken_apart = action == Action::Delete && keys.len() > 1;
+        if taken_apart {
+            cluster.observations.count("write taken apart");
+        }
         for key in keys {
             self.history.operations.push(Operation {
                 client: number,
@@ -358,6 +366,7 @@ impl Workload {
                 must_survive: promises::must_survive(&self.options, asked)
                     .filter(|_| action.is_write()),
                 copies: None,
+                keys: if taken_apart { keys.len() } else { 1 },
             });
         }
     }

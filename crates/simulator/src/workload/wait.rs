@@ -79,20 +79,26 @@ impl Workload {
         };
         let Some(operation) = self.history.operations.get(wait.operation) else { return };
         let request = (connection.0, wait.sequence);
-        let Some((group, id)) = outcomes::entry_of(operation, request, cluster) else { return };
+        let entries = outcomes::entries_of(operation, request, cluster);
         let seen = &mut cluster.observations;
-        let holders = seen.copies.holders(group, id);
-        let mut leaders = seen.leaderships.iter().filter(|start| start.group == group);
-        let waited = Waited {
-            operation: wait.operation,
-            own: own.and_then(|own| u64::try_from(own).ok()),
-            followers: u64::try_from(followers).unwrap_or(0),
-            holders: holders.len() as u64,
-            leader_holds: leaders.all(|start| holders.contains(&start.node)),
-            at_us: cluster.now_us,
-        };
         seen.count(if wait.on_disk { "WAITAOF answered" } else { "WAIT answered" });
-        cluster.trace.line(cluster.now_us, || format!("{waited:?}"));
-        self.history.waits.push(waited);
+        if entries.len() > 1 {
+            seen.count("WAIT for several parts");
+        }
+        for (group, id) in entries {
+            let seen = &mut cluster.observations;
+            let holders = seen.copies.holders(group, id);
+            let mut leaders = seen.leaderships.iter().filter(|start| start.group == group);
+            let waited = Waited {
+                operation: wait.operation,
+                own: own.and_then(|own| u64::try_from(own).ok()),
+                followers: u64::try_from(followers).unwrap_or(0),
+                holders: holders.len() as u64,
+                leader_holds: leaders.all(|start| holders.contains(&start.node)),
+                at_us: cluster.now_us,
+            };
+            cluster.trace.line(cluster.now_us, || format!("{waited:?}"));
+            self.history.waits.push(waited);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A log that is damaged where it had been on disk, on one of the two that a write is on.
 
-use super::{MS, World};
+use super::{MS, World, is_always_seen};
 use replication::mutant::Mutant;
 use simulator::checkers::leadership;
 
@@ -45,13 +45,5 @@ fn a_flipped_bit(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>
 
 #[test]
 fn damage_that_is_taken_for_a_torn_end_is_seen() {
-    let mut staged = 0;
-    for seed in 1..=20 {
-        let Some(sound) = a_flipped_bit(None, seed) else { continue };
-        assert_eq!(sound, Ok(()), "seed {seed}");
-        let Some(found) = a_flipped_bit(Some(Mutant::DamageIsTornTail), seed) else { continue };
-        assert!(found.is_err_and(|text| text.contains("is committed twice")), "seed {seed}");
-        staged += 1;
-    }
-    assert!(staged >= 10, "{staged}");
+    is_always_seen(a_flipped_bit, 20, Mutant::DamageIsTornTail, "is committed twice");
 }

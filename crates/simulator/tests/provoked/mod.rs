@@ -49,6 +49,7 @@ impl World {
             election_timeout_us: 150 * MS,
             leader_wait_us: 900 * MS,
             forward_timeout_us: 900 * MS,
+            gaps_interval_us: 1_000 * MS,
             lease_us,
             clock_drift_ppm: DRIFT_APART_PPM,
         };
@@ -127,6 +128,7 @@ impl World {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         });
         connection
     }
@@ -265,17 +267,26 @@ fn a_late_vote(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>> 
     elected.then(|| leadership::one_leader_per_epoch(leaderships))
 }
 
-#[test]
-fn a_vote_of_an_older_epoch_is_not_counted() {
+/// What a script with chance in it gives for one seed; `None` where the moment did not come about.
+type Script = fn(Option<Mutant>, u64) -> Option<Result<(), String>>;
+
+/// Of the seeds up to this one, in at least ten the moment comes about with and without the bug; in
+/// all of these it is seen with the bug, in these words, and nothing is without.
+fn is_always_seen(script: Script, seeds: u64, mutant: Mutant, words: &str) {
     let mut staged = 0;
-    for seed in 1..=60 {
-        let Some(sound) = a_late_vote(None, seed) else { continue };
+    for seed in 1..=seeds {
+        let Some(sound) = script(None, seed) else { continue };
         assert_eq!(sound, Ok(()), "seed {seed}");
-        let Some(found) = a_late_vote(Some(Mutant::OldEpochBelieved), seed) else { continue };
-        assert!(found.is_err_and(|text| text.contains("began to be led twice")), "seed {seed}");
+        let Some(found) = script(Some(mutant), seed) else { continue };
+        assert!(found.is_err_and(|text| text.contains(words)), "seed {seed}");
         staged += 1;
     }
     assert!(staged >= 10, "{staged}");
+}
+
+#[test]
+fn a_vote_of_an_older_epoch_is_not_counted() {
+    is_always_seen(a_late_vote, 60, Mutant::OldEpochBelieved, "began to be led twice");
 }
 
 #[test]
@@ -290,13 +301,5 @@ fn a_vote_that_is_forgotten_is_given_twice() {
 
 #[test]
 fn copies_of_an_older_epochs_entry_are_no_commit() {
-    let mut staged = 0;
-    for seed in 1..=20 {
-        let Some(sound) = figure_8(None, seed) else { continue };
-        assert_eq!(sound, Ok(()), "seed {seed}");
-        let Some(found) = figure_8(Some(Mutant::CountOlderEpochs), seed) else { continue };
-        assert!(found.is_err_and(|text| text.contains("is committed twice")), "seed {seed}");
-        staged += 1;
-    }
-    assert!(staged >= 10, "{staged}");
+    is_always_seen(figure_8, 20, Mutant::CountOlderEpochs, "is committed twice");
 }

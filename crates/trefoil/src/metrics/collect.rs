@@ -155,6 +155,9 @@ fn peers(all: &mut Snapshot, node: &Node, sink: &Sink, state: &ServerState, time
     let help =
         "Connections of other nodes closed because of a frame: foreign, malformed or corrupt";
     all.counter("peer_frames_refused", help, sink.peers.refused);
+    let help = "Connections to the peers' address closed before a frame: nobody said in time who \
+        he is, or too many were waiting to";
+    all.counter("peer_connections_without_word", help, sink.peers.without_word);
     let help = "Messages refused because of an older epoch, or one that cannot be";
     all.counter("peer_epochs_refused", help, sink.counts.epochs_refused);
     let others = (0u16..).map(NodeId).zip(&state.cluster.members);

@@ -87,6 +87,8 @@ pub struct Peers {
     accept_again: Option<Instant>,
     /// Connections closed because of what came over them.
     pub refused: u64,
+    /// Connections closed before a frame came: none did in time, or too many were waiting for one.
+    pub without_word: u64,
 }
 
 impl Peers {
@@ -110,6 +112,7 @@ impl Peers {
             told: BTreeSet::new(),
             accept_again: None,
             refused: 0,
+            without_word: 0,
         }
     }
 
@@ -181,7 +184,7 @@ impl Peers {
         if self.strangers_due.is_some_and(|due| due <= now) {
             for entry in &mut self.strangers {
                 if let Some(mut silent) = entry.take_if(|stranger| stranger.until <= now) {
-                    self.refused += 1;
+                    self.without_word += 1;
                     let _ = registry.deregister(&mut silent.connection.stream);
                 }
             }
@@ -214,7 +217,7 @@ impl Peers {
             match listener.accept() {
                 Ok((mut stream, address)) => {
                     let Some(free) = self.strangers.iter().position(Option::is_none) else {
-                        self.refused += 1;
+                        self.without_word += 1;
                         continue;
                     };
                     connection::tune(&SockRef::from(&stream));

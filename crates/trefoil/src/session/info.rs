@@ -126,6 +126,7 @@ fn stats(session: &Session<'_>, text: &mut String) {
     field(text, "rejected_connections", sink.clients.rejected);
     field(text, "client_protocol_errors", counters.protocol_errors);
     field(text, "peer_connections_refused", sink.peers.refused);
+    field(text, "peer_connections_without_word", sink.peers.without_word);
     field(text, "older_epochs_refused", sink.counts.epochs_refused);
     field(text, "committed_entries", sink.counts.committed);
     field(text, "conflicts_resolved", sink.counts.conflicts);

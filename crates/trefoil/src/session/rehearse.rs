@@ -73,7 +73,7 @@ fn peer(session: &Session<'_>, node: NodeId, gaps: &HeartbeatGaps, timeout_ms: u
     format!(
         "{{\"node\":{},\"recorded_ms\":{},\"leads\":[{}],{},{},{},\"longest\":[{}]}}",
         name_of(session, node),
-        gaps.recorded_us(session.time.monotonic_us) / 1_000,
+        gaps.recorded_us(session.time) / 1_000,
         joined(leads),
         counted("elections", GapKind::LeaderPaused, wanted_us),
         counted("present_elections", GapKind::LeaderPaused, now_us),

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 /// The checkers that claims name: files of `crates/simulator/src/checkers`, without their ending.
 /// A test there compares the two.
-pub const CHECKERS: [&str; 14] = [
+pub const CHECKERS: [&str; 15] = [
     "acks",
     "counters",
     "follower_reads",
@@ -19,6 +19,7 @@ pub const CHECKERS: [&str; 14] = [
     "quorum_reads",
     "superseded",
     "surviving_reads",
+    "visible_copies",
     "wgl",
     "zones",
 ];

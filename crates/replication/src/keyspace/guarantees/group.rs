@@ -75,7 +75,7 @@ pub(super) fn explain_group(
     explain_power_cuts(options, &quorum, claims);
     claims.heading("Reads");
     claims.add(
-        holders.reads,
+        &["visible_copies"],
         format!(
             "A write is visible from min(A, C) = {} durable copies on, whatever its writer waits \
              for.",
@@ -340,10 +340,14 @@ fn explain_reads(options: &GroupOptions, quorum: &Quorum, holders: &Holders, cla
              has lost. What was read can be lost later, too.",
         ),
         Reads::Follower => claims.add(
-            &["follower_reads"],
+            &["follower_reads", "visible_copies"],
             "reads = follower: any replica answers, a follower from what it knows to be committed. \
-             A read may be STALE by the replication lag, may miss one's own write, and may be \
-             older than the read before it.",
+             A read may be STALE by the replication lag, which has no bound while a follower is \
+             cut off, may miss one's own write, and may be older than a read before it that \
+             another replica has answered. What one follower shows of a partition never goes back, \
+             not over a restart either (POSSIBLE LOSS apart), and whoever sees a write there sees \
+             all that came before it in the partition. A follower that has started, or takes over \
+             a snapshot, leaves reads to the leader until that holds.",
         ),
     }
     if options.reads == Reads::Leader && quorum.replicas > 1 {

@@ -133,6 +133,7 @@ fn followers_may_be_stale_and_the_interval_may_lose() {
         &text,
         &[
             "A read may be STALE by the replication lag",
+            "What one follower shows of a partition never goes back",
             "reads with 2.",
             "a power cut CAN TAKE the copies of the last second",
             "power cuts of up to 1 of 3 nodes at once lose nothing that C = 2 had",

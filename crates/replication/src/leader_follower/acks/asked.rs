@@ -23,6 +23,7 @@ use super::held::Answer;
 use super::outcome::word;
 use crate::Reply;
 use crate::asked_token::AskedToken;
+use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
 use alloc::boxed::Box;
 use alloc::format;
@@ -47,7 +48,12 @@ impl Group {
 
     /// What has become of a forwarded write. This leader serves, and was confirmed after the
     /// question came.
-    pub(super) fn outcome_of_asked(&self, asked: &AskedToken, is_over: bool) -> Reply<'static> {
+    pub(super) fn outcome_of_asked(
+        &self,
+        turn: &Turn<'_>,
+        asked: &AskedToken,
+        is_over: bool,
+    ) -> Reply<'static> {
         if asked.epoch == 0 || asked.epoch > self.epoch {
             return Reply::error(NO_SUCH_EPOCH);
         }
@@ -68,7 +74,9 @@ impl Group {
         match found {
             Some(index) if index <= self.commit => word("COMMITTED"),
             Some(_) => word("PENDING"),
-            None if first <= last.min(start) => self.no_longer_known(),
+            None if first <= last.min(start) && !turn.local.mutants.is(Mutant::ForgottenIsLost) => {
+                self.no_longer_known()
+            }
             None if asked.epoch < self.epoch || is_over => word("LOST"),
             None => word("PENDING"),
         }

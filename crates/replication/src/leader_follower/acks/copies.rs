@@ -230,7 +230,7 @@ impl Group {
             Answer::Ready(reply) => reply,
             Answer::Either(either) => either.newest,
             Answer::Outcome(id) => self.outcome_of(turn, id),
-            Answer::OutcomeAsked(asked) => self.outcome_of_asked(&asked.0, asked.1),
+            Answer::OutcomeAsked(asked) => self.outcome_of_asked(turn, &asked.0, asked.1),
             Answer::Degraded(prefix) => self.degraded_reply(&prefix),
         };
         turn.answer(read.requester, reply, None);

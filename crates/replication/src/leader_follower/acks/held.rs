@@ -13,7 +13,7 @@ use crate::mutant::Mutant;
 use crate::node::LeaseTerm;
 use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
-use crate::{ClientId, Incarnation, NodeId};
+use crate::{Incarnation, NodeId};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -273,11 +273,9 @@ impl Group {
     }
 
     /// A client of this node has gone: nobody asks any more whether its write has arrived.
-    pub fn forget_waits(&mut self, client: ClientId) {
+    pub fn forget_waits(&mut self, is_its: impl Fn(Requester) -> bool) {
         if let Role::Leader(leader) = &mut self.role {
-            leader.held.waits.retain(|wait| {
-                !matches!(wait.requester, Requester::Client(request) if request.client == client)
-            });
+            leader.held.waits.retain(|wait| !is_its(wait.requester));
         }
     }
 

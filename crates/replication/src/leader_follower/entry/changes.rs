@@ -5,6 +5,7 @@
 
 use crate::data::Name;
 use crate::storage::record::{Record, Value};
+use crate::storage::store::Hashes;
 use crate::version::Stamp;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use alloc::borrow::Cow;
@@ -120,8 +121,8 @@ fn string(Name { stamp, dot }: Name, expires_at_ms: Option<u64>, value: &[u8]) -
 /// The changes of an entry: mostly one, which needs no list.
 #[derive(Clone, Debug)]
 pub enum Changes<'a> {
-    /// One.
-    One(Change<'a>),
+    /// One, with the key's hashes in the group's store where they are known already.
+    One(Change<'a>, Option<Hashes>),
     /// Any number.
     Many(Vec<Change<'a>>),
 }
@@ -134,7 +135,7 @@ impl PartialEq for Changes<'_> {
 
 impl<'a> From<Change<'a>> for Changes<'a> {
     fn from(change: Change<'a>) -> Changes<'a> {
-        Changes::One(change)
+        Changes::One(change, None)
     }
 }
 
@@ -151,6 +152,23 @@ impl<'a> FromIterator<Change<'a>> for Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
+    /// The hashes of the only key, where they are known.
+    #[inline]
+    pub fn hashes(&self) -> Option<Hashes> {
+        match self {
+            Changes::One(_, hashes) => *hashes,
+            Changes::Many(_) => None,
+        }
+    }
+
+    /// The hashes of the only key, if it is one, are these.
+    #[inline]
+    pub fn know(&mut self, only: Option<Hashes>) {
+        if let Changes::One(_, hashes) = self {
+            *hashes = only;
+        }
+    }
+
     /// Reads the changes of a write of this name, as its entry has them: see [`super::Shared`].
     pub fn of_write(name: Name, bytes: &'a [u8]) -> Read<Changes<'a>> {
         let mut r = Reader(bytes);
@@ -163,7 +181,7 @@ impl<'a> Changes<'a> {
     #[inline]
     pub(super) fn decode(name: Name, r: &mut Reader<'a>) -> Read<Changes<'a>> {
         Ok(match r.short()? {
-            1 => Changes::One(Change::decode(name, r)?),
+            1 => Changes::One(Change::decode(name, r)?, None),
             count => {
                 let mut changes = Vec::new();
                 for _ in 0..count {
@@ -180,7 +198,7 @@ impl<'a> Deref for Changes<'a> {
 
     fn deref(&self) -> &[Change<'a>] {
         match self {
-            Changes::One(change) => slice::from_ref(change),
+            Changes::One(change, _) => slice::from_ref(change),
             Changes::Many(changes) => changes,
         }
     }
@@ -189,7 +207,7 @@ impl<'a> Deref for Changes<'a> {
 impl<'a> DerefMut for Changes<'a> {
     fn deref_mut(&mut self) -> &mut [Change<'a>] {
         match self {
-            Changes::One(change) => slice::from_mut(change),
+            Changes::One(change, _) => slice::from_mut(change),
             Changes::Many(changes) => changes,
         }
     }
@@ -201,7 +219,7 @@ impl<'a> IntoIterator for Changes<'a> {
 
     fn into_iter(self) -> Self::IntoIter {
         let (one, many) = match self {
-            Changes::One(change) => (Some(change), Vec::new()),
+            Changes::One(change, _) => (Some(change), Vec::new()),
             Changes::Many(changes) => (None, changes),
         };
         one.into_iter().chain(many)

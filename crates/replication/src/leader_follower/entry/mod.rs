@@ -16,6 +16,7 @@ use crate::version::{Dot, EntryId, Stamp, VersionVector};
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{Incarnation, NodeId};
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What an entry has besides its name and its payload: bits of its head.
@@ -50,7 +51,7 @@ pub struct Entry<'a> {
     /// The client's command that it carries out, if it does.
     pub asker: Option<Asker<&'a [u8]>>,
     /// The name under which it is remembered, if it must not be carried out twice.
-    pub once: Option<Once<'a>>,
+    pub once: Option<Box<Once<'a>>>,
     /// What it does.
     pub payload: Payload<'a>,
 }
@@ -305,7 +306,10 @@ impl<'a> Entry<'a> {
         if has & HAS_ASKER != 0 {
             r.bytes()?;
         }
-        let once = if has & HAS_ONCE != 0 { Some(Once::read(&mut r)?) } else { None };
+        let once = match has & HAS_ONCE != 0 {
+            true => Some(Box::new(Once::read(&mut r)?)),
+            false => None,
+        };
         let payload = match kind {
             KIND_OPENING => {
                 Payload::Opening(Opener { node: r.node()?, incarnation: r.incarnation()? })
@@ -388,11 +392,23 @@ impl Head {
     /// The head of an entry whose bytes can be read as a whole: what a peer has sent is looked at
     /// once, when it comes.
     pub fn checked(bytes: &[u8]) -> Read<Head> {
-        let mut r = Reader(bytes);
-        let head = Head::read(&mut r)?;
+        let (head, mut r) = Head::before_changes(bytes)?;
         if head.kind != KIND_CHANGES || head.has & HAS_ONCE != 0 {
             return Entry::decode(bytes).map(|_| head);
         }
+        for _ in 0..r.short()? {
+            Change::skip(&mut r)?;
+        }
+        r.finish()?;
+        Ok(head)
+    }
+
+    /// The head, and what comes behind the origin and who asked: the changes, if that is what the
+    /// entry has and it has no name to be remembered under.
+    #[inline]
+    fn before_changes(bytes: &[u8]) -> Read<(Head, Reader<'_>)> {
+        let mut r = Reader(bytes);
+        let head = Head::read(&mut r)?;
         if head.has & HAS_ORIGIN != 0 {
             r.dot()?;
             r.vector()?;
@@ -400,11 +416,15 @@ impl Head {
         if head.has & HAS_ASKER != 0 {
             r.bytes()?;
         }
-        for _ in 0..r.short()? {
-            Change::skip(&mut r)?;
-        }
-        r.finish()?;
-        Ok(head)
+        Ok((head, r))
+    }
+
+    /// The key that an entry changes, if it is only one.
+    #[inline]
+    pub fn only_key(bytes: &[u8]) -> Option<&[u8]> {
+        let (head, mut r) = Head::before_changes(bytes).ok()?;
+        let is_one = head.kind == KIND_CHANGES && head.has & HAS_ONCE == 0 && r.short() == Ok(1);
+        if is_one { r.short_bytes().ok() } else { None }
     }
 
     /// Whether the entry opens an epoch.

@@ -52,7 +52,7 @@ fn entries() -> Vec<Entry<'static>> {
     for payload in payloads {
         let plain = Entry { id: ID, stamp: STAMP, origin: None, asker: None, once: None, payload };
         entries.push(Entry { asker: Some(asker), ..plain.clone() });
-        entries.push(Entry { once: Some(once.clone()), ..plain.clone() });
+        entries.push(Entry { once: Some(Box::new(once.clone())), ..plain.clone() });
         entries.push(Entry { origin: Some(origin.clone()), ..plain.clone() });
         entries.push(plain);
     }

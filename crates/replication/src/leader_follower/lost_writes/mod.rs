@@ -220,7 +220,7 @@ impl Group {
     /// `None` if it is no client's.
     fn lost_write(&self, turn: &Turn<'_>, entry: &Entry<'_>, what: What) -> Option<LostWrite> {
         let (id, asker) = (entry.id, entry.asker?.into_owned());
-        let once = entry.once.as_ref().map(Once::without_forgotten);
+        let once = entry.once.as_deref().map(Once::without_forgotten);
         let reign = self.epochs.reign_of(id.epoch);
         let leader = reign.map(|reign| (reign.leader, reign.incarnation));
         let is_own = leader == Some((turn.local.me, turn.local.incarnation));

@@ -40,6 +40,7 @@ use crate::turn::{Requester, Turn};
 use crate::version::{EntryId, Stamp};
 use crate::wire::Writer;
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -205,7 +206,7 @@ impl Group {
             forgotten: forgotten.iter().map(|name| Cow::Borrowed(&*name.text)).collect(),
         };
         let payload = Payload::Changes(changes.into());
-        self.append_entry(turn, stamp, None, true, Some(once), payload)
+        self.append_entry(turn, stamp, None, true, Some(Box::new(once)), payload)
     }
 }
 

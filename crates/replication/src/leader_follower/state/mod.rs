@@ -12,7 +12,7 @@ use super::once::table::{Name as SessionName, OnceTable, Session};
 use crate::conflict::last_write_wins::{self, Outcome};
 use crate::keyspace::slot::slot_of;
 use crate::storage::record::Record;
-use crate::storage::store::Store;
+use crate::storage::store::{Hashes, Store, look_ahead};
 use crate::version::EntryId;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -72,19 +72,24 @@ impl State {
         let mut conflicts = Vec::new();
         match &entry.payload {
             Payload::Changes(changes) => {
+                if changes.len() > 1 {
+                    look_ahead(changes.iter().map(|change| (&self.store, &*change.key)));
+                }
                 for change in changes {
-                    if self.has_applied(&change.key, entry.id.index) {
+                    let index = entry.id.index;
+                    let hashes = changes.hashes().unwrap_or_else(|| self.store.hashes(&change.key));
+                    if self.is_ahead(hashes.slot, index) {
                         continue;
                     }
-                    let index = entry.id.index;
+                    let key = (&*change.key, hashes);
                     match &change.record {
                         Some(record) if self.merges => {
-                            self.merge(entry, &change.key, record, undoable, &mut conflicts);
+                            self.merge(entry, key, record, undoable, &mut conflicts);
                         }
-                        Some(record) => self.set(index, &change.key, record, undoable),
+                        Some(record) => self.set(index, key, record, undoable),
                         None if undoable => {
                             let tombstone = Record::tombstone(entry.name());
-                            self.set(index, &change.key, &tombstone, undoable);
+                            self.set(index, key, &tombstone, undoable);
                         }
                         None => self.store.remove(&change.key),
                     }
@@ -143,7 +148,7 @@ impl State {
     fn merge(
         &mut self,
         entry: &Entry<'_>,
-        key: &[u8],
+        (key, hashes): (&[u8], Hashes),
         incoming: &Record<'_>,
         undoable: bool,
         conflicts: &mut Vec<Vec<u8>>,
@@ -166,17 +171,23 @@ impl State {
                 Outcome::Both(merged) => Some(Cow::Owned(merged.into_owned())),
             }
         };
-        store.change_over(key, change, |old| {
+        store.change_over(key, hashes, change, |old| {
             if undoable {
                 undo.push(index, false, key, old);
             }
         });
     }
 
-    fn set(&mut self, index: u64, key: &[u8], new: &Record<'_>, undoable: bool) {
+    fn set(
+        &mut self,
+        index: u64,
+        (key, hashes): (&[u8], Hashes),
+        new: &Record<'_>,
+        undoable: bool,
+    ) {
         let removal = !self.merges && !new.is_live(0);
         let State { store, undo, .. } = self;
-        store.put_over(key, new, |old| {
+        store.put_over(key, hashes, new, |old| {
             if undoable {
                 undo.push(index, removal, key, old);
             }
@@ -200,7 +211,7 @@ impl State {
         let keys: Vec<Vec<u8>> = self
             .store
             .iter_slots(first, last)
-            .filter(|(key, _)| !self.has_applied(key, index))
+            .filter(|(key, _)| self.ahead.is_empty() || !self.is_ahead(slot_of(key), index))
             .map(|(key, _)| key.to_vec())
             .collect();
         let State { store, undo, .. } = self;
@@ -213,11 +224,7 @@ impl State {
         }
     }
 
-    /// Whether an image has brought what an entry does to a key.
-    fn has_applied(&self, key: &[u8], index: u64) -> bool {
-        !self.ahead.is_empty() && self.is_ahead(slot_of(key), index)
-    }
-
+    /// Whether an image has brought what an entry does to a slot.
     fn is_ahead(&self, slot: u16, index: u64) -> bool {
         self.ahead
             .iter()

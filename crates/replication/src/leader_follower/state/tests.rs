@@ -179,6 +179,7 @@ fn entry(index: u64, step: Step, merges: bool) -> Option<Entry<'static>> {
             let (digest, reply) = (9, crate::command::Reply::Ok);
             let once = Some(Once { session, sequence: index, digest, reply, forgotten });
             let payload = Payload::Changes(Vec::new().into());
+            let once = once.map(Box::new);
             return Some(Entry { id, stamp, origin, asker, once, payload });
         }
         Step::Delete(key) => (key, merges.then_some(tombstone)),

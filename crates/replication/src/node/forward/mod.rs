@@ -23,6 +23,7 @@ use super::message::Message;
 use super::part::Part;
 use super::requests::Work;
 use crate::keyspace::{MissingAcks, Model};
+use crate::mutant::Mutant;
 use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::{ClientId, GroupId, Message as AnyMessage, NodeId, Reply, Session, Span};
 use alloc::borrow::Cow;
@@ -112,6 +113,9 @@ impl Forwards {
 
     /// When the earliest command has waited long enough; a tick before that does no harm.
     pub fn next_deadline(&self) -> u64 {
+        if self.is_idle() && self.paused_until_us.is_empty() {
+            return u64::MAX;
+        }
         let waiting = self.waiting.values().filter_map(|queue| queue.front());
         let waiting = waiting.map(|command| command.deadline_us).min().unwrap_or(u64::MAX);
         let paused = self.paused_until_us.values().min().copied().unwrap_or(u64::MAX);
@@ -431,7 +435,8 @@ impl Roles {
         for token in self.forwards.sent.at(node) {
             let followed = self.forwards.sent.is_followed(token);
             let Some(sent) = self.forwards.remove(token) else { continue };
-            if sent.command.is_write || followed {
+            let again = turn.local.mutants.is(Mutant::LostForwardResent);
+            if (sent.command.is_write && !again) || followed {
                 self.give_up(turn, &sent, "the node that it was sent to is lost");
             } else {
                 self.put_back(sent);

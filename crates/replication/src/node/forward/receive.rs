@@ -4,6 +4,7 @@ use super::batch::{self, AskedBy, Command};
 use crate::command::verb::With;
 use crate::command::{self, Action};
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
+use crate::mutant::Mutant;
 use crate::node::message::{Message, decode_arguments};
 use crate::node::part::{PART, Part};
 use crate::node::requests::Work;
@@ -84,7 +85,8 @@ impl Roles {
             && with_work(words, &mut spans, |work| {
                 self.has_room_for(group, work)
                     && self.is_of(group, work)
-                    && self.is_bound_here(group, epoch, work)
+                    && (turn.local.mutants.is(Mutant::ForwardUnbound)
+                        || self.is_bound_here(group, epoch, work))
                     && self.try_here(turn, requester, group, work)
             })
             .unwrap_or(false);

@@ -9,6 +9,7 @@ use super::{Forwards, Roles};
 use crate::asked_token::AskedToken;
 use crate::command::verb::With;
 use crate::keyspace::{GroupOptions, Model};
+use crate::mutant::Mutant;
 use crate::node::part::Part;
 use crate::node::requests::Work;
 use crate::quorum::copies_of;
@@ -84,10 +85,14 @@ impl Roles {
         else {
             return (acks, NO_TOKEN);
         };
+        let after_index = match turn.local.mutants.is(Mutant::AskedTooFar) {
+            true => self.led_by(sent.group, sent.to).last,
+            false => sent.bound.after_index,
+        };
         let token = AskedToken {
             group: sent.group,
             epoch: sent.bound.epoch,
-            after_index: sent.bound.after_index,
+            after_index,
             node: asker.node,
             session: self.session,
             client: asker.client,

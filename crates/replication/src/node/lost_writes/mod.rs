@@ -80,6 +80,9 @@ enum Purpose {
 impl LostQueries {
     /// When the earliest question has waited long enough.
     pub fn next_deadline(&self) -> u64 {
+        if self.open.is_empty() {
+            return u64::MAX;
+        }
         let waiting = self.open.values().filter(|query| !query.missing.is_empty());
         waiting.map(|query| query.deadline_us).min().unwrap_or(u64::MAX)
     }
@@ -274,6 +277,9 @@ impl Roles {
 
     /// Takes up the questions that everybody has answered who will.
     pub(super) fn finish_lost_queries(&mut self, turn: &mut Turn<'_>) {
+        if self.lost_queries.open.is_empty() {
+            return;
+        }
         let synced = turn.local.synced;
         let ready: Vec<u64> = self
             .lost_queries

@@ -175,7 +175,11 @@ impl Roles {
 
     /// Nothing more this turn: asks the other datacenters, and answers those that wait.
     pub(in crate::node) fn exchange(&mut self, turn: &mut Turn<'_>) {
-        let mut streams = core::mem::take(&mut self.multi_leader.streams);
+        let MultiLeader { streams, waiting, keeps_logs, on_way, .. } = &mut self.multi_leader;
+        if streams.is_empty() && waiting.is_empty() && !*keeps_logs {
+            return on_way.clear();
+        }
+        let mut streams = core::mem::take(streams);
         for ((target, source), stream) in &mut streams {
             self.pull(turn, *target, *source, stream);
         }

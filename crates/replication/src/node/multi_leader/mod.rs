@@ -16,7 +16,7 @@ use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::multi_leader::leader::{self, Proposal};
 use crate::mutant::Mutant;
 use crate::storage::record::Record;
-use crate::turn::{Requester, Turn};
+use crate::turn::{LastWrite, Requester, Turn};
 use crate::version::{EntryId, Stamp};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -38,7 +38,8 @@ pub(in crate::node) fn execute(
         return turn.refuse(requester, crate::command::error::TOO_LONG);
     }
     let now_ms = group.time_ms(turn);
-    let kept = group.state.store.get(command.key);
+    let hashes = group.state.store.hashes(command.key);
+    let kept = group.state.store.get_by(command.key, hashes);
     let index = group.state.newest_index(kept.as_ref());
     let seen = kept.as_ref().map(|record| record.as_of(now_ms));
     let seen = seen.as_ref();
@@ -56,7 +57,7 @@ pub(in crate::node) fn execute(
     let proposal = propose(group, turn, leader::newest_seen(seen));
     let record = data::mint(write, seen, proposal.name, proposal.name.dot.actor);
     let change = Change { key: Cow::Borrowed(command.key), record: Some(record) };
-    let id = append(group, turn, proposal, change.into());
+    let id = append(group, turn, proposal, Changes::One(change, Some(hashes)));
     let saw = if command.verb.tells_nothing() { 0 } else { index };
     group.hold_write_that_saw(turn, requester, id, (reply, saw), need);
 }
@@ -121,7 +122,10 @@ pub(in crate::node) fn flush(group: &mut Group, turn: &mut Turn<'_>, requester: 
     let (mut newest, mut deleted) = (None, 0);
     for keys in live.chunks(leader::FLUSHED_KEYS_PER_ENTRY_MAX) {
         if let Some(error) = write_error(group, turn) {
-            return turn.refuse(requester, flush_error(error, deleted, live.len()));
+            // What was begun is the connection's last write all the same: WAIT speaks of it.
+            let last_write = newest.map(|id| LastWrite::Entry { group: group.id, id });
+            let error = Reply::error(flush_error(error, deleted, live.len()));
+            return turn.answer(requester, error, last_write);
         }
         deleted += keys.len();
         let seen = keys.iter().map(|(_, stamp)| *stamp).max().unwrap_or_default();

@@ -11,12 +11,13 @@ impl Store {
     pub fn change_over<'r>(
         &mut self,
         key: &[u8],
+        hashes: Hashes,
         change: impl FnOnce(Option<&Record<'_>>) -> Option<Cow<'r, Record<'r>>>,
         old: impl FnOnce(Option<&[u8]>),
     ) {
         self.change_packed(
             key,
-            self.hashes(key),
+            hashes,
             |packed| match packed {
                 Some(packed) => change(Some(&packed.record())),
                 None => change(None),

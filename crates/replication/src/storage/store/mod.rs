@@ -116,18 +116,24 @@ impl Store {
 
     /// Sets a key's record.
     pub fn put(&mut self, key: &[u8], record: &Record<'_>) {
-        self.put_over(key, record, |_| {});
+        self.put_by(key, self.hashes(key), record);
     }
 
     /// The same for a key whose hashes are known.
     pub fn put_by(&mut self, key: &[u8], hashes: Hashes, record: &Record<'_>) {
-        self.change_packed(key, hashes, |_| Some(Cow::Borrowed(record)), |_| {});
+        self.put_over(key, hashes, record, |_| {});
     }
 
     /// Sets a key's record. `old` is shown the bytes of what is there before, for [`unpack`], or
     /// `None`. Where old and new take as much room, no memory is allocated.
-    pub fn put_over(&mut self, key: &[u8], record: &Record<'_>, old: impl FnOnce(Option<&[u8]>)) {
-        self.change_packed(key, self.hashes(key), |_| Some(Cow::Borrowed(record)), old);
+    pub fn put_over(
+        &mut self,
+        key: &[u8],
+        hashes: Hashes,
+        record: &Record<'_>,
+        old: impl FnOnce(Option<&[u8]>),
+    ) {
+        self.change_packed(key, hashes, |_| Some(Cow::Borrowed(record)), old);
     }
 
     /// Takes a key's record out, if there is one.

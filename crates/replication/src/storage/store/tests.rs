@@ -227,7 +227,8 @@ proptest! {
                 let mut old = None;
                 let expected = match new {
                     Some(record) => {
-                        store.put_over(&key, &record, |bytes| old = bytes.map(owned));
+                        let hashes = store.hashes(&key);
+                        store.put_over(&key, hashes, &record, |bytes| old = bytes.map(owned));
                         model.insert(key.clone(), record)
                     }
                     None => {

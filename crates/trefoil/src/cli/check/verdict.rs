@@ -315,6 +315,7 @@ mod tests {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         }
     }
 

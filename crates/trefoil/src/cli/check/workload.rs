@@ -174,6 +174,7 @@ impl<'a> Session<'a> {
             asked: None,
             must_survive: None,
             copies: None,
+            keys: 1,
         };
         match connection.call(&words) {
             Ok(reply) => {
