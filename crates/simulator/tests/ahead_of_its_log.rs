@@ -55,6 +55,7 @@ impl World {
                 election_timeout_us: 150 * MS,
                 leader_wait_us: 900 * MS,
                 forward_timeout_us: 900 * MS,
+                gaps_interval_us: 1_000 * MS,
             },
             limits: Limits {
                 log_bytes_max: 2_000,
