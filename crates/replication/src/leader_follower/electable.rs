@@ -21,6 +21,8 @@ pub(super) struct Present {
     pub(super) last: EntryId,
     /// It may have lost entries that it acknowledged.
     pub(super) suspect: bool,
+    /// Its slots contain more than its log: it stands for no election.
+    pub(super) ahead: bool,
     /// The voters as it knows them.
     pub(super) voters: VoterSet,
 }
@@ -32,7 +34,8 @@ impl Present {
 
     /// Whether it would vote for another one, and that one would count it.
     fn elects(&self, candidate: &Present) -> bool {
-        self.counts(self) && candidate.counts(self) && candidate.last >= self.last
+        let is_up_to_date = candidate.last >= self.last || (self.suspect && self.ahead);
+        self.counts(self) && candidate.counts(self) && is_up_to_date
     }
 }
 
@@ -46,7 +49,8 @@ pub(super) fn electable(present: &[Present], quorum: &Quorum, failover: Failover
         let enough = sound >= quorum.election || votes >= quorum.replicas || any;
         enough.then_some(votes)
     };
-    let candidates = present.iter().filter(|candidate| candidate.counts(candidate));
+    let able = |candidate: &&Present| !candidate.ahead && candidate.counts(candidate);
+    let candidates = present.iter().filter(able);
     candidates.filter_map(|candidate| votes_of(&candidate)).max()
 }
 
@@ -64,7 +68,7 @@ mod tests {
     fn present(node: u16, disk: u64, index: u64, voters: VoterSet) -> Present {
         let (node, incarnation) = (NodeId(node), Incarnation(disk));
         let last = EntryId { epoch: 3, index };
-        Present { node, incarnation, last, suspect: false, voters }
+        Present { node, incarnation, last, suspect: false, ahead: false, voters }
     }
 
     fn is_electable(present: &[Present]) -> bool {
@@ -96,5 +100,13 @@ mod tests {
         assert_eq!(votes(&two, Failover::Safe), None);
         assert_eq!(votes(&two, Failover::Available), Some(2));
         assert_eq!(votes(&three, Failover::Safe), Some(3));
+        // One has the longest log, and slots with more: it cannot lead, and votes for another.
+        let one_ahead = suspects(&[(0, 10), (1, 20)]).into_iter().chain([Present {
+            ahead: true,
+            suspect: true,
+            ..present(2, 30, 6, voters(20))
+        }]);
+        let one_ahead: vec::Vec<Present> = one_ahead.collect();
+        assert_eq!(votes(&one_ahead, Failover::Safe), Some(3));
     }
 }

@@ -70,7 +70,7 @@ impl Candidate {
     /// members; where failover goes before safety, any E.
     fn has_won(&self, quorum: &Quorum, failover: Failover) -> bool {
         let (votes, sound) = (self.votes.len(), self.votes.len() - self.suspects.len());
-        let any = self.by_word.is_some() || (failover == Failover::Available && self.has_waited);
+        let any = self.is_by_word() || (failover == Failover::Available && self.has_waited);
         sound >= quorum.election || votes >= quorum.replicas || (any && votes >= quorum.election)
     }
 
@@ -93,6 +93,11 @@ impl Candidate {
             (true, None) if sound < quorum.election => Some(Loss::Power),
             _ => None,
         }
+    }
+
+    /// Whether an operator has said so.
+    pub(super) fn is_by_word(&self) -> bool {
+        self.by_word.is_some()
     }
 
     /// The voters from its epoch on, if an operator has named them.
@@ -270,9 +275,11 @@ impl Group {
         turn.send_when_durable(position, Durability::Fsync, from, message);
     }
 
-    /// Whether a candidate's log has everything that this one may have helped to commit.
+    /// Whether a candidate's log has everything that this one may have helped to commit. A suspect
+    /// that cannot lead itself asks for nothing: see `suspicion.rs`.
     fn is_up_to_date(&self, turn: &Turn<'_>, last: EntryId) -> bool {
-        last >= self.log.last() || turn.local.mutants.is(Mutant::VoteForAnyLog)
+        let asks_nothing = self.is_suspect() && self.is_ahead_of_its_log();
+        last >= self.log.last() || asks_nothing || turn.local.mutants.is(Mutant::VoteForAnyLog)
     }
 
     pub(super) fn on_vote_answer(

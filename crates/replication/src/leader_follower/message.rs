@@ -156,6 +156,8 @@ pub enum Body<'a> {
         leader: Option<NodeId>,
         /// Whether the answerer may have lost entries that it acknowledged.
         suspect: bool,
+        /// Whether its slots contain more than its log, so that it stands for no election.
+        ahead: bool,
         /// The voters as it knows them; empty while they are not written down.
         voters: VoterSet,
     },
@@ -268,13 +270,14 @@ impl Body<'_> {
                 w.u8(18);
                 w.u64(*question);
             }
-            Body::Newest { question, last, current, leader, suspect, voters } => {
+            Body::Newest { question, last, current, leader, suspect, ahead, voters } => {
                 w.u8(19);
                 w.u64(*question);
                 w.entry_id(*last);
                 w.u64(*current);
                 w.option_node(*leader);
                 w.bool(*suspect);
+                w.bool(*ahead);
                 encode_voters(w, voters);
             }
             Body::Recover { last, voters } => {
@@ -300,6 +303,7 @@ impl Body<'_> {
                 current: r.u64()?,
                 leader: r.option_node()?,
                 suspect: r.bool()?,
+                ahead: r.bool()?,
                 voters: decode_voters(r)?,
             },
             20 => Body::Recover { last: r.entry_id()?, voters: decode_voters(r)? },

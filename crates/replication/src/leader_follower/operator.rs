@@ -5,11 +5,12 @@
 //! will not come back can go on without them, from the longest log that is left. He says so at the
 //! node that has it. That node asks all others what they have, waits for one election timeout, and
 //! refuses where it hears of a leader, where the members could elect one by themselves, where
-//! another one has a longer log, and where it reaches fewer than E members, itself included
-//! (empty disks will do). Otherwise it asks for votes in a new epoch, as a candidate does, but of
-//! all disks that are there. E of them make it leader, under a possible loss (`history.rs`), and
-//! the entry that opens its epoch names them as the voters (`voters.rs`): these disks elect nobody
-//! before their logs have that entry. Where it does not come to lead, nothing but votes is left.
+//! another one that could lead has a longer log, and where it reaches fewer than E members, itself
+//! included (empty disks will do). Otherwise it asks for votes in a new epoch, as a candidate does,
+//! but of all disks that are there. E of them make it leader, under a possible loss (`history.rs`),
+//! and the entry that opens its epoch names them as the voters (`voters.rs`): these disks elect
+//! nobody before their logs have that entry. Where it does not come to lead, nothing but votes is
+//! left.
 //!
 //! Two operators on two sides of a partition: 2E > N, so only one side reaches E members. One after
 //! the other: each word takes a new epoch that E members hold durably, in which each of them votes
@@ -58,6 +59,7 @@ struct Answer {
     current: u64,
     leader: Option<NodeId>,
     suspect: bool,
+    ahead: bool,
     voters: VoterSet,
 }
 
@@ -137,6 +139,10 @@ impl Group {
         if let Some(word) = self.word.take() {
             turn.refuse(word.requester, text);
         }
+        // A vote that comes late must not make it lead after all.
+        if matches!(&self.role, Role::Candidate(candidate) if candidate.is_by_word()) {
+            self.role = Role::Follower;
+        }
     }
 
     /// Why this node must not go on by the operator's word, if so.
@@ -154,7 +160,7 @@ impl Group {
         if self.is_ahead_of_its_log() {
             return Some(
                 "ERR this node was being brought up by a snapshot, and its records are newer than \
-                 its log: empty its disk, and ask another node"
+                 its log: ask another node; what only this one has will be in TF.LOST LIST here"
                     .into(),
             );
         }
@@ -173,7 +179,8 @@ impl Group {
             ));
         }
         let mine = self.log.last();
-        let longest = word.answers.iter().max_by_key(|(_, answer)| answer.last);
+        let able = word.answers.iter().filter(|(_, answer)| !answer.ahead);
+        let longest = able.max_by_key(|(_, answer)| answer.last);
         if let Some((node, answer)) = longest.filter(|(_, answer)| answer.last > mine) {
             return Some(format!(
                 "ERR {} has a longer log (epoch {} index {}, here it is epoch {} index {}): ask it \
@@ -199,6 +206,7 @@ impl Group {
             incarnation: turn.local.incarnation,
             last: self.log.last(),
             suspect: self.is_suspect(),
+            ahead: self.is_ahead_of_its_log(),
             voters: self.written_voters(turn),
         };
         let others = word.answers.iter().map(|(node, answer)| Present {
@@ -206,6 +214,7 @@ impl Group {
             incarnation: answer.incarnation,
             last: answer.last,
             suspect: answer.suspect,
+            ahead: answer.ahead,
             voters: answer.voters.clone(),
         });
         others.chain([here]).collect()
@@ -247,6 +256,7 @@ impl Group {
             current: self.epoch,
             leader: self.leader.filter(|_| self.hears_leader(turn)),
             suspect: self.is_suspect(),
+            ahead: self.is_ahead_of_its_log(),
             voters: self.written_voters(turn),
         };
         self.say(turn, from, body);
@@ -254,12 +264,12 @@ impl Group {
 
     pub(super) fn on_newest(&mut self, from: NodeId, incarnation: Incarnation, body: &Body<'_>) {
         let Some(word) = &mut self.word else { return };
-        if let Body::Newest { question, last, current, leader, suspect, ref voters } = *body
+        if let Body::Newest { question, last, current, leader, suspect, ahead, ref voters } = *body
             && question == word.question
             && word.epoch == 0
         {
             let voters = voters.clone();
-            let answer = Answer { incarnation, last, current, leader, suspect, voters };
+            let answer = Answer { incarnation, last, current, leader, suspect, ahead, voters };
             word.answers.insert(from, answer);
         }
     }
@@ -276,7 +286,7 @@ impl Group {
         let free = self.voted_for.is_none_or(|node| node == from);
         let granted = free
             && self.leader.is_none()
-            && last >= self.log.last()
+            && (last >= self.log.last() || self.is_ahead_of_its_log())
             && voters.contains(&me)
             && !self.has_promised(turn, None);
         if granted && self.voted_for.is_none() {

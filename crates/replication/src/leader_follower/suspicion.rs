@@ -14,6 +14,13 @@
 //! "available"`, E votes); nobody is left who could have more, but what all have lost is lost, and
 //! the leadership says so: it starts under a *possible loss* (`history.rs`).
 //!
+//! A power cut can leave a member that has just installed a snapshot with slots that contain more
+//! than its log, and than anybody's. It stands for no election (`election.rs`), and as a suspect it
+//! votes for whoever asks, however short his log: its vote does not decide but where all must vote,
+//! or safety does not go first, and there it would only keep the group from ever having a leader.
+//! What it alone has is kept aside and reported, as of any other history. Somebody can be voted
+//! for: the last leader's log had got beyond its slots before its vote for itself was on disk.
+//!
 //! The member asks where the leader's log ends, with the number of its own start: an append of the
 //! same leader may have been on its way since before the restart, and names too early an end.
 

@@ -1,5 +1,6 @@
-//! Committed entries that are lost after all, and so old that the log has them no more: what they
-//! wrote is in the state, where nothing has written over it.
+//! Committed entries that are lost after all, and that the log does not have: so old that it has
+//! them no more, or so new that it does not have them yet, as a snapshot has brought them before.
+//! What they wrote is in the state, where nothing has written over it.
 
 use super::report::{LostChange, LostWrite, NOT_KNOWN, Status, What};
 use super::{Group, KEPT_BYTES_MAX};
@@ -14,27 +15,31 @@ use alloc::vec::Vec;
 
 impl Group {
     /// Entries that were known to be committed are not in the leader's log, and the log here begins
-    /// after some of them. Keeps aside those whose values are still the newest of their keys, and
-    /// says how many there may have been. `borders`: where the leader's log changes its epoch.
+    /// after some of them, or ends before. Keeps aside those whose values are still the newest of
+    /// their keys, and says how many there may have been. `borders`: where the leader's log changes
+    /// its epoch.
     pub(in crate::leader_follower) fn put_aside_by_state(
         &mut self,
         turn: &mut Turn<'_>,
         is_cut: impl Fn(EntryId) -> bool,
         borders: impl Iterator<Item = u64>,
     ) {
-        let last = self.log.start().index;
+        let (start, end) = (self.log.start().index, self.log.last_index());
+        let ahead = self.state.ahead_of(end);
         let id_at = |index| {
             let epoch = self.epochs.reign_at(index).map_or(0, |reign| reign.epoch);
             EntryId { epoch, index }
         };
         let borders = borders.chain(self.epochs.first_indexes()).chain([1]);
-        let first = borders.filter(|index| *index <= last && is_cut(id_at(*index))).min();
-        let Some(first) = first else { return };
-        let cut = self.newest_of_keys(turn, |id| id.index <= last && is_cut(id));
+        let first = borders.filter(|index| *index <= start && is_cut(id_at(*index))).min();
+        let Some(first) = first.or(ahead.map(|_| end + 1)) else { return };
+        let last = ahead.unwrap_or(start);
+        let is_in_log = |id: EntryId| id.index > start && id.index <= end;
+        let cut = self.newest_of_keys(turn, |id| !is_in_log(id) && is_cut(id));
         let text = format!(
             "entries {first} to {last} were known here to be committed, and the new leader may \
              lack them: {} of them were the newest writes of their keys and are kept aside, the \
-             others are too old for this node's log",
+             others are not in this node's log",
             cut.len()
         );
         turn.event(Event::Alarm(Cow::Owned(text)));
