@@ -1,9 +1,9 @@
 //! One seed from its first command to the verdict.
 //!
-//! *Safety*: clients and faults, for some virtual seconds. *Liveness*: everything is healed (in some
-//! seeds a core first, which must go on alone), and all that is pending must finish within a limit.
-//! Then a last write must succeed, all replicas must become equal, clients read every key on every
-//! node, and the checkers judge.
+//! *Safety*: clients and faults, for some virtual seconds. *Liveness*: everything is healed (in
+//! some seeds a core first, which must go on alone), and all that is pending must finish within a
+//! limit. Then a last write must succeed, all replicas must become equal, clients read every key on
+//! every node, and the checkers judge.
 
 mod without_the_rest;
 

@@ -43,7 +43,6 @@ impl World {
                 election_timeout_us: 150 * MS,
                 leader_wait_us: 900 * MS,
                 forward_timeout_us: 900 * MS,
-                ..Timing::default()
             },
             limits,
             mutants: Mutants::default(),
