@@ -126,6 +126,9 @@ fn cell(info: &CommandInfo, model: Model) -> String {
         }
         ("tf.outcome", _) => return model.tokens.into(),
         ("tf.degraded", _) => return model.ledger.into(),
+        ("del" | "unlink", _) if model.gives > Needs::Nothing => {
+            return "one entry in each partition".into();
+        }
         (_, Reach::EachKey) => return "key by key".into(),
         (_, Reach::KeysTogether) => return model.together.into(),
         (_, Reach::WholeCluster) => return "whole cluster".into(),

@@ -424,6 +424,8 @@ fn limits(random: &mut Random) -> Limits {
         limits.checkpoint_bytes = random.range(4_000, 30_000);
     }
     limits.once_sessions_max = 4;
+    // Whatever goes over all records takes several turns, however few they are.
+    limits.records_at_once_max = 3;
     if limits.log_bytes_max < LOG_BYTES_FOR_MANY_PIECES {
         // So many pieces that faults come between them.
         limits.image_bytes_max = limits.image_bytes_max.min(60);

@@ -114,6 +114,7 @@ const LEADER_FOLLOWER: &[(&str, u64)] = &[
     ("snapshot installed", 100),
     ("snapshot resumed", 1000),
     ("stale epoch refused", 100),
+    ("state freed over several turns", 100),
     ("stepped down", 100),
     ("truncation", 100),
     ("voter admitted", 200),

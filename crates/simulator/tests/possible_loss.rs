@@ -139,7 +139,8 @@ fn leads_with_nothing(
     keys: &[&str],
     log_bytes_max: usize,
 ) -> Option<(World, NodeId, NodeId, NodeId)> {
-    let mut world = World::new(seed, Limits { log_bytes_max, ..Limits::default() });
+    let small = Limits { records_at_once_max: 2, ..Limits::default() };
+    let mut world = World::new(seed, Limits { log_bytes_max, ..small });
     assert!(world.until(|world| world.leader_above(0).is_some()));
     let old = world.leader_above(0)?;
     let [aside, other]: [NodeId; 2] =

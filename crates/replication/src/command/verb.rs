@@ -31,7 +31,8 @@ pub struct With {
 pub enum Action<'a> {
     /// Something with one key.
     Key(KeyCommand<'a>),
-    /// The same with each of several keys, one by one: MGET, DEL, UNLINK, EXISTS.
+    /// The same with each of several keys: MGET, EXISTS, and DEL and UNLINK, which are one entry of
+    /// each partition.
     Each {
         /// What.
         verb: EachVerb,

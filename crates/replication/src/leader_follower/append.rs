@@ -97,6 +97,7 @@ impl Group {
         self.log_acknowledged(turn);
         while let Some((run, last)) = self.log.unrecorded() {
             let mut head = core::mem::take(&mut turn.local.scratch);
+            self.bytes_since_commit = self.bytes_since_commit.saturating_add(run.len());
             LogRecord::encode_head(self.id, run.len(), &mut head);
             let position = turn.append_parts(&head, run, self.options.durability);
             turn.local.scratch = head;

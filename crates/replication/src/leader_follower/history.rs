@@ -10,7 +10,7 @@
 //! Where they differ, it asks whether the newest entry that it knows to be committed is in the
 //! leader's log; logs that have an entry in common are the same up to there. If it is not, all
 //! that the follower has is replaced by a snapshot, and what was lost is kept aside: the entries
-//! that its log still has, and of older ones what the state shows (`lost_writes/by_state.rs`).
+//! that its log still has, and of older ones what the state shows (`lost_writes/parting.rs`).
 //!
 //! The leader may need that very follower to commit anything. So the snapshot is of what it knows
 //! to be committed, be that nothing at all, and its log follows. What the follower drops may be in
@@ -19,6 +19,7 @@
 
 use super::entry::{Opener, Payload};
 use super::epochs::Epochs;
+use super::lost_writes::parting::is_cut;
 use super::message::Body;
 use super::{Group, Role};
 use crate::turn::Turn;
@@ -179,13 +180,27 @@ impl Group {
         floor: EntryId,
         epochs: &Epochs,
     ) {
-        let is_cut = |id: EntryId| {
-            id.index > floor.index
-                || epochs.reign_at(id.index).is_none_or(|reign| reign.epoch != id.epoch)
-        };
-        self.put_aside_committed(turn, is_cut);
-        self.put_aside_by_state(turn, is_cut, epochs.first_indexes().chain([floor.index + 1]));
+        let first = self.first_cut(self.log.start().index + 1, floor, epochs);
+        if let Some(first) = first {
+            self.put_aside_committed(turn, first, |id| is_cut(floor, epochs, id));
+        }
         self.become_suspect(turn);
+    }
+
+    /// Up to where this log is the same as another one with this floor and these epochs, as far as
+    /// can be told: logs that have an entry in common are the same up to there.
+    pub(super) fn shared_up_to(&self, floor: EntryId, epochs: &Epochs) -> u64 {
+        let mut index = floor.index.min(self.log.last_index());
+        while let (Some(ours), Some(theirs)) = (self.epochs.reign_at(index), epochs.reign_at(index))
+        {
+            if ours.epoch == theirs.epoch {
+                return index;
+            }
+            // Epochs only rise: the later leadership has not begun in the other log before.
+            let later = if ours.epoch > theirs.epoch { ours } else { theirs };
+            index = later.first_index - 1;
+        }
+        0
     }
 
     /// The leader is told that this follower has what a snapshot ends with. Of a snapshot of

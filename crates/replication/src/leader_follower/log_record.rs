@@ -128,6 +128,9 @@ pub enum Body<'a> {
         /// The newest epoch that the process knows: what it led after `after` is known in full.
         epoch: u64,
     },
+    /// Up to here the group's log is committed: written now and then, so that a start knows of most
+    /// of the log what need not be cut any more.
+    Committed(u64),
 }
 
 impl<'a> LogRecord<'a> {
@@ -197,6 +200,7 @@ impl<'a> LogRecord<'a> {
             Body::AcknowledgedAll { after, epoch } => {
                 encode_numbers(14, &[*after, *epoch], &mut w);
             }
+            Body::Committed(index) => encode_numbers(15, &[*index], &mut w),
         }
     }
 
@@ -262,6 +266,7 @@ impl<'a> LogRecord<'a> {
             10 => Body::Forget,
             11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
             12 => Body::Acknowledged(Range::decode(r)?),
+            15 => Body::Committed(r.u64()?),
             KIND_STAGED => Body::Staged(Image::decode(r)?),
             14 => Body::AcknowledgedAll { after: r.u64()?, epoch: r.u64()? },
             _ => return Err(Malformed),

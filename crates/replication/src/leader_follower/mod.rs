@@ -37,6 +37,7 @@
 pub mod acks;
 mod append;
 pub mod degrade_ledger;
+mod delete_many;
 mod electable;
 pub mod election;
 pub mod entry;
@@ -151,6 +152,10 @@ pub struct Group {
     /// The newest record of this group in the node's log, whatever it is.
     newest_record: Position,
     commit: u64,
+    /// How far the node's log says that it is committed.
+    recorded_commit: u64,
+    /// Bytes of entries that were written down since that was.
+    bytes_since_commit: usize,
     /// The newest stamp in the log: the group's time is never before it.
     newest_stamp: Stamp,
     follower: follower::Follower,
@@ -194,7 +199,8 @@ impl Group {
             members: setup.members,
             quorum: Quorum::of(&setup.options),
             options: setup.options,
-            state: State::new(first, last, setup.seed, setup.merges),
+            state: State::new(first, last, setup.seed, setup.merges)
+                .with_large_from(setup.limits.records_at_once_max),
             covered: VersionVector::default(),
             covered_by_log: VersionVector::default(),
             needed_after: u64::MAX,
@@ -216,6 +222,8 @@ impl Group {
             tick_due_us: 0,
             newest_record: Position(0),
             commit: 0,
+            recorded_commit: 0,
+            bytes_since_commit: 0,
             newest_stamp: Stamp::ZERO,
             follower: follower::Follower::default(),
             shown: follower_reads::Shown::default(),
@@ -264,9 +272,11 @@ impl Group {
     /// Nothing more this turn: says once what has gathered.
     pub fn on_turn_end(&mut self, turn: &mut Turn<'_>) {
         self.record_turn(turn);
+        self.record_commit(turn);
         self.date_promise(turn);
         self.advance_handover(turn);
         self.free_some(turn);
+        self.go_on_parting(turn);
         match &self.role {
             Role::Leader(_) => self.send_appends(turn),
             Role::Candidate(_) => self.settle_shares(turn),
@@ -293,8 +303,8 @@ impl Group {
             _ => self.election_deadline_us,
         };
         let word = self.word.as_ref().map_or(u64::MAX, operator::Word::next_deadline);
-        let leaving = self.leaving.next_deadline();
-        held.min(ticks).min(election).min(self.handover_deadline_us()).min(word).min(leaving)
+        let pieces = self.leaving.next_deadline().min(self.parting_deadline());
+        held.min(ticks).min(election).min(self.handover_deadline_us()).min(word).min(pieces)
     }
 
     /// The newest record of this group in the node's log, whatever it is: once that is on disk,

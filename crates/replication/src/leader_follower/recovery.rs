@@ -1,9 +1,10 @@
 //! After a restart: the group as the node's log has it.
 //!
 //! Records come in the order in which they were written. Entries are only kept; what is committed
-//! among them is known from images (which hold committed state only), and the rest when a leader
-//! tells. A log whose beginning was dropped after a checkpoint starts with entries that are
-//! followed by the checkpoint they belong to.
+//! among them is known from images (which hold committed state only) and from records that say so
+//! now and then, and the rest when a leader tells. That rest is little, so that it is no long step
+//! to apply it, to lead with it, or to cut it. A log whose beginning was dropped after a checkpoint
+//! starts with entries that are followed by the checkpoint they belong to.
 
 use super::Group;
 use super::entry::{Entry, Head, Payload};
@@ -14,6 +15,8 @@ use super::replication_log::ReplicationLog;
 use super::replication_log::run::Bodies;
 use super::staging::Staged;
 use crate::Position;
+use crate::keyspace::Durability;
+use crate::turn::Turn;
 use crate::version::{EntryId, VersionVector};
 use crate::wire::{Malformed, Read};
 
@@ -84,6 +87,7 @@ impl Group {
                 self.degraded = degraded;
                 self.voters.restore(&voters, true, as_of);
             }
+            Body::Committed(index) => self.commit = self.commit.max(index),
             Body::Suspect(suspect) => self.suspicion.restore(suspect),
             Body::Forget => self.forget_all(),
         }
@@ -159,7 +163,7 @@ impl Group {
     /// The log goes on after a snapshot's floor, and has nothing else.
     pub(super) fn restart_log(&mut self, floor: EntryId, position: Position) {
         self.log = ReplicationLog::starting_after(floor, position);
-        self.commit = floor.index;
+        (self.commit, self.recorded_commit) = (floor.index, floor.index);
     }
 
     /// As if the node's disk had never known the group.
@@ -173,6 +177,7 @@ impl Group {
         self.suspicion.restore(false);
         self.log = ReplicationLog::default();
         (self.epoch, self.voted_for, self.commit) = (0, None, 0);
+        self.recorded_commit = 0;
         self.newest_stamp = crate::version::Stamp::ZERO;
         (self.recovering, self.anchored, self.lacks_pieces) = (None, false, false);
     }
@@ -192,6 +197,8 @@ impl Group {
             let Some(body) = self.log.get(index) else { return Err(Malformed) };
             let entry = Entry::decode_to_apply(body)?;
             self.state.apply(&entry, false);
+            // Nobody waits for this node yet, and it may have no room for several states.
+            drop(self.state.take_replaced());
             if let Some(origin) = &entry.origin {
                 self.covered.advance(origin.dot);
             }
@@ -208,9 +215,25 @@ impl Group {
         }
         self.find_named_voters();
         self.state.commit(self.commit);
+        self.recorded_commit = self.commit;
         self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
         self.shown = Shown::after_start(self.log.last_index());
         Ok(())
+    }
+
+    /// Writes down how far the log is committed, when it has grown by as much as a piece of an
+    /// image. Nobody waits for it.
+    pub(super) fn record_commit(&mut self, turn: &mut Turn<'_>) {
+        let is_much = self.bytes_since_commit >= self.limits.image_bytes_max;
+        if !is_much || self.commit <= self.recorded_commit {
+            return;
+        }
+        (self.recorded_commit, self.bytes_since_commit) = (self.commit, 0);
+        let mut bytes = core::mem::take(&mut turn.local.scratch);
+        let body = Body::Committed(self.commit);
+        LogRecord { group: self.id, body }.encode(&mut bytes);
+        turn.append(&bytes, Durability::Interval);
+        turn.local.scratch = bytes;
     }
 
     /// The newest stamp in the group's log.

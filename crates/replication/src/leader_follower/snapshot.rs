@@ -373,7 +373,7 @@ impl Group {
         }
         let Some(begun) = &self.installing else { return };
         if begun.is_complete() {
-            return self.close_snapshot(turn, from, &piece.epochs);
+            return self.end_installing(turn, from, &piece.epochs);
         }
         self.say_wanted(turn, from);
     }

@@ -13,6 +13,7 @@
 
 use super::image::{Begin, Image, SnapshotPiece};
 use super::log_record::{self, LogRecord};
+use super::lost_writes::parting::Parting;
 use super::state::State;
 use super::{Group, epochs::Epochs};
 use crate::keyspace::Durability;
@@ -34,6 +35,8 @@ pub struct Installing {
     /// Its newest one.
     newest: Position,
     staged: Staged,
+    /// All pieces are there, and what is to be kept aside of the old state is being looked for.
+    pub(super) parting: Option<Parting>,
 }
 
 /// The pieces of a snapshot as far as they are there, from the first slot on without a gap.
@@ -97,7 +100,8 @@ impl Group {
         let began = self.log_record(turn, log_record::Body::SnapshotBegin, Durability::Fsync);
         let staged = Staged::new(&self.state);
         let (epoch, newest) = (self.epoch, began);
-        self.installing = Some(Installing { floor, begin, epoch, began, newest, staged });
+        let parting = None;
+        self.installing = Some(Installing { floor, begin, epoch, began, newest, staged, parting });
     }
 
     /// Nothing more comes of the snapshot that was arriving.
@@ -131,11 +135,15 @@ impl Group {
     pub(super) fn close_snapshot(&mut self, turn: &mut Turn<'_>, from: NodeId, epochs: &Epochs) {
         let Some(installing) = self.installing.take() else { return };
         let Installing { floor, begin, staged, .. } = installing;
-        if core::mem::take(&mut self.follower.diverged) {
-            self.follower.agreed = true;
-            self.part_from_history(turn, floor, epochs);
-        }
-        self.put_aside(turn, self.commit);
+        let shared = match core::mem::take(&mut self.follower.diverged) {
+            true => {
+                self.follower.agreed = true;
+                self.part_from_history(turn, floor, epochs);
+                self.commit
+            }
+            false => self.shared_up_to(floor, epochs).max(self.commit),
+        };
+        self.put_aside(turn, shared);
         self.newest_stamp = self.newest_stamp.max(begin.newest).max(staged.newest_stamp);
         let body = log_record::Body::SnapshotEnd {
             floor,
@@ -161,9 +169,21 @@ impl Group {
         turn.event(crate::Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
+    /// Whether a snapshot is there that waits for what is to be kept aside of the old state.
+    pub fn is_parting(&self) -> bool {
+        self.parting_deadline() != u64::MAX
+    }
+
+    /// When the group wants a turn to look for what is to be kept aside.
+    pub(super) fn parting_deadline(&self) -> u64 {
+        let parting = self.installing.as_ref().and_then(|begun| begun.parting.as_ref());
+        parting.map_or(u64::MAX, Parting::next_deadline)
+    }
+
     /// Another state takes the place of this one, whose records are freed by and by.
     pub(super) fn replace_state(&mut self, state: State) {
-        let old = core::mem::replace(&mut self.state, state);
+        let mut old = core::mem::replace(&mut self.state, state);
+        old.take_replaced().for_each(|store| self.leaving.push(store));
         self.leaving.push(old.store);
     }
 

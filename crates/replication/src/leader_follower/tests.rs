@@ -2,6 +2,7 @@
 //! another time at the very moment where it would do harm.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod parting;
 mod window;
 
 use super::image::{Begin, Image, SnapshotPiece};

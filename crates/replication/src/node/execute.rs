@@ -10,12 +10,13 @@ use crate::keyspace::slot::slot_of;
 use crate::keyspace::{Reads, SLOTS};
 use crate::leader_follower::Group;
 use crate::leader_follower::acks::copies::wait_counts;
+use crate::leader_follower::acks::need::Need;
 use crate::leader_follower::lost_writes::report::LostWrite;
 use crate::storage::record::Record;
 use crate::storage::store::Store;
 use crate::turn::{Requester, Turn};
 use crate::wire::Reader;
-use crate::{GroupId, Reply};
+use crate::{Arguments, GroupId, Reply};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec;
@@ -88,6 +89,7 @@ impl Roles {
             // Taken above.
             Work::Key(..) => return false,
             Work::SetMany(pairs, _) => group.set_many(turn, requester, *pairs, need),
+            Work::DeleteMany(keys, _) => delete_many(group, turn, requester, *keys, need),
             Work::Part(part) => {
                 let prefix = self.cluster.keyspace(id.keyspace).map(|keyspace| &*keyspace.prefix);
                 lead_part(group, turn, requester, part, prefix.unwrap_or_default(), after);
@@ -182,7 +184,7 @@ impl Roles {
                 let reply = look(turn, store, part, now_ms, after);
                 turn.answer(requester, reply, None);
             }
-            Work::SetMany(..) | Work::Once(..) => return false,
+            Work::SetMany(..) | Work::DeleteMany(..) | Work::Once(..) => return false,
         }
         true
     }
@@ -254,6 +256,19 @@ impl Roles {
 struct GoesOn {
     keyspace: usize,
     cursor: u64,
+}
+
+fn delete_many(
+    group: &mut Group,
+    turn: &mut Turn<'_>,
+    requester: Requester,
+    keys: Arguments<'_>,
+    need: Need,
+) {
+    match group.merges() {
+        true => multi_leader::delete_many(group, turn, requester, keys, need),
+        false => group.delete_many(turn, requester, keys, need),
+    }
 }
 
 /// A group's share of something larger, at the group's leader.

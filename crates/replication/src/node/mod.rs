@@ -6,6 +6,7 @@
 //! `open.rs` and `checkpoint.rs` are the two ends of the log's life.
 
 pub mod checkpoint;
+mod delete_many;
 pub mod execute;
 mod failed_parts;
 pub mod forward;

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 /// that has gone, or for more followers than there are, would stay in its leader's memory.
 const WAIT_MS_MAX: u64 = 3_600_000;
 
-const NO_KEYSPACE: &str = "ERR no keyspace holds this key";
+pub(super) const NO_KEYSPACE: &str = "ERR no keyspace holds this key";
 
 /// Something for one group to do.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,7 +28,9 @@ pub enum Work<'a> {
     Key(KeyCommand<'a>, With),
     /// MSET within one partition: key, value, key, value, ...
     SetMany(Arguments<'a>, With),
-    /// One of the above, carried out at most once however often it is sent.
+    /// DEL of several keys of one partition.
+    DeleteMany(Arguments<'a>, With),
+    /// A command on one key or MSET, carried out at most once however often it is sent.
     Once(OnceId<'a>, Box<Work<'a>>),
     /// The group's share of something larger.
     Part(Part<'a>),
@@ -38,7 +40,7 @@ impl Work<'_> {
     /// What its client says about how to carry it out, where he says something.
     pub fn with(&self) -> Option<With> {
         match self {
-            Work::Key(_, with) | Work::SetMany(_, with) => {
+            Work::Key(_, with) | Work::SetMany(_, with) | Work::DeleteMany(_, with) => {
                 Some(*with).filter(|with| *with != With::default())
             }
             Work::Once(_, work) => work.with(),
@@ -50,7 +52,7 @@ impl Work<'_> {
     pub fn is_write(&self) -> bool {
         match self {
             Work::Key(command, _) => command.verb.is_write(),
-            Work::SetMany(..) | Work::Once(..) => true,
+            Work::SetMany(..) | Work::DeleteMany(..) | Work::Once(..) => true,
             Work::Part(part) => part.is_write(),
         }
     }
@@ -148,7 +150,7 @@ impl Roles {
     }
 
     /// A command on one key: mostly carried out here at once.
-    fn start_key(
+    pub(super) fn start_key(
         &mut self,
         turn: &mut Turn<'_>,
         requester: Requester,
@@ -205,10 +207,10 @@ impl Roles {
     ) {
         let (kind, name, key_verb) = match verb {
             EachVerb::Get => (Kind::Each, &b"GET"[..], command::Verb::Get),
-            EachVerb::Delete => (Kind::Sum, &b"DEL"[..], command::Verb::Delete),
+            EachVerb::Delete => return self.start_delete_many(turn, requester, keys, with),
             EachVerb::Exists => (Kind::Sum, &b"EXISTS"[..], command::Verb::Exists),
         };
-        let gather = self.gathers.open(requester, kind, keys.len(), verb == EachVerb::Delete);
+        let gather = self.gathers.open(requester, kind, keys.len(), false);
         for (part, key) in keys.iter().enumerate() {
             let requester = Requester::Part { gather, part: part as u32 };
             let command = KeyCommand { key, verb: key_verb };
@@ -319,7 +321,7 @@ impl Roles {
 }
 
 /// Why a keyspace's model cannot carry work out honestly, if so.
-fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
+pub(super) fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
     let work = match work {
         Work::Once(..) if !matches!(keyspace.model, Model::LeaderFollower(_)) => {
             return Some(Reply::error(format!(
@@ -333,6 +335,10 @@ fn refusal(keyspace: &Keyspace, work: &Work<'_>) -> Option<Reply<'static>> {
     };
     match work {
         Work::Key(command, with) => refusal_of_key(keyspace, command, *with),
+        Work::DeleteMany(_, with) => {
+            let command = KeyCommand { key: &[], verb: command::Verb::Delete };
+            refusal_of_key(keyspace, &command, *with)
+        }
         _ => None,
     }
 }
@@ -381,7 +387,7 @@ fn refusal_of_key(
 }
 
 /// A command's words with its `TF.WITH` in front, if it has one.
-fn with_words<'a>(with: With, words: &[&'a [u8]]) -> Vec<alloc::borrow::Cow<'a, [u8]>> {
+pub(super) fn with_words<'a>(with: With, words: &[&'a [u8]]) -> Vec<alloc::borrow::Cow<'a, [u8]>> {
     let mut all: Vec<alloc::borrow::Cow<'a, [u8]>> = Vec::new();
     if with != With::default() {
         all.push(b"TF.WITH"[..].into());
@@ -403,7 +409,7 @@ fn with_words<'a>(with: With, words: &[&'a [u8]]) -> Vec<alloc::borrow::Cow<'a, 
     all
 }
 
-fn encode_words(words: &[alloc::borrow::Cow<'_, [u8]>], out: &mut Vec<u8>) {
+pub(super) fn encode_words(words: &[alloc::borrow::Cow<'_, [u8]>], out: &mut Vec<u8>) {
     for word in words {
         crate::wire::Writer(out).bytes(word);
     }

@@ -140,6 +140,9 @@ pub struct Limits {
     pub window_bytes_max: usize,
     /// Bytes of records in one piece of a snapshot or checkpoint.
     pub image_bytes_max: usize,
+    /// Records that a turn of a group looks at or frees where it has to do so with all of them: a
+    /// part of a millisecond.
+    pub records_at_once_max: usize,
     /// Records that the node's log may grow by before a checkpoint is taken.
     pub checkpoint_bytes: u64,
     /// Sessions whose commands a group remembers for `TF.ONCE`; the oldest are forgotten first.
@@ -160,6 +163,7 @@ impl Default for Limits {
             append_bytes_max: 1 << 20,
             window_bytes_max: 8 << 20,
             image_bytes_max: 256 << 10,
+            records_at_once_max: 4096,
             checkpoint_bytes: 64 << 20,
             once_sessions_max: 65_536,
             once_bytes_max: 64 << 20,

@@ -7,6 +7,7 @@ use crate::disk::DiskFailure;
 use crate::observe::{Commit, Observations};
 use crate::promises;
 use replication::frame;
+use replication::leader_follower::Group;
 use replication::mutant::Mutant;
 use replication::{ClientId, Event, Input, NodeId, Position, Reply, RequestId, Requests, Span};
 use std::rc::Rc;
@@ -381,6 +382,12 @@ impl Process {
     fn note_commits(&mut self, id: NodeId, observations: &mut Observations) {
         if self.is_installing() {
             observations.count("slots ahead of their group");
+        }
+        if self.node.groups().any(Group::is_freeing) {
+            observations.count("state freed over several turns");
+        }
+        if self.node.groups().any(Group::is_parting) {
+            observations.count("old state searched over several turns");
         }
         for group in self.node.groups() {
             observations.copies.applied(id, group.id, group.commit());

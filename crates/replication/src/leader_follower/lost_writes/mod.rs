@@ -21,14 +21,14 @@
 //! While the old leader has not come back, its successors say what they know: see `unheard.rs`.
 //!
 //! A follower that knew more to be committed than a leader under a possible loss has keeps that
-//! aside, too (`by_state.rs`).
+//! aside, too (`parting.rs`).
 //!
 //! Left out: writes of an `interval-1s` keyspace that every machine had lost with its power. What
 //! no disk has, nobody can tell; the leadership that follows says that there may be such a loss.
 
 pub mod acknowledged;
 mod before;
-mod by_state;
+pub mod parting;
 pub mod replay;
 pub mod report;
 mod unheard;
@@ -166,7 +166,8 @@ impl Group {
     /// The log is about to be cut after an index: what clients wrote above it is put aside. Called
     /// while the state holds what is committed and nothing else.
     pub(super) fn put_aside(&mut self, turn: &mut Turn<'_>, last_kept: u64) {
-        if turn.local.mutants.is(Mutant::ReportForgotten) {
+        let nothing = last_kept >= self.log.last_index();
+        if nothing || turn.local.mutants.is(Mutant::ReportForgotten) {
             return;
         }
         let mut before = Before::new(&self.state);
@@ -188,15 +189,16 @@ impl Group {
         self.bound_kept(turn);
     }
 
-    /// Entries that were known to be committed are lost after all: what a leader under a possible
-    /// loss lacks. What they wrote over is not known any more.
+    /// Entries from an index on that were known to be committed are lost after all: what a leader
+    /// under a possible loss lacks. What they wrote over is not known any more.
     pub(super) fn put_aside_committed(
         &mut self,
         turn: &mut Turn<'_>,
+        first: u64,
         is_cut: impl Fn(EntryId) -> bool,
     ) {
         let mut cut = Vec::new();
-        for index in self.log.start().index + 1..=self.commit {
+        for index in first..=self.commit {
             let Some(body) = self.log.get(index) else { continue };
             let Ok(entry) = Entry::decode(body) else { continue };
             if is_cut(entry.id)
@@ -248,6 +250,9 @@ impl Group {
 
     /// The oldest go where there are too many; what only a witness keeps goes first.
     fn bound_kept(&mut self, turn: &mut Turn<'_>) {
+        if self.lost_writes.bytes <= KEPT_BYTES_MAX {
+            return;
+        }
         let mut forgotten = 0u64;
         for only_witnessed in [true, false] {
             let ids: Vec<EntryId> = self.lost_writes.kept.keys().copied().collect();

@@ -10,7 +10,7 @@ use crate::{Incarnation, NodeId};
 use alloc::vec::Vec;
 
 /// What a report costs besides its keys and values, about, in bytes.
-const OVERHEAD_BYTES: usize = 128;
+pub(super) const OVERHEAD_BYTES: usize = 128;
 
 /// What the name of a command that is carried out once costs, with its reply, about, in bytes.
 const ONCE_BYTES: usize = 256;

@@ -23,7 +23,7 @@ use undo::{Aside, Undo};
 /// Records from which on removing all keys puts the whole table aside. A table has a place for
 /// each of its slots: putting small ones aside, one for each FLUSHALL of a pipeline, would cost
 /// far more than their records.
-const CLEARED_AT_ONCE_MIN: usize = if cfg!(test) { 8 } else { 4096 };
+const LARGE_FROM: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// The records of one group.
 pub struct State {
@@ -39,6 +39,10 @@ pub struct State {
     ahead: Vec<(u16, u16, u64)>,
     /// The newest entry that removed all keys and is not committed.
     uncommitted_clear: u64,
+    /// Large tables that nobody needs any more: they are freed by and by, see `leaving.rs`.
+    replaced: Vec<Store>,
+    /// Tables with so many records are large.
+    large_from: usize,
 }
 
 impl State {
@@ -52,13 +56,20 @@ impl State {
             undo: Undo::default(),
             ahead: Vec::new(),
             uncommitted_clear: 0,
+            replaced: Vec::new(),
+            large_from: LARGE_FROM,
         }
+    }
+
+    /// The same where tables with fewer records are large.
+    pub fn with_large_from(self, records: usize) -> State {
+        State { large_from: records.min(LARGE_FROM), ..self }
     }
 
     /// An empty one for the same group.
     pub fn anew(&self) -> State {
         let (first, last) = (self.store.first_slot(), self.store.last_slot());
-        State::new(first, last, self.seed, self.merges)
+        State::new(first, last, self.seed, self.merges).with_large_from(self.large_from)
     }
 
     /// Whether changes are merged with what is there.
@@ -200,12 +211,19 @@ impl State {
             self.uncommitted_clear = index;
         }
         let (first, last) = (self.store.first_slot(), self.store.last_slot());
-        let is_small = undoable && self.store.len() < CLEARED_AT_ONCE_MIN;
-        if self.ahead.is_empty() && !is_small {
-            let empty = Store::new(first, last, self.seed);
-            let old = core::mem::replace(&mut self.store, empty);
-            if undoable {
-                self.undo.push_aside(index, Aside::Everything(Box::new(old)));
+        let is_small = undoable && self.store.len() < self.large_from;
+        if !is_small {
+            let mut left = Store::new(first, last, self.seed);
+            // What images have brought from after this entry is mostly little: it was all written
+            // since.
+            for (first, last, _) in self.ahead.iter().filter(|(.., applied)| *applied >= index) {
+                let kept = self.store.iter_slots(*first, *last);
+                kept.for_each(|(key, record)| left.put(key, &record));
+            }
+            let old = core::mem::replace(&mut self.store, left);
+            match undoable {
+                true => self.undo.push_aside(index, Aside::Everything(Box::new(old))),
+                false => self.put_away(old),
             }
             return;
         }
@@ -234,7 +252,7 @@ impl State {
 
     /// Everything up to the index is committed: it will not be undone.
     pub fn commit(&mut self, index: u64) {
-        self.undo.commit(index, &mut self.store);
+        self.undo.commit(index, &mut self.store, &mut self.replaced);
         if self.uncommitted_clear <= index {
             self.uncommitted_clear = 0;
         }
@@ -247,7 +265,8 @@ impl State {
     pub fn undo(&mut self) {
         self.uncommitted_clear = 0;
         let merges = self.merges;
-        self.undo.undo(&mut self.store, &mut self.once, |record| merges || record.is_live(0));
+        let State { store, once, replaced, .. } = self;
+        self.undo.undo(store, once, replaced, |record| merges || record.is_live(0));
     }
 
     /// The newest entry that touched the key, as far as it may be uncommitted.
@@ -273,6 +292,18 @@ impl State {
     /// Whether nothing is uncommitted.
     pub fn is_settled(&self) -> bool {
         self.undo.is_empty()
+    }
+
+    /// A table is of no use any more: a small one is freed at once.
+    fn put_away(&mut self, store: Store) {
+        if store.len() >= self.large_from {
+            self.replaced.push(store);
+        }
+    }
+
+    /// The tables that nobody needs any more, to be freed by and by.
+    pub fn take_replaced(&mut self) -> impl Iterator<Item = Store> {
+        self.replaced.drain(..)
     }
 
     /// Forgets all records.

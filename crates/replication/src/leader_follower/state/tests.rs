@@ -56,7 +56,7 @@ fn a_committed_delete_leaves_no_tombstone_when_what_followed_is_taken_back() {
 
 #[test]
 fn an_image_shows_what_is_committed_whatever_is_about_to_be_removed() {
-    for count in [3, CLEARED_AT_ONCE_MIN as u64 + 1] {
+    for count in [3, LARGE_FROM as u64 + 1] {
         let mut state = filled(count);
         let before = state.image(0, usize::MAX, count);
         for entry in [
@@ -127,7 +127,7 @@ fn a_long_tail_of_deletes_is_committed_at_once() {
 
 #[test]
 fn removing_all_keys_is_taken_back_whether_there_are_few_or_many() {
-    for count in [3, CLEARED_AT_ONCE_MIN as u64 + 1] {
+    for count in [3, LARGE_FROM as u64 + 1] {
         let mut state = filled(count);
         state.apply(&changes(count + 1, "k2", None), true);
         state.apply(&clear(count + 2), true);

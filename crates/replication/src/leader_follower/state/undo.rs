@@ -123,12 +123,14 @@ impl Undo {
 
     /// Forgets the pre-images up to an index: their entries are committed. Deletes among them have
     /// left tombstones, in the store or in a table that lies aside; these go.
-    pub(super) fn commit(&mut self, index: u64, store: &mut Store) {
+    pub(super) fn commit(&mut self, index: u64, store: &mut Store, replaced: &mut Vec<Store>) {
         while let Some(pre_image) = first(&self.bytes, self.start).filter(|p| p.index <= index) {
             self.start += HEAD_BYTES + pre_image.body.len();
             if pre_image.kind == ASIDE {
-                let is_table = matches!(self.aside.pop_front(), Some(Aside::Everything(_)));
-                self.tables -= usize::from(is_table);
+                if let Some(Aside::Everything(table)) = self.aside.pop_front() {
+                    self.tables -= 1;
+                    replaced.push(*table);
+                }
             } else if pre_image.kind & REMOVAL != 0 {
                 // It is in the first table that an entry after it has put aside. Looked for only
                 // if there is one: a tail that was inherited is long.
@@ -181,6 +183,7 @@ impl Undo {
         &mut self,
         store: &mut Store,
         once: &mut OnceTable,
+        replaced: &mut Vec<Store>,
         is_kept: impl Fn(&Record<'_>) -> bool,
     ) {
         let Undo { bytes, start, mut aside, .. } = core::mem::take(self);
@@ -193,7 +196,9 @@ impl Undo {
         for pre_image in places.iter().rev().filter_map(|place| first(&bytes, *place)) {
             if pre_image.kind == ASIDE {
                 match aside.pop_back() {
-                    Some(Aside::Everything(old)) => *store = *old,
+                    Some(Aside::Everything(old)) => {
+                        replaced.push(core::mem::replace(store, *old));
+                    }
                     Some(Aside::Session(name, session)) => drop(once.put(name, session)),
                     Some(Aside::Horizon(horizon_ms)) => once.set_horizon(horizon_ms),
                     None => debug_assert!(false, "a mark for nothing"),

@@ -9,7 +9,7 @@ use alloc::format;
 use entry::{Change, Payload};
 
 const OLD_KEYS: u64 = 10;
-const KEYS: u64 = 1_000;
+pub(super) const KEYS: u64 = 1_000;
 const PIECE_BYTES: usize = 2_000;
 /// What a step may write besides a piece's bytes: what is around the records, the key that is over
 /// the bound, and what opens or closes a snapshot.
@@ -19,7 +19,7 @@ const BESIDES_BYTES: usize = 1_000;
 type Said = Vec<(NodeId, Vec<u8>)>;
 
 impl Member {
-    fn set(&mut self, number: u64) {
+    pub(super) fn set(&mut self, number: u64) {
         self.step(|group, turn| {
             let id = group.next_id();
             let record = Record {
@@ -52,7 +52,7 @@ impl Member {
     }
 
     /// Follows a new leader, whose log has all that is known here to be committed.
-    fn agree_with(&mut self, leader: NodeId, epoch: u64) {
+    pub(super) fn agree_with(&mut self, leader: NodeId, epoch: u64) {
         self.step(|group, turn| {
             group.adopt_epoch(turn, epoch, "a test");
             group.follow(turn, leader);
@@ -60,13 +60,13 @@ impl Member {
         });
     }
 
-    fn digest(&self) -> u64 {
+    pub(super) fn digest(&self) -> u64 {
         self.group.state.store.digest()
     }
 }
 
 /// A leader, and a follower that has a few old keys of a log that is otherwise gone.
-fn leader_and_follower() -> (Member, Member) {
+pub(super) fn leader_and_follower() -> (Member, Member) {
     let (mut leader, mut follower) = (Member::new(), Member::new());
     leader.group.limits.image_bytes_max = PIECE_BYTES;
     leader.lead(false);
@@ -82,7 +82,11 @@ fn leader_and_follower() -> (Member, Member) {
 
 /// The leader sends the follower a snapshot, for as long as `goes_on` says so after each of the
 /// follower's steps.
-fn snapshot(leader: &mut Member, follower: &mut Member, goes_on: &mut dyn FnMut(&Member) -> bool) {
+pub(super) fn snapshot(
+    leader: &mut Member,
+    follower: &mut Member,
+    goes_on: &mut dyn FnMut(&Member) -> bool,
+) {
     leader.step(|group, turn| {
         group.progress_of(turn, OTHER, DISK);
         group.start_snapshot(turn, OTHER);
@@ -97,7 +101,9 @@ fn snapshot(leader: &mut Member, follower: &mut Member, goes_on: &mut dyn FnMut(
 }
 
 /// The group after a restart with some of the records of its log.
-fn restarted<'a>(records: impl Iterator<Item = (u64, &'a [u8])>) -> Result<Member, Malformed> {
+pub(super) fn restarted<'a>(
+    records: impl Iterator<Item = (u64, &'a [u8])>,
+) -> Result<Member, Malformed> {
     let mut member = Member::new();
     for (position, record) in records {
         let mut r = Reader(record);

@@ -1,7 +1,7 @@
 //! A forwarded command at its receiver: executed at most once, or refused for good.
 
 use super::batch::{self, AskedBy, Command};
-use crate::command::verb::With;
+use crate::command::verb::{EachVerb, With};
 use crate::command::{self, Action};
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
 use crate::mutant::Mutant;
@@ -146,6 +146,7 @@ impl Roles {
             Work::Key(command, _) => holds(command.key),
             Work::Once(_, work) => self.is_of(group, work),
             Work::SetMany(pairs, _) => pairs.iter().step_by(2).all(holds),
+            Work::DeleteMany(keys, _) => keys.iter().all(holds),
             Work::Part(Part::Scan { slot, .. }) => {
                 let keyspace = self.cluster.keyspace(group.keyspace);
                 keyspace.is_some_and(|keyspace| {
@@ -184,6 +185,9 @@ pub(super) fn with_work<T>(
     match command.action {
         Action::Key(key_command) => Some(act(&Work::Key(key_command, command.with))),
         Action::SetMany { pairs } => Some(act(&Work::SetMany(pairs, command.with))),
+        Action::Each { verb: EachVerb::Delete, keys } => {
+            Some(act(&Work::DeleteMany(keys, command.with)))
+        }
         Action::Once { id, command } => {
             let work = match command.action {
                 Action::Key(key_command) => Work::Key(key_command, command.with),

@@ -3,6 +3,7 @@
 //! other: here the commands at a datacenter's leader, in `exchange.rs` what goes to and comes from
 //! the other datacenters.
 
+mod delete_many;
 mod exchange;
 
 use crate::command::{Arguments, KeyCommand, Reply, error};
@@ -22,6 +23,7 @@ use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
+pub(in crate::node) use delete_many::delete_many;
 
 /// Carries out a command on one key. This node leads its datacenter's group.
 pub(in crate::node) fn execute(

@@ -19,15 +19,23 @@ impl Store {
 }
 
 impl Remains {
-    /// Frees about so many records, and those at least that lie together. Whether nothing is left.
+    /// Frees about so many records. Whether nothing is left.
     pub fn free(&mut self, records_max: usize) -> bool {
         let mut freed = self.deadlines.free(records_max);
         while freed < records_max
-            && let Some(table) = self.tables.pop()
+            && let Some(table) = self.tables.last_mut()
         {
             // Also an empty table costs something.
-            freed += table.keys.len() + 1;
+            freed += table.keys.extract_if(|_| true).take(records_max - freed).count() + 1;
+            if table.keys.is_empty() {
+                self.tables.pop();
+            }
         }
+        self.is_empty()
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
         self.tables.is_empty() && self.deadlines.first_ms().is_none()
     }
 }
