@@ -115,6 +115,8 @@ pub enum Body<'a> {
     },
     /// Writers were told OK although their entries were not committed.
     Acknowledged(Range),
+    /// So many reports of lost writes were given up, as there were too many bytes of them.
+    GivenUp(u64),
 }
 
 impl<'a> LogRecord<'a> {
@@ -126,10 +128,7 @@ impl<'a> LogRecord<'a> {
         w.group(self.group);
         match &self.body {
             Body::Entries(run) => encode_bytes(KIND_ENTRIES, run, &mut w),
-            Body::Cut { last_kept } => {
-                w.u8(1);
-                w.u64(*last_kept);
-            }
+            Body::Cut { last_kept } => encode_number(1, *last_kept, &mut w),
             Body::Vote { epoch, voted_for } => {
                 w.u8(2);
                 w.u64(*epoch);
@@ -184,6 +183,7 @@ impl<'a> LogRecord<'a> {
                 fate.encode(*id, &mut w);
             }
             Body::Acknowledged(range) => range.encode(12, &mut w),
+            Body::GivenUp(count) => encode_number(14, *count, &mut w),
         }
     }
 
@@ -244,6 +244,7 @@ impl<'a> LogRecord<'a> {
             10 => Body::Forget,
             11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
             12 => Body::Acknowledged(Range::decode(r)?),
+            14 => Body::GivenUp(r.u64()?),
             KIND_STAGED => Body::Staged(Image::decode(r)?),
             _ => return Err(Malformed),
         };
@@ -269,6 +270,11 @@ fn encode_image(kind: u8, image: &Image<'_>, w: &mut Writer<'_>) {
 fn encode_flag(kind: u8, flag: bool, w: &mut Writer<'_>) {
     w.u8(kind);
     w.bool(flag);
+}
+
+fn encode_number(kind: u8, number: u64, w: &mut Writer<'_>) {
+    w.u8(kind);
+    w.u64(number);
 }
 
 fn encode_bytes(kind: u8, bytes: &[u8], w: &mut Writer<'_>) {

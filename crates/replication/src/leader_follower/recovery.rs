@@ -63,6 +63,7 @@ impl Group {
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
+            Body::GivenUp(count) => self.lost_writes.replay_given_up(count),
             Body::SnapshotBegin => self.recovering = Some(Staged::new(&self.state)),
             Body::Staged(image) => {
                 if let Some(staged) = &mut self.recovering {
