@@ -71,13 +71,13 @@ fn run_until<T>(cluster: &mut Cluster, mut look: impl FnMut(&Cluster) -> Option<
 
 /// A cluster whose leader has crashed with writes that nobody else has: it, its successor, and what
 /// that one says.
-fn after_a_crash() -> (Cluster, NodeId, NodeId, Unheard) {
+fn after_a_crash(value: &str) -> (Cluster, NodeId, NodeId, Unheard) {
     let mut cluster = cluster();
     let old = run_until(&mut cluster, leader);
     let connection = cluster.connect(old);
     for number in 0..WRITES {
         let key = format!("k{number}");
-        cluster.request(connection, ["SET", key.as_str(), "v"].map(String::from).to_vec());
+        cluster.request(connection, ["SET", key.as_str(), value].map(String::from).to_vec());
     }
     // Its followers have heard in a heartbeat how far its log reaches, and do not have it.
     run_until(&mut cluster, |cluster| (last_of(cluster, old) > WRITES).then_some(()));
@@ -98,7 +98,7 @@ fn after_a_crash() -> (Cluster, NodeId, NodeId, Unheard) {
 
 #[test]
 fn a_new_leader_tells_how_much_of_the_old_ones_log_nobody_has_until_that_is_back() {
-    let (mut cluster, old, new, Unheard { at_least, .. }) = after_a_crash();
+    let (mut cluster, old, new, Unheard { at_least, .. }) = after_a_crash("v");
     cluster.start(old);
     let reports = run_until(&mut cluster, |cluster| {
         let reports = group_of(cluster, old)?.reported_counts().all();
@@ -110,7 +110,7 @@ fn a_new_leader_tells_how_much_of_the_old_ones_log_nobody_has_until_that_is_back
 
 #[test]
 fn it_goes_on_telling_when_the_old_one_comes_back_with_another_disk() {
-    let (mut cluster, old, new, unheard) = after_a_crash();
+    let (mut cluster, old, new, unheard) = after_a_crash("v");
     cluster.wipe(old);
     cluster.start(old);
     run_until(&mut cluster, |cluster| {
@@ -121,4 +121,22 @@ fn it_goes_on_telling_when_the_old_one_comes_back_with_another_disk() {
     run_until(&mut cluster, |cluster| (cluster.now_us >= later_us).then_some(()));
     assert_eq!(leader(&cluster), Some(new));
     assert_eq!(unheard_of(&cluster, new), Some(Unheard { why: Why::DiskGone, ..unheard }));
+}
+
+#[test]
+fn reports_that_are_too_large_to_keep_are_counted_also_after_a_restart() {
+    let value = "v".repeat(200 << 10);
+    let (mut cluster, old, new, Unheard { at_least, .. }) = after_a_crash(&value);
+    let counts = |cluster: &Cluster| group_of(cluster, old).map(Group::reported_counts);
+    cluster.start(old);
+    let reported = run_until(&mut cluster, |cluster| {
+        let told = unheard_of(cluster, new).is_some();
+        counts(cluster).filter(|counts| counts.all() > 0 && !told)
+    });
+    assert!(reported.given_up > 0, "{reported:?}");
+    assert_eq!(reported.all(), at_least);
+    cluster.crash(old, false);
+    cluster.start(old);
+    let again = run_until(&mut cluster, |cluster| counts(cluster).filter(|c| c.all() > 0));
+    assert_eq!(again, reported);
 }

@@ -131,6 +131,8 @@ pub enum Body<'a> {
     /// Up to here the group's log is committed: written now and then, so that a start knows of most
     /// of the log what need not be cut any more.
     Committed(u64),
+    /// So many reports of lost writes were given up, as there were too many bytes of them.
+    GivenUp(u64),
 }
 
 impl<'a> LogRecord<'a> {
@@ -201,6 +203,7 @@ impl<'a> LogRecord<'a> {
                 encode_numbers(14, &[*after, *epoch], &mut w);
             }
             Body::Committed(index) => encode_numbers(15, &[*index], &mut w),
+            Body::GivenUp(count) => encode_numbers(16, &[*count], &mut w),
         }
     }
 
@@ -267,6 +270,7 @@ impl<'a> LogRecord<'a> {
             11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
             12 => Body::Acknowledged(Range::decode(r)?),
             15 => Body::Committed(r.u64()?),
+            16 => Body::GivenUp(r.u64()?),
             KIND_STAGED => Body::Staged(Image::decode(r)?),
             14 => Body::AcknowledgedAll { after: r.u64()?, epoch: r.u64()? },
             _ => return Err(Malformed),

@@ -71,6 +71,7 @@ impl Group {
             Body::AcknowledgedAll { after, epoch } => {
                 self.lost_writes.acknowledged.replay_all(after, epoch);
             }
+            Body::GivenUp(count) => self.lost_writes.replay_given_up(count),
             Body::SnapshotBegin => self.recovering = Some(Staged::new(&self.state)),
             Body::Staged(image) => {
                 if let Some(staged) = &mut self.recovering {

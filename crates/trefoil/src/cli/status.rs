@@ -102,6 +102,7 @@ struct LostWrites {
     acknowledged: u64,
     not_acknowledged: u64,
     maybe: u64,
+    given_up: u64,
     unheard_at_least: u64,
     unheard_leaders: u64,
 }
@@ -307,10 +308,11 @@ impl GroupStatus {
             ));
         }
         let lost = &self.lost_writes;
-        if lost.acknowledged + lost.not_acknowledged + lost.maybe > 0 {
+        if lost.acknowledged + lost.not_acknowledged + lost.maybe + lost.given_up > 0 {
             notes.push(format!(
-                "lost writes known here: {} acknowledged, {} not, {} maybe; see TF.LOST LIST",
-                lost.acknowledged, lost.not_acknowledged, lost.maybe
+                "lost writes known here: {} acknowledged, {} not, {} maybe, {} whose reports were \
+                 too large to keep; see TF.LOST LIST",
+                lost.acknowledged, lost.not_acknowledged, lost.maybe, lost.given_up
             ));
         }
         if lost.unheard_leaders > 0 {

@@ -252,6 +252,7 @@ fn lags_and_losses(
             ("acknowledged", counts.acknowledged),
             ("not_acknowledged", counts.not_acknowledged),
             ("maybe", counts.maybe),
+            ("given_up", counts.given_up),
         ]
         .map(|(class, count)| (with(labels, "class", class.to_owned()), count))
     });

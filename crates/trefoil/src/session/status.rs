@@ -135,7 +135,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             text,
             ",\"epoch\":{},\"last\":{},\"commit\":{},\"lag\":{{{}}},\
              \"lost_writes\":{{\"acknowledged\":{},\"not_acknowledged\":{},\
-             \"maybe\":{},\"unheard_at_least\":{},\"unheard_leaders\":{}}},\
+             \"maybe\":{},\"given_up\":{},\"unheard_at_least\":{},\"unheard_leaders\":{}}},\
              \"once_sessions\":{},\"log\":{{{}}},\"degraded\":{degraded},\"since\":{},\"why\":{},\
              \"suspect\":{},\"possible_loss\":{}",
             here.epoch,
@@ -145,6 +145,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.lost_writes.acknowledged,
             here.lost_writes.not_acknowledged,
             here.lost_writes.maybe,
+            here.lost_writes.given_up,
             here.unheard_entries,
             here.unheard_leaders,
             here.once_sessions,

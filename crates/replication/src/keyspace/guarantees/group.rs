@@ -197,8 +197,7 @@ fn explain_failover(
          wrote it and whether it had been acknowledged: TF.LOST LIST. Until it returns, and after \
          that if its disk is gone, LIST says that acknowledged writes may be lost with it, how \
          many entries at least were heard of, and how many writes it can be at most; not \
-         where its acks \
-         and the votes for the next leader had a node in common (A + votes > N).",
+         where its acks and the votes for the next leader had a node in common (A + votes > N).",
     );
 }
 

@@ -16,7 +16,8 @@
 //!   log then holds it nowhere. After a snapshot the same question answers what of the old tail
 //!   has survived in it.
 //! - *For how long.* Until an operator says FORGET, or REPLAY has brought it back (`replay.rs`);
-//!   in every checkpoint; up to a bound, the oldest first and with an alarm.
+//!   in every checkpoint; up to a bound, over which the oldest are given up, with an
+//!   alarm, and counted.
 //!
 //! While the old leader has not come back, its successors say what they know: see `unheard.rs`.
 //!
@@ -60,6 +61,8 @@ pub struct LostWrites {
     /// Those whose fate is not known yet.
     open: BTreeSet<EntryId>,
     bytes: usize,
+    /// Reports that were given up, and that no operator has forgotten.
+    given_up: u64,
     pub(super) acknowledged: Acknowledged,
     /// How far the log of the leader that was heard last is known to reach.
     heard: EntryId,
@@ -74,6 +77,8 @@ pub struct Counts {
     pub not_acknowledged: u64,
     /// Lost, and nobody knows what the client was told.
     pub maybe: u64,
+    /// Lost, and the reports were given up, as there were too many bytes of them.
+    pub given_up: u64,
 }
 
 /// What has become of an entry that was cut.
@@ -98,7 +103,7 @@ impl Counts {
 
     /// All of them.
     pub fn all(&self) -> u64 {
-        self.acknowledged + self.not_acknowledged + self.maybe
+        self.acknowledged + self.not_acknowledged + self.maybe + self.given_up
     }
 }
 
@@ -154,6 +159,11 @@ impl LostWrites {
         let mut r = Reader(bytes);
         self.insert(LostWrite::decode(&mut r)?);
         r.finish()
+    }
+
+    /// Takes from the node's log how many reports were given up.
+    pub(super) fn replay_given_up(&mut self, count: u64) {
+        self.given_up = count;
     }
 
     /// Takes a fate from the node's log.
@@ -270,6 +280,8 @@ impl Group {
             }
         }
         if forgotten > 0 {
+            self.lost_writes.given_up += forgotten;
+            self.log_given_up(turn);
             let text = alloc::format!(
                 "the {forgotten} oldest lost writes are forgotten: more than {KEPT_BYTES_MAX} \
                  bytes of them wait for TF.LOST FORGET or REPLAY"
@@ -333,7 +345,7 @@ impl Group {
 
     /// How many writes this node reports as lost.
     pub fn reported_counts(&self) -> Counts {
-        let mut counts = Counts::default();
+        let mut counts = Counts { given_up: self.lost_writes.given_up, ..Counts::default() };
         self.reported().for_each(|write| counts.add(write.status));
         counts
     }
@@ -393,10 +405,27 @@ impl Group {
         let kept = core::mem::take(&mut self.lost_writes.kept);
         kept.values().for_each(|write| self.log_kept(turn, write));
         self.lost_writes.kept = kept;
+        if self.lost_writes.given_up > 0 {
+            self.log_given_up(turn);
+        }
         let ranges: Vec<Range> = self.lost_writes.acknowledged.ranges().copied().collect();
         for range in ranges {
             self.log_record(turn, log_record::Body::Acknowledged(range), Durability::Fsync);
         }
+    }
+
+    fn log_given_up(&mut self, turn: &mut Turn<'_>) -> Position {
+        let record = log_record::Body::GivenUp(self.lost_writes.given_up);
+        self.log_record(turn, record, Durability::Fsync)
+    }
+
+    /// An operator knows of the reports that were given up here. Returns from when on that is
+    /// durable; `None` if there are none.
+    pub fn forget_given_up(&mut self, turn: &mut Turn<'_>) -> Option<Position> {
+        if core::mem::take(&mut self.lost_writes.given_up) == 0 {
+            return None;
+        }
+        Some(self.log_given_up(turn))
     }
 
     /// Forgets a report, or a witness's entry. Returns from when on that is durable; `None` if

@@ -128,6 +128,8 @@ pub struct Answer {
     pub found: BTreeMap<LostId, Found>,
     /// How many more there are.
     pub more: u64,
+    /// How many reports were given up.
+    pub given_up: BTreeMap<GroupId, u64>,
     /// Earlier leaders that were not heard out.
     pub unheard: Vec<(GroupId, Unheard)>,
     /// Whether something was there to be forgotten.
@@ -144,6 +146,9 @@ impl Answer {
             }
         }
         self.more += other.more;
+        for (group, count) in other.given_up {
+            *self.given_up.entry(group).or_default() += count;
+        }
         self.unheard.extend(other.unheard);
         self.done |= other.done;
     }
@@ -159,6 +164,11 @@ impl Answer {
             w.u32(found.shortened);
         }
         w.u64(self.more);
+        w.u32(self.given_up.len() as u32);
+        for (group, count) in &self.given_up {
+            w.group(*group);
+            w.u64(*count);
+        }
         w.u32(self.unheard.len() as u32);
         for (group, unheard) in &self.unheard {
             w.group(*group);
@@ -179,6 +189,9 @@ impl Answer {
             answer.found.insert(id, Found { write, shortened: r.u32()? });
         }
         answer.more = r.u64()?;
+        for _ in 0..r.u32()? {
+            answer.given_up.insert(r.group()?, r.u64()?);
+        }
         for _ in 0..r.u32()? {
             answer.unheard.push((r.group()?, Unheard::decode(&mut r)?));
         }

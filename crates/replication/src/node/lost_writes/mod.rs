@@ -229,6 +229,7 @@ impl Roles {
             Question::Forget(id, replayed_as) => {
                 if let Some(group) = self.groups.get_mut(&id.group)
                     && let Some(position) = match id.unheard() {
+                        Some(0) => group.forget_given_up(turn),
                         Some(epoch) => group.forget_unheard(turn, epoch),
                         None => group.forget_lost(turn, id.entry, replayed_as),
                     }
@@ -259,6 +260,10 @@ impl Roles {
             let is_under = keyspace.starts_with(prefix) || prefix.starts_with(keyspace);
             let unheard = group.unheard().take(LISTED_MAX).filter(|_| is_under);
             answer.unheard.extend(unheard.map(|unheard| (group.id, unheard)));
+            let given_up = group.reported_counts().given_up;
+            if is_under && given_up > 0 {
+                *answer.given_up.entry(group.id).or_default() += given_up;
+            }
         }
         answer
     }

@@ -22,6 +22,15 @@ pub(super) fn list(
     let mut all: Vec<Reply<'static>> = Vec::new();
     all.extend(answer.found.iter().map(|(id, found)| report(cluster, id, found)));
     all.extend(answer.unheard.iter().map(|(group, unheard)| of_unheard(cluster, *group, unheard)));
+    all.extend(answer.given_up.iter().map(|(group, count)| {
+        fields(vec![
+            ("kind", text("given-up")),
+            ("id", text(LostId::of_unheard(*group, 0).print())),
+            ("keyspace", keyspace(cluster, *group)),
+            ("partition", number(u64::from(group.partition))),
+            ("count", number(*count)),
+        ])
+    }));
     if answer.more > 0 {
         all.push(fields(vec![("kind", text("more")), ("count", number(answer.more))]));
     }

@@ -60,6 +60,9 @@ impl Report {
                 self.unheard_writes = self.unheard_writes.saturating_add(at_most);
             }
             "unreachable" => drop(self.silent.insert(field("node").to_owned())),
+            "given-up" if field("keyspace") == prefix => {
+                self.silent.insert(format!("{} lost writes that were given up", field("count")));
+            }
             "more" => drop(self.silent.insert(format!("{} more lost writes", field("count")))),
             _ => {}
         }
