@@ -10,6 +10,7 @@ use super::Group;
 use super::entry::{Entry, Head, Payload};
 use super::epochs::Epochs;
 use super::follower_reads::Shown;
+use super::image::Image;
 use super::log_record::{Body, LogRecord};
 use super::replication_log::ReplicationLog;
 use super::replication_log::run::Bodies;
@@ -60,11 +61,7 @@ impl Group {
                 self.degraded = degraded;
                 self.note_openings();
             }
-            Body::Image(image) => {
-                let newest = self.state.install(&image)?;
-                self.newest_stamp = self.newest_stamp.max(newest);
-                self.commit = self.commit.max(image.applied);
-            }
+            Body::Image(image) => self.replay_image(&image)?,
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
             Body::CutFate { id, fate } => self.lost_writes.replay_fate(id, fate),
             Body::Acknowledged(range) => self.lost_writes.acknowledged.replay(range),
@@ -92,6 +89,13 @@ impl Group {
             Body::Suspect(suspect) => self.suspicion.restore(suspect),
             Body::Forget => self.forget_all(),
         }
+        Ok(())
+    }
+
+    fn replay_image(&mut self, image: &Image<'_>) -> Read<()> {
+        let newest = self.state.install(image)?;
+        self.newest_stamp = self.newest_stamp.max(newest);
+        self.commit = self.commit.max(image.applied);
         Ok(())
     }
 

@@ -86,21 +86,9 @@ impl Stage {
                 let node = self.one(node)?;
                 self.names.insert(name.clone(), node);
             }
-            Step::Crash(names) => {
-                for node in self.nodes(names)? {
-                    self.cluster()?.crash(node, true);
-                }
-            }
-            Step::Kill(names) => {
-                for node in self.nodes(names)? {
-                    self.cluster()?.crash(node, false);
-                }
-            }
-            Step::Stop(names) => {
-                for node in self.nodes(names)? {
-                    self.cluster()?.stop_clean(node);
-                }
-            }
+            Step::Crash(names) => self.each(names, |cluster, node| cluster.crash(node, true))?,
+            Step::Kill(names) => self.each(names, |cluster, node| cluster.crash(node, false))?,
+            Step::Stop(names) => self.each(names, |cluster, node| cluster.stop_clean(node))?,
             Step::Pause(names, duration_us) => {
                 for node in self.nodes(names)? {
                     self.cluster()?.pause(node, *duration_us);
@@ -112,11 +100,7 @@ impl Stage {
                     server.disk.slow_factor = *factor;
                 }
             }
-            Step::Start(names) => {
-                for node in self.nodes(names)? {
-                    self.cluster()?.start(node);
-                }
-            }
+            Step::Start(names) => self.each(names, |cluster, node| cluster.start(node))?,
             Step::Wipe(name) => {
                 let node = self.one(name)?;
                 self.cluster()?.wipe(node);
@@ -143,6 +127,17 @@ impl Stage {
             }
             Step::Client(name, node, words) => self.call(name, node, words)?,
             Step::Expect(expected) => self.expect(expected)?,
+        }
+        Ok(())
+    }
+
+    fn each(
+        &mut self,
+        names: &str,
+        mut act: impl FnMut(&mut Cluster, NodeId),
+    ) -> Result<(), String> {
+        for node in self.nodes(names)? {
+            act(self.cluster()?, node);
         }
         Ok(())
     }
