@@ -113,8 +113,8 @@ pub enum Mutant {
     LostForwardResent,
     /// WAIT behind a write of several parts speaks of one of them.
     WaitForOnePart,
-    /// A write of several parts that have all failed is answered with the first part's error (trap
-    /// A20).
+    /// A write of several parts is answered with the first part's error, whatever another part's
+    /// is (trap A20).
     OpenPartHidden,
     /// A follower answers reads while slots of a snapshot contain more than its log has brought to
     /// the others (trap A22).

@@ -89,7 +89,7 @@ const PLANTED: &[Planted] = &[
     at("A20", Mutant::OpenIsRefused, LeaderFollower, 3),
     at("A20", Mutant::OutcomeByIndex, LeaderFollower, 14),
     at("A21", Mutant::OwnDeadlines, LeaderFollower, 4),
-    at("A20", Mutant::OpenPartHidden, LeaderFollower, 879),
+    at("A20", Mutant::OpenPartHidden, LeaderFollower, 905),
     at("A22", Mutant::AppliedOutOfOrder, LeaderFollower, 1),
     at("A22", Mutant::ReadBeforeHeard, LeaderFollower, 80),
     at("A23", Mutant::WipedNodeCounts, LeaderFollower, 200),

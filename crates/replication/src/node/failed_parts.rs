@@ -35,7 +35,7 @@ pub(super) fn failure(
     let done = parts.len() - errors.len();
     let (unknown, partial) = (of(UNKNOWN).count(), of(PARTIAL).count());
     let failed = errors.len() - unknown - partial;
-    let hidden = mutants.is(Mutant::OpenPartHidden) && done == 0;
+    let hidden = mutants.is(Mutant::OpenPartHidden);
     if !writes || failed == parts.len() || hidden {
         let text = format!("{first} ({} of {} parts failed)", errors.len(), parts.len());
         return Some(Reply::error(text));
