@@ -126,7 +126,8 @@ impl Group {
     ) -> Option<u64> {
         // Both logs change their epochs at these places only.
         let borders = epochs.first_indexes().chain(self.epochs.first_indexes());
-        let borders = borders.chain([from, floor.index + 1]).filter(|index| *index >= from);
+        let borders =
+            borders.chain([from, floor.index.saturating_add(1)]).filter(|index| *index >= from);
         let id_at = |index| {
             let epoch = self.epochs.reign_at(index).map_or(0, |reign| reign.epoch);
             EntryId { epoch, index }
