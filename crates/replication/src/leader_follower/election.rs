@@ -69,7 +69,7 @@ impl Candidate {
     /// Whether the votes are enough: E of members that have lost nothing, or else those of all
     /// members; where failover goes before safety, any E.
     fn has_won(&self, quorum: &Quorum, failover: Failover) -> bool {
-        let (votes, sound) = (self.votes.len(), self.votes.len() - self.suspects.len());
+        let (votes, sound) = (self.votes.len(), self.sound_votes());
         let any = self.is_by_word() || (failover == Failover::Available && self.has_waited);
         sound >= quorum.election || votes >= quorum.replicas || (any && votes >= quorum.election)
     }
