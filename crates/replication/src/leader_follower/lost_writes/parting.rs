@@ -45,11 +45,6 @@ pub struct Parting {
 }
 
 impl Parting {
-    /// When the group wants a turn for it, in microseconds of the monotonic clock.
-    pub(in crate::leader_follower) fn next_deadline(&self) -> u64 {
-        self.due_us
-    }
-
     fn find(&mut self, id: EntryId, key: &[u8], record: &Record<'_>) {
         self.keys += 1;
         let value_bytes = record.value().map_or(0, |value| value.len());
@@ -71,6 +66,20 @@ pub(in crate::leader_follower) fn is_cut(floor: EntryId, epochs: &Epochs, id: En
 }
 
 impl Group {
+    /// Whether a snapshot is there that waits for what is to be kept aside of the old state.
+    pub fn is_parting(&self) -> bool {
+        self.parting().is_some()
+    }
+
+    /// When the group wants a turn to look for that, in microseconds of the monotonic clock.
+    pub(in crate::leader_follower) fn parting_deadline(&self) -> u64 {
+        self.parting().map_or(u64::MAX, |parting| parting.due_us)
+    }
+
+    fn parting(&self) -> Option<&Parting> {
+        self.installing.as_ref()?.parting.as_ref()
+    }
+
     /// All pieces of a snapshot are there: it takes the place of what is here, at once, or after
     /// what is to be kept aside is found.
     pub(in crate::leader_follower) fn end_installing(
