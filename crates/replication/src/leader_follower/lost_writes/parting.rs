@@ -26,6 +26,9 @@ use alloc::vec::Vec;
 /// between.
 const PAUSE_US: u64 = 1_000;
 
+/// Bytes of what was found that a turn writes into the node's log, and one entry more.
+pub(in crate::leader_follower) const KEPT_AT_ONCE_BYTES_MAX: usize = 256 << 10;
+
 /// What is looked for in a state before a snapshot replaces it.
 pub struct Parting {
     /// Which leader wrote what of the snapshot, up to its floor.
@@ -198,11 +201,16 @@ impl Group {
 
     /// Writes some of what was found into the node's log.
     fn keep_some(&mut self, turn: &mut Turn<'_>, parting: &mut Parting) {
+        let mut bytes = 0;
         for _ in 0..self.limits.records_at_once_max {
             let Some((id, changes)) = parting.found.pop_first() else { return };
             let write = self.known_by_state(turn, id, changes);
+            bytes += write.bytes();
             self.log_kept(turn, &write);
             self.lost_writes.insert(write);
+            if bytes >= KEPT_AT_ONCE_BYTES_MAX {
+                return;
+            }
         }
     }
 
