@@ -20,9 +20,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use undo::{Aside, Undo};
 
-/// Records from which on removing all keys puts the whole table aside, and a table that nobody needs
-/// is freed by and by. A table has a place for each of its slots: putting small ones aside, one for
-/// each FLUSHALL of a pipeline, would cost far more than their records.
+/// Records from which on removing all keys puts the whole table aside, and a table that nobody
+/// needs is freed by and by. A table has a place for each of its slots: putting small ones aside,
+/// one for each FLUSHALL of a pipeline, would cost far more than their records.
 const LARGE_FROM: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// The records of one group.
