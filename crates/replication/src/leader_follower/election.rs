@@ -162,7 +162,7 @@ impl Group {
 
     /// Whether some slots, from a snapshot, contain more than this log: the entries are committed,
     /// so that another member has them, and would write over what they did here if it were not so.
-    pub(super) fn is_ahead_of_its_log(&self) -> bool {
+    pub fn is_ahead_of_its_log(&self) -> bool {
         self.state.ahead_of(self.log.last_index()).is_some()
     }
 
