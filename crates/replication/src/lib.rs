@@ -156,6 +156,10 @@ pub enum Input<'a> {
     Tick,
     /// Nothing more this turn. Only here do groups say to their peers, once, what has gathered.
     TurnEnd,
+    /// The process is to stop as soon as it can be spared: from now on it stands for no election,
+    /// and hands over what it leads. [`node::Node::is_spared`] says when that is done; the driver
+    /// waits for it as long as it thinks fit, and then comes [`Input::Stop`].
+    Leave,
     /// The process stops, as it was asked to; comes between two turns, and nothing comes after it.
     /// What only this process knows is appended, and the driver sees to it that it gets to the
     /// disk; what it would still say is told to nobody.

@@ -174,6 +174,8 @@ pub struct Local {
     /// From when on the log holds who this process is; before that it says nothing to anybody, as
     /// every frame names the disk.
     pub identity_position: Position,
+    /// The process is to stop: it stands for no election.
+    pub is_leaving: bool,
     /// How far the log is handed to the operating system.
     pub written: Position,
     /// How far the log is on disk.
@@ -223,6 +225,7 @@ impl Local {
             random: Random::new(seed),
             mutants,
             identity_position: Position(0),
+            is_leaving: false,
             written: Position(0),
             synced: Position(0),
             cluster: 0,

@@ -49,6 +49,7 @@ const EVERYWHERE: &[(&str, u64)] = &[
     ("scan to the end", 100),
     ("single link cut", 100),
     ("stall in a turn", 100),
+    ("stopped when it was spared", 200),
     ("storm of crashes", 200),
     ("swizzle-clog", 200),
     ("torn write", 200),

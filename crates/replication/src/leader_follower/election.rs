@@ -122,6 +122,7 @@ impl Group {
             || matches!(self.role, Role::Leader(_))
             || self.has_promised(turn, None)
             || self.stalled_for_us(turn).is_some()
+            || turn.local.is_leaving
             || self.is_ahead_of_its_log()
         {
             return;

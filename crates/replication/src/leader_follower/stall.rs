@@ -8,7 +8,7 @@
 //! Where this node's own vote is needed for every election (C = 1), nobody can have taken over
 //! from a process that stood still; and a group of one has nobody to hand over to.
 
-use super::transfer::Order;
+use super::transfer::{By, Order};
 use super::{Group, Role};
 use crate::mutant::Mutant;
 use crate::turn::Turn;
@@ -33,9 +33,9 @@ impl Group {
             return;
         }
         let why = format!("its disk has not answered for {} ms", stalled_us / 1000);
-        match self.successor(turn.now.monotonic_us) {
+        match self.successor(turn.now.monotonic_us, |_| true) {
             Some(to) => {
-                self.hand_over(turn, Order { to, why: Cow::Owned(why), asked: None });
+                self.hand_over(turn, Order { to, why: Cow::Owned(why), by: By::StalledDisk });
             }
             None => self.step_down(turn, Cow::Owned(why)),
         }

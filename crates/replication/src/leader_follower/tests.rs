@@ -8,7 +8,7 @@ mod window;
 
 use super::image::{Begin, Image, SnapshotPiece};
 use super::message::{Body, Matched, Message};
-use super::transfer::Order;
+use super::transfer::{By, Order};
 use super::*;
 use crate::keyspace::Acks;
 use crate::mutant::Mutants;
@@ -225,7 +225,7 @@ fn a_handover_ends_with_the_leadership_that_began_it() {
     leader.matched_by(PEER);
     leader.step(|group, turn| {
         let why = Cow::Borrowed("a test");
-        group.hand_over(turn, Order { to: OTHER, why, asked: None });
+        group.hand_over(turn, Order { to: OTHER, why, by: By::StalledDisk });
     });
     // Deposed and elected again before the handover has come to its end: this leadership has a
     // lease of its own, and nobody may be sent to be elected past it.

@@ -1,4 +1,5 @@
-//! Handing the leadership over: by order (`TF.SWITCHOVER`), or because this leader's disk stalls.
+//! Handing the leadership over: by order (`TF.SWITCHOVER`), because this leader's disk stalls, or
+//! because its process is to stop.
 //!
 //! The leader gives up its lease, for the whole epoch, and takes no more commands: they wait at
 //! their nodes. It waits until every reply that it holds has gone and the successor durably has
@@ -25,9 +26,18 @@ pub struct Order {
     pub to: NodeId,
     /// Why, for the operator.
     pub why: Cow<'static, str>,
-    /// Who waits for the outcome, and the successor's name for his eyes; nobody where the leader
-    /// has ordered it itself.
-    pub asked: Option<(Requester, String)>,
+    /// Who or what has ordered it.
+    pub by: By,
+}
+
+/// Who or what has ordered a handover.
+pub enum By {
+    /// He waits for the outcome; with the successor's name for his eyes.
+    Client(Requester, String),
+    /// This node's disk does not answer.
+    StalledDisk,
+    /// This node's process is to stop.
+    Leaving,
 }
 
 /// A handover on its way. It outlives the leadership until the new leader is known to serve.
@@ -44,14 +54,15 @@ pub(super) struct Handover {
 }
 
 impl Group {
-    /// Who would take over: of the voters that were heard lately, the one with most of the log.
-    pub fn successor(&self, now_us: u64) -> Option<NodeId> {
+    /// Who would take over: of the voters that were heard lately and `may`, the one with most of
+    /// the log.
+    pub fn successor(&self, now_us: u64, may: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let silence_us = self.timing.election_timeout_us;
         let able = self.members.iter().filter_map(|node| {
             let progress = leader.progress.get(node)?;
             let heard = now_us.saturating_sub(progress.heard_us()) < silence_us;
-            let able = heard && self.voters.counts(*node, progress.incarnation);
+            let able = heard && may(*node) && self.voters.counts(*node, progress.incarnation);
             able.then_some((progress.durable, progress.received, *node))
         });
         // Of equals the first, in the group's order of preference.
@@ -70,6 +81,11 @@ impl Group {
     /// Whether the leadership is on its way to another node: no commands are taken.
     pub fn is_handing_over(&self) -> bool {
         self.handover.is_some() && self.leads()
+    }
+
+    /// Who is to take over, until he is known to serve.
+    pub fn hands_over_to(&self) -> Option<NodeId> {
+        self.handover.as_ref().map(|handover| handover.order.to)
     }
 
     /// Whether this leader serves and may append: what it appended while it hands over would keep
@@ -95,9 +111,10 @@ impl Group {
         let (Role::Leader(leader), Some(handover)) = (&self.role, &mut self.handover) else {
             return;
         };
-        // Where nobody has ordered it, the disk stalls: what waits for this node's own copy would
-        // wait for ever, and the successor has it.
-        let is_drained = handover.order.asked.is_none() || leader.held.is_idle();
+        // What waits for the copy of a disk that stalls would wait for ever, and the successor has
+        // it.
+        let is_stalled = matches!(handover.order.by, By::StalledDisk);
+        let is_drained = is_stalled || leader.held.is_idle();
         let last = self.log.last_index();
         let has_all = leader.progress.get(&handover.order.to).is_some_and(|progress| {
             progress.durable >= last && self.voters.counts(handover.order.to, progress.incarnation)
@@ -119,6 +136,7 @@ impl Group {
             && self.is_voter(turn)
             && !self.has_promised(turn, Some(epoch))
             && self.stalled_for_us(turn).is_none()
+            && !turn.local.is_leaving
         {
             self.start_election(turn, Some(epoch));
         }
@@ -132,7 +150,7 @@ impl Group {
         let pause_us = turn.now.monotonic_us.saturating_sub(handover.since_us);
         let (group, pause_ms) = (self.id, pause_us.div_ceil(1000));
         turn.event(Event::HandedOver { group, epoch, to: leader, pause_ms });
-        if let Some((requester, _)) = handover.order.asked {
+        if let By::Client(requester, _) = handover.order.by {
             let numbers = [u64::from(leader.0), epoch, pause_ms];
             let reply = numbers.map(|number| Reply::Integer(number as i64)).to_vec();
             turn.answer(requester, Reply::Array(reply), None);
@@ -149,10 +167,10 @@ impl Group {
     pub(super) fn expire_handover(&mut self, turn: &mut Turn<'_>) {
         let now_us = turn.now.monotonic_us;
         let Some(handover) = self.handover.take_if(|h| h.deadline_us <= now_us) else { return };
-        let by_order = handover.order.asked.is_some();
+        let is_stalled = matches!(handover.order.by, By::StalledDisk);
         let why = handover.order.why.clone();
         self.end_handover(turn, handover);
-        if !by_order && self.leads() && self.stalled_for_us(turn).is_some() {
+        if is_stalled && self.leads() && self.stalled_for_us(turn).is_some() {
             self.step_down(turn, why);
         }
     }
@@ -167,7 +185,7 @@ impl Group {
 
     /// Tells who asked that it did not come to be.
     fn end_handover(&mut self, turn: &mut Turn<'_>, handover: Handover) {
-        let Some((requester, name)) = handover.order.asked else { return };
+        let By::Client(requester, name) = handover.order.by else { return };
         let waited_ms = turn.now.monotonic_us.saturating_sub(handover.since_us) / 1000;
         let what = match handover.is_told {
             true => format!("{name} has not taken over"),

@@ -35,6 +35,8 @@ pub struct Peer {
     pub(super) heard_us: Option<u64>,
     /// Its connection broke, and it was not heard since.
     pub(super) lost: bool,
+    /// Its process is to stop.
+    pub(super) is_leaving: bool,
     /// Its keyspaces are others than this node's.
     foreign: bool,
     /// How long it was silent, in the last day.
@@ -82,6 +84,7 @@ impl Roles {
                     round: turn.local.rounds.newest(),
                     keyspaces: self.keyspaces_digest,
                     settled: self.forwards.settled_at(node),
+                    is_leaving: turn.local.is_leaving,
                     led: led.clone(),
                 };
                 turn.send(node, AnyMessage::Node(message));
@@ -97,9 +100,12 @@ impl Roles {
         message: Message<'_>,
     ) {
         match message {
-            Message::Heartbeat { session, round, keyspaces, settled, led } => {
+            Message::Heartbeat { session, round, keyspaces, settled, is_leaving, led } => {
                 self.forwards.seen.is_new(from, session, settled);
                 self.note_gap(turn, from, session, &led);
+                if let Some(peer) = self.peers.get_mut(usize::from(from.0)) {
+                    peer.is_leaving = is_leaving;
+                }
                 if self.note_heartbeat(turn, from, session, keyspaces) {
                     self.on_heartbeat(turn, from, round, &led);
                 }
@@ -159,6 +165,12 @@ impl Roles {
             identity.lease_us = lease_us;
             turn.append(&identity.encode(), Durability::Fsync);
         }
+    }
+
+    /// Whether a leadership may go to this node.
+    pub(super) fn may_take_over(&self, turn: &Turn<'_>, node: NodeId) -> bool {
+        let is_leaving = self.peers.get(usize::from(node.0)).is_some_and(|peer| peer.is_leaving);
+        self.is_up(turn, node) && !is_leaving
     }
 
     /// Notes how long a peer was silent. What every heartbeat is late by is no silence.
@@ -381,7 +393,9 @@ mod tests {
             let session = Session { incarnation, boot: 1 };
             let led = Vec::new();
             let (round, settled) = (1, 0);
-            let heartbeat = Message::Heartbeat { session, round, keyspaces, settled, led };
+            let is_leaving = false;
+            let heartbeat =
+                Message::Heartbeat { session, round, keyspaces, settled, is_leaving, led };
             let message = AnyMessage::Node(heartbeat);
             node.step(now, Input::Message { from, incarnation, message }, &mut sink);
             sink.sent = 0;
@@ -414,7 +428,8 @@ mod tests {
     fn heartbeat(keyspaces: u64, group: GroupId, epochs: &[u64]) -> Message<'static> {
         let session = Session { incarnation: Incarnation(2), boot: 1 };
         let led = epochs.iter().map(|epoch| LedGroup { group, epoch: *epoch, commit: 0, last: 0 });
-        Message::Heartbeat { session, round: 1, keyspaces, settled: 0, led: led.collect() }
+        let (is_leaving, led) = (false, led.collect());
+        Message::Heartbeat { session, round: 1, keyspaces, settled: 0, is_leaving, led }
     }
 
     #[test]

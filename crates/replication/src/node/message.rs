@@ -44,6 +44,8 @@ pub enum Message<'a> {
         /// Whatever the sender has forwarded to the receiver in batches up to this one is answered
         /// or given up: it is not to be carried out any more.
         settled: u64,
+        /// The sender's process is to stop: nobody hands over to it.
+        is_leaving: bool,
         /// What the sender leads.
         led: Vec<Led>,
     },
@@ -133,12 +135,13 @@ impl<'a> Message<'a> {
     /// Writes the message.
     pub fn encode(&self, w: &mut Writer<'_>) {
         match self {
-            Message::Heartbeat { session, round, keyspaces, settled, led } => {
+            Message::Heartbeat { session, round, keyspaces, settled, is_leaving, led } => {
                 w.u8(0);
                 w.session(*session);
                 w.u64(*round);
                 w.u64(*keyspaces);
                 w.u64(*settled);
+                w.bool(*is_leaving);
                 w.u32(led.len() as u32);
                 for led in led {
                     w.group(led.group);
@@ -198,13 +201,13 @@ impl<'a> Message<'a> {
         Ok(match r.u8()? {
             0 => {
                 let (session, round) = (r.session()?, r.u64()?);
-                let (keyspaces, settled) = (r.u64()?, r.u64()?);
+                let (keyspaces, settled, is_leaving) = (r.u64()?, r.u64()?, r.bool()?);
                 let mut led = Vec::new();
                 for _ in 0..r.u32()? {
                     let (group, epoch) = (r.group()?, r.u64()?);
                     led.push(Led { group, epoch, commit: r.u64()?, last: r.u64()? });
                 }
-                Message::Heartbeat { session, round, keyspaces, settled, led }
+                Message::Heartbeat { session, round, keyspaces, settled, is_leaving, led }
             }
             1 => {
                 let round = r.u64()?;

@@ -15,6 +15,7 @@ pub mod gather;
 pub mod groups;
 pub mod heartbeat;
 pub mod heartbeat_gaps;
+mod leave;
 pub mod log_record;
 pub mod lost_writes;
 pub mod message;
@@ -111,6 +112,7 @@ impl Node {
             }
             Input::Tick => roles.on_tick(turn),
             Input::TurnEnd => roles.on_turn_end(turn),
+            Input::Leave => roles.leave(turn),
             Input::Stop => roles.groups.values_mut().for_each(|group| group.on_stop(turn)),
         }
         roles.gather_parts(turn);
@@ -270,6 +272,7 @@ impl Roles {
         if beats {
             self.heartbeat_due_us = self.timing.next_beat_us(turn.now.monotonic_us);
             self.urge_checkpoint();
+            self.hand_over_all(turn);
             self.send_heartbeats(turn);
             self.outlive_promises(turn);
             self.write_gaps(turn);

@@ -9,7 +9,7 @@ use super::gather::Kind;
 use super::part::Part;
 use super::requests::Work;
 use crate::keyspace::{Keyspace, Model};
-use crate::leader_follower::transfer::Order;
+use crate::leader_follower::transfer::{By, Order};
 use crate::turn::{Requester, Turn};
 use crate::{GroupId, NodeId, Reply};
 use alloc::borrow::Cow;
@@ -80,7 +80,7 @@ impl Roles {
             Err(text) => turn.refuse(requester, text),
             Ok(to) => {
                 let why = Cow::Borrowed("ordered by TF.SWITCHOVER");
-                let order = Order { to, why, asked: Some((requester, self.name_of(to))) };
+                let order = Order { to, why, by: By::Client(requester, self.name_of(to)) };
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.hand_over(turn, order);
                 }
@@ -99,9 +99,8 @@ impl Roles {
             return Err(String::from("ERR a switchover of this keyspace is under way"));
         }
         let Some(to) = to else {
-            let best = group.successor(turn.now.monotonic_us);
             let none = "ERR no other voter of this keyspace is up";
-            return best.filter(|node| self.is_up(turn, *node)).ok_or(none.to_string());
+            return self.successor_of(turn, group).ok_or(none.to_string());
         };
         let name = self.name_of(to);
         if !group.members.contains(&to) {
@@ -109,6 +108,9 @@ impl Roles {
         }
         if !self.is_up(turn, to) {
             return Err(format!("ERR {name} is down"));
+        }
+        if !self.may_take_over(turn, to) {
+            return Err(format!("ERR {name} is about to stop"));
         }
         match group.is_voting_follower(to) {
             Some(true) => Ok(to),

@@ -319,6 +319,7 @@ fn describe(input: &Input<'_>, members: &[keyspace::Member]) -> String {
         }
         Input::Tick => String::from("tick"),
         Input::TurnEnd => String::from("end of turn"),
+        Input::Leave => String::from("leave"),
         Input::Stop => String::from("stop"),
     };
     crate::trace::shorten(text)

@@ -63,6 +63,8 @@ pub(super) struct Process {
     /// When the clock was read for inputs that have waited since: the process stood still after
     /// it had looked at it.
     pub clock_read_at: Option<u64>,
+    /// It was told that it is to stop.
+    pub is_leaving: bool,
     /// Until when the last turn lasts.
     pub busy_until: u64,
     /// Replies that wait for those before them.
@@ -90,6 +92,7 @@ impl Process {
             turn_at: None,
             clock_read_at: None,
             tick_at: None,
+            is_leaving: false,
             busy_until: now_us,
             replies: BTreeMap::new(),
             commits_seen: BTreeMap::new(),

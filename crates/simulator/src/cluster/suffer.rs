@@ -7,6 +7,7 @@
 //! memory only: a crash there is a crash before it.)
 
 use super::sink::Sink;
+use super::turn::Arrival;
 use super::{Cluster, Happening, Outside};
 use replication::{Input, NodeId};
 
@@ -100,6 +101,28 @@ impl Cluster {
         process.vigil.slept(for_us);
         server.clock.stop(now_us, for_us);
         self.observations.count("clock stopped while suspended");
+    }
+
+    /// A process is told that it is to stop soon: it hands over what it leads.
+    pub fn leave(&mut self, id: NodeId) {
+        let Some(process) = self.servers.get_mut(usize::from(id.0)).and_then(|s| s.process.as_mut())
+        else {
+            return;
+        };
+        process.is_leaving = true;
+        self.deliver(id, Arrival::Leave);
+    }
+
+    /// Whether a process is to stop soon.
+    pub fn is_leaving(&self, id: NodeId) -> bool {
+        self.server(id).and_then(|server| server.process.as_ref()).is_some_and(|p| p.is_leaving)
+    }
+
+    /// Whether nobody would miss a node: it is down, or leads nothing that another could take over.
+    pub fn is_spared(&self, id: NodeId) -> bool {
+        let Some(server) = self.server(id) else { return true };
+        let now = server.clock.time(self.now_us);
+        server.node().is_none_or(|node| node.is_spared(now))
     }
 
     /// A process ends as it is asked to: all that it has written is on disk. Its disk may refuse

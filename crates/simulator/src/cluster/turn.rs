@@ -34,6 +34,7 @@ pub(super) enum Arrival {
     PeerLost(NodeId),
     Durable { written: Position, synced: Position },
     Tick,
+    Leave,
 }
 
 impl Cluster {
@@ -448,6 +449,7 @@ impl Arrival {
                 step(Input::Durable { written: *written, synced: *synced });
             }
             Arrival::Tick => step(Input::Tick),
+            Arrival::Leave => step(Input::Leave),
         }
         Ok(())
     }

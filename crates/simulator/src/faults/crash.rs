@@ -9,6 +9,8 @@ const DOWN_US: (u64, u64) = (20_000, 800_000);
 /// The same for a process that is started again at once, as a supervisor does: it comes back into
 /// the very election that it left.
 const BLINK_US: (u64, u64) = (500, 20_000);
+/// How long a node has that is to stop.
+const LEAVE_US: (u64, u64) = (0, 400_000);
 /// How long a hunted leader leads.
 const FALL_US: (u64, u64) = (500, 15_000);
 /// How long a process lives in a storm of crashes: often too short to recover.
@@ -96,12 +98,25 @@ impl Faults {
         self.later(Later::Restart(node), down, cluster);
     }
 
-    /// An operator stops a node; its machine may then go down, which takes nothing.
+    /// An operator stops a node, which has had time to hand over what it leads, or too little.
+    pub(super) fn leave(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if cluster.is_up(node) && !cluster.is_leaving(node) {
+            cluster.leave(node);
+            self.later(Later::Stop(node), LEAVE_US, cluster);
+        }
+    }
+
+    /// An operator's node stops; its machine may then go down, which takes nothing.
     pub(super) fn stop_clean(&mut self, node: NodeId, cluster: &mut Cluster) {
         if !cluster.is_up(node) {
             return;
         }
+        let is_spared = cluster.is_spared(node);
         cluster.stop_clean(node);
+        cluster.observations.count(match is_spared {
+            true => "stopped when it was spared",
+            false => "stopped while it led",
+        });
         if self.families.power && cluster.random.chance(50) {
             cluster.cut_power(node);
         }

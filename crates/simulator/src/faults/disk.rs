@@ -32,6 +32,10 @@ const FALLS_AFTER_US: (u64, u64) = (500, 100_000);
 impl Faults {
     /// Starts a node, whose disk may be damaged.
     pub(super) fn start(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if cluster.is_leaving(node) {
+            // Whoever is told to stop does, sooner or later.
+            cluster.stop_clean(node);
+        }
         cluster.start(node);
         if cluster.is_up(node) {
             self.flipped.remove(&node);

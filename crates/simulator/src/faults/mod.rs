@@ -47,6 +47,8 @@ enum Later {
     Clog(NodeId, u64),
     /// A wall clock jumps to and fro, so many times more.
     Strobe(NodeId, u32),
+    /// A node that was told so stops.
+    Stop(NodeId),
     /// A disk is as quick, and has as much space, as before.
     DiskWell(NodeId),
     /// It shows that a disk has lied to a process.
@@ -213,6 +215,7 @@ impl Faults {
             Some(Later::Flap(node, more)) => self.flap(node, more, cluster),
             Some(Later::Clog(node, until_us)) => self.clog(node, until_us, cluster),
             Some(Later::Strobe(node, more)) => self.strobe(node, more, cluster),
+            Some(Later::Stop(node)) => self.stop_clean(node, cluster),
             Some(Later::DiskWell(node)) => disk::make_well(node, cluster),
             Some(Later::GoBack(node, process)) => self.go_back(node, process, cluster),
             Some(Later::Damage(node, damage, more)) => self.damage(node, damage, more, cluster),
@@ -316,6 +319,7 @@ impl Faults {
             Fault::Lie => self.lie(node, cluster),
             Fault::FlipBit => self.flip_bit(node, cluster),
             Fault::Switchover => administrator::switch_over(node, cluster),
+            Fault::StopClean if cluster.random.chance(50) => self.leave(node, cluster),
             Fault::StopClean => self.stop_clean(node, cluster),
             Fault::Suspend => crash::suspend(node, cluster),
             Fault::ReadError => self.read_error(node, cluster),

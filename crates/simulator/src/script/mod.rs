@@ -17,6 +17,7 @@
 //! crash eu-1                          loses power
 //! kill eu-1                           only its process dies: the machine goes on
 //! stop eu-1                           its process is asked to stop, and does
+//! leave eu-1                          it is told that it is to stop: it hands over what it leads
 //! pause eu-1 300ms                    its process stands still
 //! slow eu-1 50                        its disk takes so many times as long; 1 is usual again
 //! start all

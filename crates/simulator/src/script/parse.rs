@@ -23,6 +23,8 @@ pub enum Step {
     Kill(String),
     /// Processes are asked to stop.
     Stop(String),
+    /// The same is to happen soon: they hand over what they lead.
+    Leave(String),
     /// Processes stand still for so many microseconds.
     Pause(String, u64),
     /// A disk takes so many times as long.
@@ -113,6 +115,7 @@ fn step(line: &str) -> Result<Step, String> {
         "crash" => Step::Crash(one()?),
         "kill" => Step::Kill(one()?),
         "stop" => Step::Stop(one()?),
+        "leave" => Step::Leave(one()?),
         "pause" => {
             let (node, duration) = rest.split_once(' ').ok_or("pause NODE 300ms")?;
             Step::Pause(node.to_string(), duration_us(duration.trim())?)

@@ -89,6 +89,7 @@ impl Stage {
             Step::Crash(names) => self.each(names, |cluster, node| cluster.crash(node, true))?,
             Step::Kill(names) => self.each(names, |cluster, node| cluster.crash(node, false))?,
             Step::Stop(names) => self.each(names, |cluster, node| cluster.stop_clean(node))?,
+            Step::Leave(names) => self.each(names, Cluster::leave)?,
             Step::Pause(names, duration_us) => {
                 for node in self.nodes(names)? {
                     self.cluster()?.pause(node, *duration_us);

@@ -48,6 +48,8 @@ const BUFFER_BYTES: usize = 4 * READ_BYTES;
 const LINGER: Duration = Duration::from_secs(5);
 /// A connection that is lost again and again is told of so often.
 const LOSS_TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How long a process that is to stop tries to hand over what it leads.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// The longest wait, in case a clock misbehaves.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -89,6 +91,8 @@ pub struct EventLoop {
     ready_peers: VecDeque<usize>,
     /// Clients that will say nothing more: until when they are waited for, and who.
     lingering: VecDeque<(Instant, usize, ClientId)>,
+    /// The process is to stop, at the latest then: it hands over what it leads.
+    leave_until: Option<Instant>,
     accept_more: bool,
     /// Counts all turns, whatever CONFIG RESETSTAT does.
     turns: u64,
@@ -174,6 +178,7 @@ impl EventLoop {
             loss_told: BTreeMap::new(),
             ready_peers: VecDeque::new(),
             lingering: VecDeque::new(),
+            leave_until: None,
             accept_more: false,
             turns: 0,
             asked: 0,
@@ -198,12 +203,22 @@ impl EventLoop {
         }
         self.read_clock();
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let is_over = self.take_events(&events);
+        let is_told = self.take_events(&events);
         self.events = events;
-        match is_over {
+        // Who says it twice is in a hurry.
+        let mut is_over = is_told && self.leave_until.is_some();
+        if !is_over {
+            if is_told {
+                self.leave_until = Some(self.now + LEAVE_MAX);
+                self.step(Input::Leave);
+            }
+            self.turn()?;
+            let is_spared = |until| until <= self.now || self.node.is_spared(self.time);
+            is_over = self.leave_until.is_some_and(is_spared);
+        }
+        if is_over {
             // The last that is written, as the log is closed.
-            true => self.step(Input::Stop),
-            false => self.turn()?,
+            self.step(Input::Stop);
         }
         Ok(!is_over)
     }
@@ -235,6 +250,7 @@ impl EventLoop {
             self.sink.peers.deadline(),
             self.sink.clients.accept_again(),
             self.lingering.front().map(|(until, ..)| *until),
+            self.leave_until,
         ];
         let next = deadlines.into_iter().flatten().min();
         let now = Instant::now();
