@@ -7,9 +7,9 @@
 use replication::keyspace::slot::slot_of;
 use replication::keyspace::{Acks, Durability, Failover, GroupOptions};
 use replication::leader_follower::Group;
-use replication::node::Limits;
+use replication::node::{Limits, Timing};
 use replication::{ClientId, NodeId, Reply};
-use simulator::cluster::by_hand::MS;
+use simulator::cluster::by_hand::{MS, SHORT_TIMING};
 use simulator::cluster::{Cluster, Plan};
 use simulator::convergence;
 use simulator::options::group;
@@ -43,7 +43,10 @@ impl World {
             window_bytes_max: 64_000,
             ..Limits::default()
         };
-        let mut cluster = Plan { limits, ..Plan::of_three(group) }.build(seed);
+        // The moments that are played are those of a quick election.
+        let (election_timeout_us, lease_us) = (150 * MS, 120 * MS);
+        let timing = Timing { election_timeout_us, lease_us, ..SHORT_TIMING };
+        let mut cluster = Plan { timing, limits, ..Plan::of_three(group) }.build(seed);
         cluster.pass(1_000 * MS);
         let leader = cluster.leader().unwrap();
         let follower = cluster.others(leader)[0];

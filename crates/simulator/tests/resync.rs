@@ -5,9 +5,9 @@
 use replication::keyspace::{Acks, Failover};
 use replication::leader_follower::Group;
 use replication::mutant::Mutants;
-use replication::node::Limits;
+use replication::node::{Limits, Timing};
 use replication::{NodeId, Reply};
-use simulator::cluster::by_hand::{MS, PATIENCE_US};
+use simulator::cluster::by_hand::{MS, PATIENCE_US, SHORT_TIMING};
 use simulator::cluster::{Cluster, Plan};
 use simulator::convergence;
 use simulator::options::group;
@@ -27,14 +27,27 @@ impl World {
 
     fn with(seed: u64, limits: Limits, mutants: Mutants) -> World {
         let plan = Plan::of_three(group(3, Acks::Majority, Failover::Safe));
-        let cluster = Plan { limits, mutants, ..plan }.build(seed);
+        // Quick elections: the moments within a snapshot that are tried are those of this timing.
+        let timing = Timing {
+            heartbeat_interval_us: 20 * MS,
+            election_timeout_us: 120 * MS,
+            lease_us: 60 * MS,
+            ..SHORT_TIMING
+        };
+        let cluster = Plan { timing, limits, mutants, ..plan }.build(seed);
         let mut world = World { cluster, written: 0 };
         world.write(10);
         world
     }
 
+    /// Looks up to a millisecond apart: the moments within a snapshot that are tried follow from
+    /// when it has seen the one before.
     fn until(&mut self, what: &str, is_so: impl Fn(&Cluster) -> bool) {
-        assert!(self.cluster.until(is_so), "{what} does not happen");
+        let limit_us = self.cluster.now_us + PATIENCE_US;
+        while !is_so(&self.cluster) {
+            assert!(self.cluster.now_us < limit_us, "{what} does not happen");
+            let _ = self.cluster.next(self.cluster.now_us + MS);
+        }
     }
 
     /// Writes so many values of 100 bytes, each until it is acknowledged, through a node that is
@@ -68,7 +81,7 @@ impl World {
         let leader = self.leader();
         let before = self.cluster.observations.leaderships.len();
         self.cluster.crash(leader, true);
-        self.cluster.pass(5 * MS);
+        let _ = self.cluster.next(self.cluster.now_us + 5 * MS);
         self.cluster.start(leader);
         self.until("a failover", |cluster| cluster.observations.leaderships.len() > before);
     }
