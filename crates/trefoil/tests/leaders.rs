@@ -79,6 +79,32 @@ fn a_switchover_under_load_loses_nothing_and_nobody_hears_an_error() {
     assert!(why.contains("handed over"), "{why}");
 }
 
+/// As an operator does who starts one node after the other with a new program.
+#[test]
+fn a_leader_that_is_told_to_stop_hands_over_first_and_nobody_hears_an_error() {
+    let cluster = Cluster::start(&ONE_DATACENTER);
+    let nodes = cluster.nodes();
+    let (leader, epoch) = leader_and_epoch(&cluster, &nodes[0]);
+    let others: Vec<&Node> = nodes.iter().filter(|node| node.name != leader.name).collect();
+    let stop = AtomicBool::new(false);
+    let told: u64 = std::thread::scope(|scope| {
+        let stop = &stop;
+        let count = |node| scope.spawn(move || count_up(node, "user:counter", stop));
+        let counters: Vec<_> = others.iter().copied().map(count).collect();
+        signal("-TERM", leader.pid);
+        let (next, next_epoch) = eventually("another one leads", || {
+            let next = cluster.leader(others[0], "user:").filter(|n| n.name != leader.name)?;
+            Some((next.clone(), group(&cluster, &next)?["epoch"].as_u64()?))
+        });
+        let why = group(&cluster, &next).unwrap()["why"].as_str().unwrap().to_owned();
+        stop.store(true, Ordering::Relaxed);
+        assert!(why.contains("handed over") && next_epoch > epoch, "{next_epoch}: {why}");
+        counters.into_iter().map(|counter| counter.join().unwrap()).sum()
+    });
+    let mut client = Client::of(others[1]);
+    assert_eq!(client.call::<u64>("GET", &["user:counter"]).unwrap(), told);
+}
+
 #[test]
 fn an_order_that_makes_no_sense_changes_nothing() {
     let cluster = Cluster::start(&ONE_DATACENTER);

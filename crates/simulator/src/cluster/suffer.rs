@@ -105,7 +105,8 @@ impl Cluster {
 
     /// A process is told that it is to stop soon: it hands over what it leads.
     pub fn leave(&mut self, id: NodeId) {
-        let Some(process) = self.servers.get_mut(usize::from(id.0)).and_then(|s| s.process.as_mut())
+        let Some(process) =
+            self.servers.get_mut(usize::from(id.0)).and_then(|s| s.process.as_mut())
         else {
             return;
         };
