@@ -5,6 +5,7 @@
 //! `TurnEnd`; time passes between the inputs of a turn. The cluster knows nothing of clients'
 //! intentions, faults' plans or checkers: it hands what concerns them to its caller ([`Outside`]).
 
+pub mod by_hand;
 mod server;
 mod sink;
 mod suffer;
