@@ -296,11 +296,10 @@ impl Group {
         if self.has_floor(floor) {
             return self.say_has_floor(turn, from, floor);
         }
-        if self.installing.is_some() {
-            return self.say_wanted(turn, from);
+        match &self.installing {
+            Some(_) => self.say_wanted(turn, from),
+            None => self.say_all_wanted(turn, from, floor),
         }
-        let next_slot = u32::from(self.state.store.first_slot());
-        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history: 0, next_slot });
     }
 
     /// Whether this log, or the state under it, has a committed entry of the leader's: then the
@@ -336,7 +335,6 @@ impl Group {
         if is_late && !turn.local.mutants.is(Mutant::OldSnapshotTaken) {
             return self.say_has_floor(turn, from, piece.floor);
         }
-        let first_slot = u32::from(self.state.store.first_slot());
         let epoch = self.epoch;
         // A later leader that does not go on with what has begun may offer an earlier floor, or
         // the same one of another history.
@@ -348,9 +346,7 @@ impl Group {
         });
         if other {
             let Some(begin) = piece.begin.clone() else {
-                let (floor, history, next_slot) = (piece.floor, 0, first_slot);
-                let body = Body::SnapshotWanted { floor, history, next_slot };
-                return self.say_epoch(turn, from, body);
+                return self.say_all_wanted(turn, from, piece.floor);
             };
             match &mut self.installing {
                 Some(begun) if turn.local.mutants.is(Mutant::SnapshotsMix) => {
@@ -386,6 +382,12 @@ impl Group {
         let body = Body::SnapshotWanted { floor, history, next_slot };
         let kept = begun.newest_record().max(self.epoch_position);
         turn.send_when_durable(kept, Durability::Fsync, to, self.message(body));
+    }
+
+    /// Asks for a snapshot of which nothing is there.
+    fn say_all_wanted(&self, turn: &mut Turn<'_>, to: NodeId, floor: EntryId) {
+        let next_slot = u32::from(self.state.store.first_slot());
+        self.say_epoch(turn, to, Body::SnapshotWanted { floor, history: 0, next_slot });
     }
 
     fn image(

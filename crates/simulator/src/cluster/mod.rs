@@ -286,9 +286,7 @@ impl Cluster {
         }
         None
     }
-}
 
-impl Cluster {
     /// Whether a frame arrives that was sent over a connection. The first one over a new connection
     /// tells that the old one is broken.
     fn hears_over(&mut self, at: NodeId, peer: NodeId, connection: u64) -> bool {

@@ -134,7 +134,12 @@ fn clients_and_loop(all: &mut Snapshot, sink: &Sink, state: &ServerState) {
 fn log_and_events(all: &mut Snapshot, sink: &Sink) {
     let (counts, log) = (&sink.counts, &sink.log);
     all.counter("log_records", "Records of the node's log", log.last().0);
-    all.counter("log_syncs", "Syncs of the log", log.counts.syncs);
+    let help = "Batches of the log written past the page cache; each is on disk at once";
+    all.counter("log_direct_batches", help, log.counts.direct);
+    let help = "Batches of the log written to the page cache; syncs make them durable";
+    all.counter("log_page_cache_batches", help, log.counts.plain);
+    let help = "Syncs of what the page cache holds of the log";
+    all.counter("log_syncs", help, log.counts.syncs);
     all.bytes(MetricType::Gauge, "log_disk", "The log's files", log.bytes_on_disk());
     all.counter("committed_entries", "Entries committed here", counts.committed);
     all.counter("leaderships_won", "Elections that this node has won", counts.leaderships);
@@ -266,7 +271,7 @@ fn lags_and_losses(
     let unheard = at_leader(|here| here.unheard_leaders);
     all.add(MetricType::Gauge, ("unheard_leaders", None), help, unheard);
     let help = "At the leader: entries that are gone with those leaders, at least";
-    let unheard = at_leader(|here| here.unheard_entries);
+    let unheard = at_leader(|here| here.unheard_at_least);
     all.add(MetricType::Gauge, ("unheard_entries_at_least", None), help, unheard);
 }
 

@@ -272,7 +272,8 @@ impl Group {
         self.release(turn);
     }
 
-    /// A client of this node has gone: nobody asks any more whether its write has arrived.
+    /// A client of this node has gone, and these were its: nobody asks any more whether its write
+    /// has arrived.
     pub fn forget_waits(&mut self, is_its: impl Fn(Requester) -> bool) {
         if let Role::Leader(leader) = &mut self.role {
             leader.held.waits.retain(|wait| !is_its(wait.requester));
