@@ -18,6 +18,9 @@
 //!
 //! **A start** reads the log twice, a chunk at a time (`segments.rs`): whatever the log's length, a
 //! megabyte of it is in memory, or the longest batch.
+//!
+//! Not here: a start that reads less than everything. Also what is behind the log's end is looked
+//! at, for it may prove that something is missing in front of it.
 
 mod blocks;
 #[cfg(test)]

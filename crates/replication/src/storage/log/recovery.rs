@@ -231,6 +231,9 @@ fn check(header: &Header, batch: &[u8]) -> Read<u32> {
     Ok(crc)
 }
 
+/// A batch that continues the log, if there is one.
+type Found<'a> = Option<(Header, &'a [u8])>;
+
 /// A part of a segment, in memory.
 struct Window<'a, S> {
     source: &'a mut S,
@@ -280,7 +283,7 @@ impl<'a, S: Source> Window<'a, S> {
         place: End,
         next: Position,
         chain: u64,
-    ) -> Result<Option<(Header, &[u8])>, RecoverError<S::Error>> {
+    ) -> Result<Found<'_>, RecoverError<S::Error>> {
         let Some(head) = self.get(place, HEADER_BYTES).map_err(RecoverError::Read)? else {
             return Ok(None);
         };
