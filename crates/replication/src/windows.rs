@@ -24,7 +24,6 @@ struct Window {
 
 impl Windows {
     /// Bytes that are on their way to a node.
-    #[cfg(test)]
     pub fn bytes(&self, node: NodeId) -> usize {
         self.nodes.get(usize::from(node.0)).map_or(0, |window| window.bytes)
     }

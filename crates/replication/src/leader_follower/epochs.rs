@@ -11,7 +11,7 @@ use alloc::collections::VecDeque;
 
 /// Epochs that a group remembers. The oldest is forgotten first, and what it wrote can then no
 /// longer be told from what it did not.
-const EPOCHS_MAX: usize = 4096;
+pub const EPOCHS_MAX: usize = 4096;
 
 /// One leadership's part of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 
 /// How much more log than usual is kept in memory for followers that are sent a snapshot. Beyond
 /// it they get another one: a writer that outruns them so far would outrun any bound.
-const SNAPSHOT_LOG_FACTOR: usize = 8;
+pub const SNAPSHOT_LOG_FACTOR: usize = 8;
 
 /// Pieces that are made at once: each takes a part of a millisecond, in which the leader does
 /// nothing else. Every word of the follower lets go so many more, until its window is full.
@@ -111,6 +111,11 @@ impl Sending {
         self.in_flight.iter().map(|(_, bytes)| bytes).sum()
     }
 
+    /// Bytes of the newest piece on its way.
+    pub(super) fn newest_bytes(&self) -> usize {
+        self.in_flight.back().map_or(0, |(_, bytes)| *bytes)
+    }
+
     fn go_on_from(&mut self, slot: u32) {
         (self.wanted_slot, self.next_slot) = (slot, slot);
         self.in_flight.clear();
@@ -172,8 +177,11 @@ impl Group {
         {
             progress.probe_due = false;
         }
-        for _ in 0..PIECES_AT_ONCE_MAX {
-            self.send_next_piece(turn, node);
+        for number in 0..PIECES_AT_ONCE_MAX {
+            // One message may go over the window's edge, and no second one.
+            if number == 0 || self.is_open(turn, node, its_turn) {
+                self.send_next_piece(turn, node);
+            }
         }
     }
 
@@ -195,7 +203,8 @@ impl Group {
         let first_slot = u16::try_from(next_slot).unwrap_or(u16::MAX);
         let bytes_max = self.limits.image_bytes_max;
         let image = self.image(turn, Vec::new(), first_slot, bytes_max);
-        let (next_slot, bytes) = (u32::from(image.last_slot) + 1, image.records.len());
+        let bytes = image.records.len() + image.once.len();
+        let next_slot = u32::from(image.last_slot) + 1;
         let done = image.last_slot == self.state.store.last_slot();
         let epochs = if done { self.epochs.up_to(floor.index) } else { Epochs::default() };
         if let Some(sending) = self.sending_to(node) {
@@ -275,12 +284,18 @@ impl Group {
     }
 
     fn needed_by_snapshots(&self) -> u64 {
-        let Role::Leader(leader) = &self.role else { return self.commit };
+        self.needed_after_snapshots().min(self.commit)
+    }
+
+    /// The entry after which somebody needs the log who has a snapshot, or is sent one; the largest
+    /// number where nobody does.
+    pub(super) fn needed_after_snapshots(&self) -> u64 {
+        let Role::Leader(leader) = &self.role else { return u64::MAX };
         let needed = leader.progress.values().filter_map(|progress| match &progress.snapshot {
             Some(sending) => Some(sending.floor.index),
             None => progress.is_catching_up.then_some(progress.received),
         });
-        needed.min().unwrap_or(u64::MAX).min(self.needed_after).min(self.commit)
+        needed.min().unwrap_or(u64::MAX).min(self.needed_after)
     }
 
     /// The leader's log does not reach this follower's. A snapshot that has begun to arrive goes

@@ -92,6 +92,17 @@ impl Held {
         no_writes && self.reads.is_empty() && self.evaluated.is_empty()
     }
 
+    /// How many writes wait for their keyspace's acks, how many for others, and how many WAITs
+    /// there are.
+    pub(in super::super) fn counts(&self) -> (usize, usize, usize) {
+        (self.writes.len(), self.special.len(), self.waits.len())
+    }
+
+    /// Bytes of what reads of earlier turns will answer: counted anew, and as they are counted.
+    pub(in super::super) fn recount_reads(&self) -> (u64, u64) {
+        (self.reads.recount(), self.reads.bytes())
+    }
+
     /// The earliest deadline of a reply that waits.
     pub fn next_deadline(&self) -> u64 {
         let write = self.writes.front().map_or(u64::MAX, |write| write.deadline_us);

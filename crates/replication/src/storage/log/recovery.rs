@@ -6,10 +6,10 @@
 //! that is longer. What comes from the second reading is checked like the first, and must be the
 //! same log: a disk may give other bytes each time.
 //!
-//! Behind the end, all of the last segment and of the spare ones is read: at each sector there may
-//! be a batch that went astray, or that a crash has left behind a hole, and a start that skipped
-//! one could take corruption for a torn end. Of each sector only the header is looked at. Behind
-//! the last batch of a segment in front of the last one nothing is read: nothing there matters.
+//! Nothing is left out: what lies behind each segment's last batch is read, and all of the spare
+//! segments. At each sector there may be a batch that went astray, or that a crash has left behind
+//! a hole, and a start that skipped one could take corruption for a torn end. Of each sector only
+//! the header is looked at.
 
 use super::{CRC_BYTES, Corruption, End, HEADER_BYTES, Header, Recovered, SECTOR_BYTES, VERSION};
 use super::{checksum, link, name_of, padded};
@@ -101,6 +101,8 @@ pub fn recover_trusted<S: Source>(
     let up_to = trusted.unwrap_or(Position(u64::MAX));
     let mut log = Recovered::empty();
     let mut window = Window::new(source);
+    // Up to where each segment was read.
+    let mut read = Vec::new();
     for segment in 0..window.source.count() {
         let mut here = End { segment, offset: 0 };
         log.starts.push(log.next);
@@ -119,6 +121,7 @@ pub fn recover_trusted<S: Source>(
             here.offset += padded(batch.len());
             log.end = here;
         }
+        read.push(here.offset);
         if here.offset == 0 {
             // No segment is left out: what would go on in a later one went astray (F44), and what
             // is here may prove it.
@@ -126,7 +129,7 @@ pub fn recover_trusted<S: Source>(
         }
     }
     log.starts.truncate(log.end.segment + 1);
-    let proven_durable = window.look_behind(&mut log).map_err(RecoverError::Read)?;
+    let proven_durable = window.look_behind(&read, &mut log).map_err(RecoverError::Read)?;
     let proven_durable = trusted.unwrap_or(proven_durable);
     if proven_durable < log.next {
         return Ok((log, None));
@@ -309,14 +312,15 @@ impl<'a, S: Source> Window<'a, S> {
         Ok(batch.map(|batch| (header, batch)))
     }
 
-    /// Looks at every sector behind the log's end: notes the leftovers, and returns the highest
-    /// `durable` of all batches of this log there whose position is above the missing one. Where
-    /// the log's name is unknown because its start is bad, any will do.
-    fn look_behind(&mut self, log: &mut Recovered) -> Result<Position, S::Error> {
-        let (end, missing, name) = (log.end, log.next, name_of(log.chain));
+    /// Looks at every sector behind the log's end, and behind what was read of earlier segments, as
+    /// a batch may have gone astray to the very start of a later one: notes the leftovers, and
+    /// returns the highest `durable` of all batches of this log there whose position is above the
+    /// missing one. Where the log's name is unknown because its start is bad, any will do.
+    fn look_behind(&mut self, read: &[usize], log: &mut Recovered) -> Result<Position, S::Error> {
+        let (missing, name) = (log.next, name_of(log.chain));
         let mut highest = Position(0);
-        for segment in end.segment..self.source.count() {
-            let from = if segment == end.segment { end.offset } else { 0 };
+        for segment in 0..self.source.count() {
+            let from = read.get(segment).copied().unwrap_or(0);
             for offset in (from..self.source.length(segment)).step_by(SECTOR_BYTES) {
                 let place = End { segment, offset };
                 let Some(head) = self.get(place, HEADER_BYTES)? else { continue };
