@@ -15,6 +15,7 @@ use mio::{Poll, Waker};
 use replication::frame;
 use replication::keyspace::Cluster;
 use replication::mutant::Mutants;
+use replication::node::open::Starting;
 use replication::node::{Limits, OpenError, Setup, Timing};
 use replication::{Incarnation, Input, KeyspaceId, Node, NodeId};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -183,6 +184,12 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
+impl From<DiskError> for ServerError {
+    fn from(error: DiskError) -> ServerError {
+        ServerError::Disk(error)
+    }
+}
+
 /// Runs a node until SIGTERM or SIGINT; then everything is on disk.
 pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     let system = |error| ServerError::System("listen for signals", error);
@@ -271,28 +278,7 @@ fn open(
     waker: Arc<Waker>,
 ) -> Result<(Node, Sink), ServerError> {
     let prepared = directory.prepare(&options.cluster, options.me);
-    let (segments, trust) = prepared.map_err(ServerError::Disk)?;
-    let slices = segments.slices();
-    let recovered = segments.recover(&slices).map_err(ServerError::Disk)?;
-    let wake = move || {
-        // Fails only when the loop has gone.
-        let _ = waker.wake();
-    };
-    let log_options =
-        LogOptions { segment_bytes_max: options.segment_bytes_max, direct: options.direct_writes };
-    let log = Log::start(directory, &segments, &recovered, log_options, wake)
-        .map_err(ServerError::Disk)?;
-    let identity = Identity {
-        cluster: frame::cluster_digest(&options.cluster.name),
-        me: options.me,
-        incarnation: Incarnation::default(),
-        payload_bytes_max: bulk_bytes_max(options) + REQUEST_BYTES_SLACK + PAYLOAD_BYTES_SLACK,
-        unsent_bytes_max: UNSENT_BYTES_MAX,
-    };
-    let peers = Peers::new(identity, &options.peer_addresses, FIRST_FREE_TOKEN);
-    let clients = Clients::new(peers.tokens_end(), options.clients_max);
-    let cluster = Arc::new(options.cluster.clone());
-    let mut sink = Sink { clients, peers, log, cluster, counts: Counts::default() };
+    let (segments, recovered, trust) = prepared.map_err(ServerError::Disk)?;
     let setup = Setup {
         cluster: options.cluster.clone(),
         me: options.me,
@@ -305,9 +291,31 @@ fn open(
         damaged: trust.damaged,
     };
     let now = clock.time();
+    let mut starting = Starting::new(setup, now);
+    let tail = segments.replay(&recovered, |position, record| {
+        starting.take(position, record).map_err(ServerError::Open)
+    })?;
+    let wake = move || {
+        // Fails only when the loop has gone.
+        let _ = waker.wake();
+    };
+    let log_options =
+        LogOptions { segment_bytes_max: options.segment_bytes_max, direct: options.direct_writes };
+    let log = Log::start(directory, &segments, &recovered, &tail, log_options, wake)
+        .map_err(ServerError::Disk)?;
+    let identity = Identity {
+        cluster: frame::cluster_digest(&options.cluster.name),
+        me: options.me,
+        incarnation: Incarnation::default(),
+        payload_bytes_max: bulk_bytes_max(options) + REQUEST_BYTES_SLACK + PAYLOAD_BYTES_SLACK,
+        unsent_bytes_max: UNSENT_BYTES_MAX,
+    };
+    let peers = Peers::new(identity, &options.peer_addresses, FIRST_FREE_TOKEN);
+    let clients = Clients::new(peers.tokens_end(), options.clients_max);
+    let cluster = Arc::new(options.cluster.clone());
+    let mut sink = Sink { clients, peers, log, cluster, counts: Counts::default() };
     let (written, synced) = sink.log.kept();
-    let mut node = Node::open(setup, recovered.records.into_iter(), now, &mut sink)
-        .map_err(ServerError::Open)?;
+    let mut node = starting.open(&mut sink).map_err(ServerError::Open)?;
     sink.peers.set_incarnation(node.incarnation());
     // All that was recovered has been synced before the log was opened.
     node.step(now, Input::Durable { written, synced }, &mut sink);

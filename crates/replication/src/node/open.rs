@@ -23,7 +23,6 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::cell::Cell;
 
 const DAMAGED: &str = "the log was damaged where it had been on disk: what was in front of the \
     damage is kept, the rest is fetched from the other nodes; this node counts as a new disk until \
@@ -31,6 +30,22 @@ const DAMAGED: &str = "the log was damaged where it had been on disk: what was i
 
 /// Bits of an actor that name the disk; the node is above them.
 const ACTOR_SHIFT: u32 = 48;
+
+/// A node that is starting: it takes the records of its log, one after another, and keeps of each
+/// what it means. Nothing is written or said before all are taken.
+pub struct Starting {
+    setup: Setup,
+    now: Time,
+    roles: Roles,
+    /// The newest identity in the log.
+    identity: Option<Identity>,
+    /// The first record of the log.
+    first: Option<Position>,
+    /// From which record on the log is needed.
+    begin: Option<Position>,
+    /// What the log holds already counts towards the next checkpoint.
+    log_bytes: u64,
+}
 
 impl Node {
     /// Starts a node from the records that its log holds, in order; an empty log makes a new node.
@@ -41,11 +56,79 @@ impl Node {
         now: Time,
         effects: &mut dyn Effects,
     ) -> Result<Node, OpenError> {
+        let mut starting = Starting::new(setup, now);
+        for (position, record) in log {
+            starting.take(position, record)?;
+        }
+        starting.open(effects)
+    }
+}
+
+impl Starting {
+    /// A node that has read nothing of its log.
+    pub fn new(setup: Setup, now: Time) -> Starting {
         let mut roles = Roles::new(&setup);
-        // What the log holds already counts towards the next checkpoint.
-        let log_bytes = Cell::new(0u64);
-        let log = log.inspect(|(_, record)| log_bytes.set(log_bytes.get() + record.len() as u64));
-        let Replayed { identity, beginning } = roles.replay(&setup, log, now)?;
+        for peer in &mut roles.peers {
+            peer.gaps.start(now);
+        }
+        let (identity, first, begin) = (None, None, None);
+        Starting { setup, now, roles, identity, first, begin, log_bytes: 0 }
+    }
+
+    /// Takes the next record of the log.
+    ///
+    /// # Errors
+    /// It makes no sense, or is another node's.
+    pub fn take(&mut self, position: Position, record: &[u8]) -> Result<(), OpenError> {
+        self.log_bytes += record.len() as u64;
+        self.first = self.first.or(Some(position));
+        let malformed = |_| OpenError::Malformed(position);
+        let mut r = Reader(record);
+        match r.u8().map_err(malformed)? {
+            log_record::RECORD_KIND => {
+                let identity = Identity::decode(&mut r).map_err(malformed)?;
+                check_identity(&self.setup, &identity)?;
+                self.identity = Some(identity);
+            }
+            leader_follower::log_record::RECORD_KIND => {
+                let record =
+                    leader_follower::log_record::LogRecord::decode(&mut r).map_err(malformed)?;
+                if let Some(group) = self.roles.groups.get_mut(&record.group) {
+                    group.replay(position, record).map_err(malformed)?;
+                }
+            }
+            leaderless::RECORD_KIND => {
+                self.roles.replay_leaderless(&mut r).map_err(malformed)?;
+            }
+            log_record::BEGIN_KIND => {
+                let Begin { keep_from } = Begin::decode(&mut r).map_err(malformed)?;
+                self.begin = self.begin.max(Some(keep_from));
+            }
+            log_record::GAPS_KIND => {
+                self.roles.replay_gaps(&mut r, self.now).map_err(malformed)?;
+            }
+            _ => return Err(OpenError::Malformed(position)),
+        }
+        Ok(())
+    }
+
+    /// Whether nothing that is needed is missing in front of the records.
+    fn beginning(&self) -> Result<(), OpenError> {
+        match self.first {
+            Some(first) if first > self.begin.unwrap_or(Position(1)) => {
+                Err(OpenError::Beginning(first, self.begin))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All records are taken: the node. Appends what must be durable before anything else is said.
+    ///
+    /// # Errors
+    /// Something is missing in the log.
+    pub fn open(self, effects: &mut dyn Effects) -> Result<Node, OpenError> {
+        let beginning = self.beginning();
+        let Starting { setup, now, mut roles, identity, log_bytes, .. } = self;
         let (unusable, begins_anew) = roles.finish_recovery(&setup, beginning)?;
         // What is damaged counts for nothing until its peers have repaired it: another disk.
         let identity = match identity {
@@ -66,7 +149,7 @@ impl Node {
         roles.session = Session { incarnation, boot };
         let mut local = Local::new(setup.me, incarnation, setup.seed, setup.mutants);
         local.process = roles.session.number();
-        local.appended_bytes = log_bytes.get();
+        local.appended_bytes = log_bytes;
         local.cluster = token::cluster_number(&setup.cluster);
         let actor = u64::from(setup.me.0) << ACTOR_SHIFT | incarnation.0 >> (64 - ACTOR_SHIFT);
         let mut turn = Turn { now, effects, local: &mut local };
@@ -113,14 +196,6 @@ fn identity_of(setup: &Setup) -> Identity {
         lease_us: setup.timing.lease_us,
         keyspaces: setup.cluster.describe(),
     }
-}
-
-/// What a log says of its node.
-struct Replayed {
-    /// The newest identity.
-    identity: Option<Identity>,
-    /// Whether nothing that is needed is missing in front of it.
-    beginning: Result<(), OpenError>,
 }
 
 impl Roles {
@@ -205,54 +280,6 @@ impl Roles {
         }
     }
 
-    /// Takes all records of the log; returns what it says of the node.
-    fn replay<'a>(
-        &mut self,
-        setup: &Setup,
-        log: impl Iterator<Item = (Position, &'a [u8])>,
-        now: Time,
-    ) -> Result<Replayed, OpenError> {
-        let (mut found, mut first, mut begin) = (None, None, None);
-        for peer in &mut self.peers {
-            peer.gaps.start(now);
-        }
-        for (position, record) in log {
-            first = first.or(Some(position));
-            let malformed = |_| OpenError::Malformed(position);
-            let mut r = Reader(record);
-            match r.u8().map_err(malformed)? {
-                log_record::RECORD_KIND => {
-                    let identity = Identity::decode(&mut r).map_err(malformed)?;
-                    check_identity(setup, &identity)?;
-                    found = Some(identity);
-                }
-                leader_follower::log_record::RECORD_KIND => {
-                    let record = leader_follower::log_record::LogRecord::decode(&mut r)
-                        .map_err(malformed)?;
-                    if let Some(group) = self.groups.get_mut(&record.group) {
-                        group.replay(position, record).map_err(malformed)?;
-                    }
-                }
-                leaderless::RECORD_KIND => {
-                    self.replay_leaderless(&mut r).map_err(malformed)?;
-                }
-                log_record::BEGIN_KIND => {
-                    let Begin { keep_from } = Begin::decode(&mut r).map_err(malformed)?;
-                    begin = begin.max(Some(keep_from));
-                }
-                log_record::GAPS_KIND => self.replay_gaps(&mut r, now).map_err(malformed)?,
-                _ => return Err(OpenError::Malformed(position)),
-            }
-        }
-        let beginning = match first {
-            Some(first) if first > begin.unwrap_or(Position(1)) => {
-                Err(OpenError::Beginning(first, begin))
-            }
-            _ => Ok(()),
-        };
-        Ok(Replayed { identity: found, beginning })
-    }
-
     /// All records are read. Returns the groups of which a damaged log holds too little; and, where
     /// it lacks its beginning, too, so that nothing in it is of any use, that it begins anew.
     fn finish_recovery(
@@ -288,18 +315,19 @@ impl Roles {
     }
 }
 
-/// Whether a node whose log is damaged can be repaired by its peers, given the records that are in
-/// front of the damage. Asked before anything is changed: what only this node holds must not be
-/// thrown away.
+/// Whether a record says whose log it is in.
+pub fn says_whose_log(record: &[u8]) -> bool {
+    record.first() == Some(&log_record::RECORD_KIND)
+}
+
+/// Whether a node whose log is damaged can be repaired by its peers; `is_known`: whether a record
+/// in front of the damage [says whose log it is](says_whose_log). Asked before anything is
+/// changed: what only this node holds must not be thrown away.
 ///
 /// # Errors
 /// Why not.
-pub fn check_repairable<'a>(
-    cluster: &Cluster,
-    me: NodeId,
-    mut records: impl Iterator<Item = &'a [u8]>,
-) -> Result<(), String> {
-    if !records.any(|record| record.first() == Some(&log_record::RECORD_KIND)) {
+pub fn check_repairable(cluster: &Cluster, me: NodeId, is_known: bool) -> Result<(), String> {
+    if !is_known {
         return Err(String::from("nothing in front of the damage says whose log it is"));
     }
     let groups = replicas::all_groups(cluster);

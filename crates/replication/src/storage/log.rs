@@ -45,6 +45,12 @@
 //! What is not here: the newest batch, if its synced bytes were lost, cannot be told from a torn
 //! one; a later batch is needed to tell.
 
+mod recovery;
+
+pub use recovery::{
+    Batch, CHUNK_BYTES, RecoverError, Replay, ReplayError, Source, recover, recover_trusted,
+};
+
 use crate::Position;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use alloc::vec::Vec;
@@ -193,11 +199,11 @@ impl LogWriter {
     }
 }
 
-/// What a log holds.
+/// What a log holds, but for its records: see [`Replay`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recovered<'a> {
-    /// The records in order.
-    pub records: Vec<(Position, &'a [u8])>,
+pub struct Recovered {
+    /// The first record, if there is any.
+    pub first: Option<Position>,
     /// Where the good log ends and the next batch belongs: at a sector's start, and behind the
     /// last byte that was given if that sector is cut off. What is before it is to be synced before
     /// anything new is written or said.
@@ -211,6 +217,14 @@ pub struct Recovered<'a> {
     pub next: Position,
     /// The log's name and the last batch's checksum, for [`LogWriter::new`].
     pub chain: u64,
+}
+
+impl Recovered {
+    fn empty() -> Recovered {
+        let (starts, leftovers) = (Vec::new(), Vec::new());
+        let (end, next) = (End::default(), Position(1));
+        Recovered { first: None, end, starts, leftovers, next, chain: 0 }
+    }
 }
 
 /// A place in a log.
@@ -235,148 +249,6 @@ pub struct Corruption {
     pub proven_durable: Position,
     /// The batch there is whole, but of this version, which this program does not know.
     pub unknown_version: Option<u16>,
-}
-
-/// Reads the records of a log from its segments, oldest first. The oldest ones may have been
-/// dropped: the first batch names the position and the chain that it starts with.
-pub fn recover<'a>(segments: &[&'a [u8]]) -> Result<Recovered<'a>, Corruption> {
-    match recover_trusted(segments, None)? {
-        (log, None) => Ok(log),
-        (_, Some(corruption)) => Err(corruption),
-    }
-}
-
-/// The same, for a node whose peers can repair it: what is in front of the damage, and the damage,
-/// if there is any. `trusted` is the last record that is known to have been synced, where what
-/// comes after it cannot be trusted, whatever it looks like: it is left out.
-///
-/// # Errors
-/// Nothing is in front of the damage, or this program does not know the log's version.
-pub fn recover_trusted<'a>(
-    segments: &[&'a [u8]],
-    trusted: Option<Position>,
-) -> Result<(Recovered<'a>, Option<Corruption>), Corruption> {
-    let up_to = trusted.unwrap_or(Position(u64::MAX));
-    let (next, end) = (Position(1), End::default());
-    let (records, starts, leftovers) = (Vec::new(), Vec::new(), Vec::new());
-    let mut log = Recovered { records, end, starts, leftovers, next, chain: 0 };
-    // Up to where each segment was read.
-    let mut read = Vec::new();
-    for (segment, bytes) in segments.iter().enumerate() {
-        let mut here = End { segment, offset: 0 };
-        log.starts.push(log.next);
-        while log.next <= up_to
-            && let Some((header, batch)) = continuation(bytes, here, &log)?
-        {
-            if read_batch(&header, batch, &mut log).is_err() {
-                break;
-            }
-            if here.offset == 0
-                && let Some(start) = log.starts.last_mut()
-            {
-                *start = header.first;
-            }
-            here.offset += padded(batch.len());
-            log.end = here;
-        }
-        read.push(here.offset);
-        if here.offset == 0 {
-            // No segment is left out: what would go on in a later one went astray (F44), and what
-            // is here may prove it.
-            break;
-        }
-    }
-    log.starts.truncate(log.end.segment + 1);
-    let proven_durable = look_behind(segments, &read, &mut log);
-    let proven_durable = trusted.unwrap_or(proven_durable);
-    if proven_durable < log.next {
-        return Ok((log, None));
-    }
-    let End { segment, offset } = suspect(segments, log.end);
-    let missing = log.next;
-    let corruption = Corruption { segment, offset, missing, proven_durable, unknown_version: None };
-    if log.records.is_empty() { Err(corruption) } else { Ok((log, Some(corruption))) }
-}
-
-/// The header and the bytes of the batch at a place, if it is the next one of the log. Only at the
-/// start of all may a batch start wherever it says.
-fn continuation<'a>(
-    segment: &'a [u8],
-    place: End,
-    log: &Recovered<'_>,
-) -> Result<Option<(Header, &'a [u8])>, Corruption> {
-    let Some(bytes) = segment.get(place.offset..) else { return Ok(None) };
-    let Ok((version, header)) = Header::decode(bytes) else { return Ok(None) };
-    let follows = header.first == log.next && header.chain == log.chain;
-    if !follows && place != End::default() {
-        return Ok(None);
-    }
-    if version != VERSION {
-        let End { segment, offset } = place;
-        let (missing, proven_durable) = (header.first, header.durable);
-        let unknown_version = Some(version);
-        return Err(Corruption { segment, offset, missing, proven_durable, unknown_version });
-    }
-    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-    Ok(bytes.get(..length).map(|batch| (header, batch)))
-}
-
-/// Adds a batch to the log if its checksum and its records are right; else changes nothing.
-fn read_batch<'a>(header: &Header, batch: &'a [u8], log: &mut Recovered<'a>) -> Read<()> {
-    let records_end = batch.len().checked_sub(CRC_BYTES).ok_or(Malformed)?;
-    let (body, crc) = batch.split_at_checked(records_end).ok_or(Malformed)?;
-    let (head, records) = body.split_at_checked(HEADER_BYTES).ok_or(Malformed)?;
-    let crc = Reader(crc).u32()?;
-    if checksum(head, records) != crc {
-        return Err(Malformed);
-    }
-    let mut reader = Reader(records);
-    let before = log.records.len();
-    let whole = (0..u64::from(header.count)).try_for_each(|number| {
-        log.records.push((Position(header.first.0 + number), reader.bytes()?));
-        Ok(())
-    });
-    if let Err(error) = whole.and_then(|()| reader.finish()) {
-        log.records.truncate(before);
-        return Err(error);
-    }
-    log.next = Position(header.first.0 + u64::from(header.count));
-    log.chain = link(header.chain, crc);
-    Ok(())
-}
-
-/// Looks at what is behind the log's end, and behind what was read of earlier segments, as a batch
-/// may have gone astray to the very start of a later one: notes the leftovers, and returns the
-/// highest `durable` of all batches of this log there whose position is above the missing one.
-/// Where the log's name is unknown because its start is bad, any will do.
-fn look_behind(segments: &[&[u8]], read: &[usize], log: &mut Recovered<'_>) -> Position {
-    let (missing, name) = (log.next, name_of(log.chain));
-    let mut highest = Position(0);
-    for (number, bytes) in segments.iter().enumerate() {
-        let from = read.get(number).copied().unwrap_or(0);
-        let tail = bytes.get(from..).unwrap_or(&[]);
-        for (sector, bytes) in tail.chunks(SECTOR_BYTES).enumerate() {
-            let Ok((version, header)) = Header::decode(bytes) else { continue };
-            if header.first < missing || (name != 0 && name_of(header.chain) != name) {
-                continue;
-            }
-            let offset = from + sector * SECTOR_BYTES;
-            log.leftovers.push(End { segment: number, offset });
-            if header.first > missing && version == VERSION {
-                highest = highest.max(header.durable);
-            }
-        }
-    }
-    highest
-}
-
-/// Where the damage is: at the log's end, or, where only zeros follow it there, at the start of
-/// the next segment.
-fn suspect(segments: &[&[u8]], end: End) -> End {
-    let next = End { segment: end.segment + 1, offset: 0 };
-    let tail = segments.get(end.segment).and_then(|bytes| bytes.get(end.offset..)).unwrap_or(&[]);
-    let is_blank = tail.iter().all(|byte| *byte == 0);
-    if is_blank && next.segment < segments.len() { next } else { end }
 }
 
 /// So many bytes in whole sectors.
@@ -412,6 +284,11 @@ struct Header {
 }
 
 impl Header {
+    /// The first record of the batch behind.
+    fn next(&self) -> Position {
+        Position(self.first.0 + u64::from(self.count))
+    }
+
     fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..4].copy_from_slice(MAGIC);

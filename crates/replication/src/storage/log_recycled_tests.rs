@@ -2,6 +2,7 @@
 //! there, nothing of a former life comes back, and no torn end is taken for corruption.
 #![allow(clippy::unwrap_used)]
 
+use super::tests::recover;
 use super::*;
 use crate::random::Random;
 use alloc::collections::VecDeque;
@@ -75,8 +76,8 @@ impl Disk {
     fn recover(&mut self) -> (Records, Position, u64) {
         let slices: Vec<&[u8]> = self.segments.iter().map(|s| s.seen.as_slice()).collect();
         let log = recover(&slices).unwrap();
-        let records = log.records.iter().map(|(p, bytes)| (*p, bytes.to_vec())).collect();
-        let (leftovers, next, chain) = (log.leftovers, log.next, log.chain);
+        let records = log.records.clone();
+        let (leftovers, next, chain) = (log.leftovers.clone(), log.next, log.chain);
         (self.open, self.at) = (log.end.segment, log.end.offset);
         for End { segment, offset } in leftovers {
             self.segments[segment].seen[offset..offset + SECTOR_BYTES].fill(0);

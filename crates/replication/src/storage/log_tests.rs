@@ -27,8 +27,48 @@ fn write(batches: &[&[&[u8]]], synced: bool) -> (Vec<u8>, Records, Vec<usize>) {
 
 const THREE: &[&[&[u8]]] = &[&[b"one", b""], &[b"three"], &[b"four", b"five", b"TFLB"]];
 
-fn owned(log: &Recovered<'_>) -> Records {
-    log.records.iter().map(|(position, bytes)| (*position, bytes.to_vec())).collect()
+/// What both readings of a log give.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub records: Records,
+    log: Recovered,
+}
+
+impl core::ops::Deref for Found {
+    type Target = Recovered;
+
+    fn deref(&self) -> &Recovered {
+        &self.log
+    }
+}
+
+pub(super) fn recover(segments: &[&[u8]]) -> Result<Found, Corruption> {
+    match recover_trusted(segments, None)? {
+        (found, None) => Ok(found),
+        (_, Some(corruption)) => Err(corruption),
+    }
+}
+
+fn recover_trusted(
+    mut segments: &[&[u8]],
+    trusted: Option<Position>,
+) -> Result<(Found, Option<Corruption>), Corruption> {
+    let (log, damage) = match super::recover_trusted(&mut segments, trusted) {
+        Ok(found) => found,
+        Err(RecoverError::Corrupt(corruption)) => return Err(corruption),
+        Err(RecoverError::Read(never)) => match never {},
+    };
+    let mut records = Vec::new();
+    let mut replay = Replay::new(&mut segments, &log);
+    while let Some(batch) = replay.next_batch().unwrap() {
+        records.extend(batch.map(|(position, record)| (position, record.to_vec())));
+    }
+    assert_eq!(records.first().map(|(position, _)| *position), log.first);
+    Ok((Found { records, log }, damage))
+}
+
+fn owned(log: &Found) -> Records {
+    log.records.clone()
 }
 
 /// How many of the batches that end at `ends`, with their padding, are within so many bytes.
@@ -100,7 +140,7 @@ fn an_empty_log_starts_at_one() {
     for segments in [&[] as &[&[u8]], &[&[0; 5000], &[]], &[b"rubbish", b"TFLB"]] {
         let log = recover(segments).unwrap();
         assert_eq!((log.end, log.next, log.chain), (End::default(), Position(1), 0));
-        assert_eq!((log.records, log.leftovers), (vec![], vec![]));
+        assert_eq!((&log.records, &log.leftovers), (&vec![], &vec![]));
         assert!(log.starts.iter().all(|start| *start == Position(1)));
     }
 }
@@ -178,7 +218,7 @@ fn a_batch_behind_a_refilled_hole_does_not_come_back() {
     assert_eq!(refill.len(), ends[1] - ends[0]);
     bytes[ends[0]..ends[1]].copy_from_slice(&refill);
     let log = recover(&[&bytes]).unwrap();
-    assert_eq!(log.records, [(Position(1), &b"one"[..]), (Position(2), &b"new"[..])]);
+    assert_eq!(log.records, [(Position(1), b"one".to_vec()), (Position(2), b"new".to_vec())]);
 }
 
 #[test]
@@ -277,7 +317,7 @@ fn a_recycled_segment_shows_nothing_of_its_former_life() {
     let log = recover(&[&second, &first]).unwrap();
     assert_eq!(owned(&log), records[2..]);
     assert_eq!(log.end.segment, 0);
-    assert_eq!((log.starts, log.leftovers), (vec![Position(3)], vec![]));
+    assert_eq!((&log.starts, &log.leftovers), (&vec![Position(3)], &vec![]));
     // Its former life is longer than what is written over it.
     let mut writer = LogWriter::new(log.next, log.chain);
     writer.append(b"five");
@@ -287,7 +327,7 @@ fn a_recycled_segment_shows_nothing_of_its_former_life() {
     recycled.extend(&first[recycled.len()..]);
     let log = recover(&[&second, &recycled]).unwrap();
     assert_eq!(log.next, Position(6));
-    assert_eq!((log.starts, log.leftovers), (vec![Position(3), Position(5)], vec![]));
+    assert_eq!((&log.starts, &log.leftovers), (&vec![Position(3), Position(5)], &vec![]));
 }
 
 #[test]

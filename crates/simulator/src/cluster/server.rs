@@ -6,7 +6,7 @@ use super::{Cluster, Happening, Outside, Plan, sink::Sink};
 use crate::checkers::bounds::Watch;
 use crate::clock::Clock;
 use crate::disk::{Disk, Opened};
-use replication::node::open::check_repairable;
+use replication::node::open::{check_repairable, says_whose_log};
 use replication::random::Random;
 use replication::{ClientId, GroupId, Incarnation, Node, NodeId, Position, Reply, Setup};
 use std::collections::BTreeMap;
@@ -178,8 +178,8 @@ impl Cluster {
             return self.cannot_read(id);
         }
         let cluster = &self.plan.cluster;
-        let may_repair = |records: &[(Position, &[u8])]| {
-            check_repairable(cluster, id, records.iter().map(|(_, record)| *record))
+        let may_repair = |records: &[(Position, Vec<u8>)]| {
+            check_repairable(cluster, id, records.iter().any(|(_, record)| says_whose_log(record)))
         };
         let Opened { records, damaged, overlooked } = match server.disk.open(may_repair) {
             Ok(opened) => opened,

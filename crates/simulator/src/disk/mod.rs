@@ -19,7 +19,7 @@ mod silent;
 use replication::Position;
 use replication::keyspace::Durability;
 use replication::random::Random;
-use replication::storage::log::{End, LogWriter, SECTOR_BYTES, recover_trusted};
+use replication::storage::log::{End, LogWriter, Replay, SECTOR_BYTES, recover_trusted};
 use segment::Segment;
 
 /// A batch that does not fit into this gets a segment of its own: small, so that a checkpoint can
@@ -175,20 +175,25 @@ impl Disk {
     /// `may_repair` refuses to go on with the records in front of that; or a file is missing.
     pub fn open(
         &mut self,
-        may_repair: impl Fn(&[(Position, &[u8])]) -> Result<(), String>,
+        may_repair: impl Fn(&[(Position, Vec<u8>)]) -> Result<(), String>,
     ) -> Result<Opened, String> {
         if self.has_gap() {
             return Err(String::from("a segment of the log is missing between two others"));
         }
         let all = self.segments.iter().chain(&self.spares);
         let bytes: Vec<&[u8]> = all.map(|segment| segment.bytes.as_slice()).collect();
+        let mut source = bytes.as_slice();
         let (log, damage) =
-            recover_trusted(&bytes, None).map_err(|corruption| format!("{corruption:?}"))?;
+            recover_trusted(&mut source, None).map_err(|error| format!("{error:?}"))?;
+        let mut records = Vec::new();
+        let mut replay = Replay::new(&mut source, &log);
+        while let Some(batch) = replay.next_batch().map_err(|error| format!("{error:?}"))? {
+            records.extend(batch.map(|(position, record)| (position, record.to_vec())));
+        }
         if let Some(corruption) = damage {
-            may_repair(&log.records).map_err(|why| format!("{corruption:?}: {why}"))?;
+            may_repair(&records).map_err(|why| format!("{corruption:?}: {why}"))?;
             self.damaged = true;
         }
-        let records = log.records.iter().map(|(p, record)| (*p, record.to_vec())).collect();
         self.writer = LogWriter::new(log.next, log.chain);
         let (end, leftovers) = (log.end, log.leftovers);
         self.job = None;

@@ -4,7 +4,7 @@
 //! where a later batch could prove that something is missing, it is refused.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::tests::{SMALL, expected, fill, fill_segments, open, segment_path};
+use super::tests::{SMALL, expected, fill, fill_segments, open, read, segment_path};
 use super::*;
 use replication::storage::log::SECTOR_BYTES;
 use std::fs;
@@ -54,10 +54,9 @@ impl Image {
     }
 
     fn recover(&self) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
-        let segments = Directory::open(self.path())?.read()?;
-        let slices = segments.slices();
-        let recovered = segments.recover(&slices)?;
-        Ok(recovered.records.iter().map(|(at, bytes)| (at.0, bytes.to_vec())).collect())
+        let segments = Directory::open(self.path())?.segments()?;
+        let recovered = segments.recover()?;
+        Ok(read(&segments, &recovered)?.0)
     }
 
     /// Where each record's batch is: a file's place in `files`, and an offset.
@@ -203,9 +202,8 @@ fn a_file_that_is_gone_is_missed() {
 fn a_name_that_a_power_cut_takes_back_costs_nothing() {
     let image = Image::new(false);
     let first_of_second = {
-        let segments = Directory::open(image.path()).unwrap().read().unwrap();
-        let slices = segments.slices();
-        segments.recover(&slices).unwrap().starts[1]
+        let segments = Directory::open(image.path()).unwrap().segments().unwrap();
+        segments.recover().unwrap().starts[1]
     };
     let newest = image.files.last().unwrap().0 + 1;
     let (_, mut log) = open(image.path(), SMALL).unwrap();

@@ -4,9 +4,10 @@
 use super::DiskError;
 use super::blocks::{BLOCK_BYTES, Blocks};
 use super::segment::Segment;
+use super::segments::{SegmentFile, Segments, Tail};
 use crate::operator_log;
 use replication::Position;
-use replication::storage::log::{self, Corruption, End, Recovered, SECTOR_BYTES};
+use replication::storage::log::{End, Recovered, SECTOR_BYTES};
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::ops::Range;
@@ -27,19 +28,6 @@ pub struct Directory {
     log: PathBuf,
     /// Locked for as long as anything of this process uses the directory.
     lock: Arc<File>,
-}
-
-/// The segments of a log, read.
-pub struct Segments {
-    directory: PathBuf,
-    /// In the order of their numbers, which have no gap.
-    files: Vec<SegmentBytes>,
-}
-
-struct SegmentBytes {
-    number: u64,
-    path: PathBuf,
-    bytes: Vec<u8>,
 }
 
 /// Where a log goes on.
@@ -98,9 +86,9 @@ impl Directory {
         Directory { path: self.path.clone(), log: self.log.clone(), lock: self.lock.clone() }
     }
 
-    /// Reads all segments.
-    pub fn read(&self) -> Result<Segments, DiskError> {
-        let mut files: Vec<SegmentBytes> = Vec::new();
+    /// Looks at which segments there are, and how long each is. None is read.
+    pub fn segments(&self) -> Result<Segments, DiskError> {
+        let mut files: Vec<SegmentFile> = Vec::new();
         for (number, path) in self.list()? {
             if let Some(last) = files.last().filter(|last| last.number + 1 != number) {
                 let (directory, missing) = (self.path.clone(), last.number + 1);
@@ -112,10 +100,11 @@ impl Directory {
                 );
                 return Err(DiskError::Corrupt { directory, text });
             }
-            let bytes = fs::read(&path).map_err(DiskError::io("read", &path))?;
-            files.push(SegmentBytes { number, path, bytes });
+            let bytes = fs::metadata(&path).map_err(DiskError::io("read", &path))?.len();
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            files.push(SegmentFile { number, path, bytes });
         }
-        Ok(Segments { directory: self.path.clone(), files })
+        Ok(Segments::new(self.path.clone(), files))
     }
 
     /// The segments' numbers and paths, in order. Other files are none of ours.
@@ -141,12 +130,14 @@ impl Directory {
     pub(super) fn resume(
         &self,
         segments: &Segments,
-        recovered: &Recovered<'_>,
+        recovered: &Recovered,
+        tail: &Tail,
         first_bytes: u64,
         direct: bool,
     ) -> Result<Resumed, DiskError> {
         let End { segment: last, offset } = recovered.end;
-        if segments.files.is_empty() {
+        let files = segments.files();
+        if files.is_empty() {
             let stop = AtomicBool::new(false);
             let (segment, prepared) = self.open_segment(1, direct)?.prepare(first_bytes, &stop);
             prepared?;
@@ -156,27 +147,24 @@ impl Directory {
         self.blank(segments, &recovered.leftovers)?;
         let mut live = VecDeque::new();
         let mut blocks = Blocks::new(&[]);
-        for (place, (file, first)) in segments.files.iter().zip(&recovered.starts).enumerate() {
+        for (place, (file, first)) in files.iter().zip(&recovered.starts).enumerate() {
             let mut segment = Segment::open(file.path.clone(), direct)?;
             if place == last {
-                let mut block =
-                    file.bytes.get(offset - offset % BLOCK_BYTES..).unwrap_or(&[]).to_vec();
-                block.resize(offset % BLOCK_BYTES, 0);
+                let block = tail.block();
                 // What is there is written once more: so it shows whether direct writes work here.
                 let at = (offset - offset % BLOCK_BYTES) as u64;
                 let mut filled = Ok(());
-                let mut whole = Blocks::new(&[block.as_slice(), &[0]].concat());
+                let mut whole = Blocks::new(&[block, &[0]].concat());
                 whole.write(|whole| filled = segment.try_direct(whole, at));
                 filled?;
-                blocks = Blocks::new(&block);
+                blocks = Blocks::new(block);
             }
             segment.sync()?;
             live.push_back((Arc::new(segment), *first));
         }
         sync_directory(&self.log)?;
-        let number = |place: usize| segments.files.get(place).map(|file| file.number);
-        let spares =
-            number(last).unwrap_or(0) + 1..segments.files.last().map_or(0, |f| f.number) + 1;
+        let number = |place: usize| files.get(place).map(|file| file.number);
+        let spares = number(last).unwrap_or(0) + 1..files.last().map_or(0, |f| f.number) + 1;
         Ok(Resumed { live, at: offset as u64, blocks, spares })
     }
 
@@ -184,7 +172,7 @@ impl Directory {
     /// second of small batches may be left over.
     fn blank(&self, segments: &Segments, leftovers: &[End]) -> Result<(), DiskError> {
         for of_segment in leftovers.chunk_by(|one, next| one.segment == next.segment) {
-            let file = of_segment.first().and_then(|first| segments.files.get(first.segment));
+            let file = of_segment.first().and_then(|first| segments.files().get(first.segment));
             let Some(file) = file else { continue };
             let written = OpenOptions::new().write(true).open(&file.path).and_then(|open| {
                 for End { offset, .. } in of_segment {
@@ -195,7 +183,7 @@ impl Directory {
             written.map_err(DiskError::io("blank the torn end of", &file.path))?;
         }
         if let Some(first) = leftovers.first()
-            && let Some(file) = segments.files.get(first.segment)
+            && let Some(file) = segments.files().get(first.segment)
         {
             operator_log::line(format_args!(
                 "the end of {} is torn: {} batches that nothing proves to be on disk are cut",
@@ -216,65 +204,6 @@ impl Directory {
         let segment = Segment::open(self.segment_path(number), direct)?;
         sync_directory(&self.log)?;
         Ok(segment)
-    }
-}
-
-impl Segments {
-    /// Their bytes, as recovery takes them.
-    pub fn slices(&self) -> Vec<&[u8]> {
-        self.files.iter().map(|segment| segment.bytes.as_slice()).collect()
-    }
-
-    /// Finds the log's records. Refuses where synced ones are gone.
-    pub fn recover<'a>(&self, slices: &[&'a [u8]]) -> Result<Recovered<'a>, DiskError> {
-        let recovered =
-            log::recover(slices).map_err(|corruption| self.refuse(&corruption, None))?;
-        // The segments before the first may be gone; only number 1 holds record 1.
-        let number = self.files.first().map(|segment| segment.number);
-        let found = recovered.records.first().map(|(position, _)| *position);
-        match (number, found) {
-            (Some(number), Some(found)) if (number == 1) != (found == Position(1)) => Err(self
-                .corrupt(format!(
-                    "the first segment of the log has number {number} and starts with record {}: \
-                     a file was renamed or replaced",
-                    found.0
-                ))),
-            (Some(number), None) if number > 1 => Err(self.corrupt(format!(
-                "the first segment of the log has number {number} and cannot be read, and the \
-                 segments before it are gone"
-            ))),
-            _ => Ok(recovered),
-        }
-    }
-
-    /// The segments' paths and bytes, in order.
-    pub(super) fn parts(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (&Path, &[u8])> + ExactSizeIterator {
-        self.files.iter().map(|segment| (segment.path.as_path(), segment.bytes.as_slice()))
-    }
-
-    /// Where the log is damaged.
-    pub(super) fn describe(&self, corruption: &Corruption) -> String {
-        let file = self.files.get(corruption.segment);
-        let name = file.map_or(String::new(), |file| file.path.display().to_string());
-        format!(
-            "the log is damaged in {name} at byte {}: record {} is missing or unreadable, but \
-             records up to {} had been on disk",
-            corruption.offset, corruption.missing.0, corruption.proven_durable.0
-        )
-    }
-
-    /// A damaged log that is not repaired, and why.
-    pub(super) fn refuse(&self, corruption: &Corruption, why: Option<&str>) -> DiskError {
-        let file = self.files.get(corruption.segment);
-        let name = file.map_or(String::new(), |file| file.path.display().to_string());
-        let why = why.map_or(String::new(), |why| format!(". It does not repair itself: {why}"));
-        self.corrupt(format!("{corruption} (segment {}: {name}){why}", corruption.segment))
-    }
-
-    fn corrupt(&self, text: String) -> DiskError {
-        DiskError::Corrupt { directory: self.directory.clone(), text }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The event loop's side of the log: what gathers, where it goes, and how far it is kept.
 
 use super::blocks::{BLOCK_BYTES, Blocks};
-use super::directory::{Directory, Resumed, Segments};
+use super::directory::{Directory, Resumed};
 use super::log_thread::{DiskHand, LogThread, Order, Report, Write};
 use super::pace::Pace;
 use super::segment::Segment;
+use super::segments::{Segments, Tail};
 use super::spares::{SpareOrder, SpareThread, nominal_bytes};
 use super::{DiskError, SEGMENT_BYTES_MAX};
 use crate::operator_log;
@@ -121,12 +122,13 @@ impl Log {
     pub fn start(
         directory: &Directory,
         segments: &Segments,
-        recovered: &Recovered<'_>,
+        recovered: &Recovered,
+        tail: &Tail,
         options: LogOptions,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Log, DiskError> {
         let first_bytes = nominal_bytes(1, options.segment_bytes_max);
-        let resumed = directory.resume(segments, recovered, first_bytes, options.direct)?;
+        let resumed = directory.resume(segments, recovered, tail, first_bytes, options.direct)?;
         let Resumed { live, at, mut blocks, spares } = resumed;
         let direct = live.back().is_some_and(|(segment, _)| segment.is_direct());
         if options.direct && !direct {

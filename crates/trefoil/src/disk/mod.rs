@@ -16,7 +16,11 @@
 //! process stops. `trust.rs` is what the next start makes of that, of a machine that lost its
 //! power, and of damage.
 //!
-//! Not here: the records that recovery finds are all in memory until the node has taken them.
+//! **A start** reads the log twice, a chunk at a time (`segments.rs`): whatever the log's length, a
+//! megabyte of it is in memory, or the longest batch.
+//!
+//! Not here: a start that reads less than everything. Also what is behind the log's end is looked
+//! at, for it may prove that something is missing in front of it.
 
 mod blocks;
 #[cfg(test)]
@@ -27,6 +31,7 @@ mod log;
 mod log_thread;
 mod pace;
 mod segment;
+mod segments;
 mod spares;
 #[cfg(test)]
 pub mod stalled;

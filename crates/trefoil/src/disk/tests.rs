@@ -5,7 +5,7 @@
 use super::*;
 use replication::Position;
 use replication::keyspace::Durability;
-use replication::storage::log::SECTOR_BYTES;
+use replication::storage::log::{Recovered, SECTOR_BYTES};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -34,12 +34,24 @@ pub(super) fn open(path: &Path, segment_bytes_max: u64) -> Result<(Records, Log)
 
 fn open_as(path: &Path, options: LogOptions) -> Result<(Records, Log), DiskError> {
     let directory = Directory::open(path)?;
-    let segments = directory.read()?;
-    let slices = segments.slices();
-    let recovered = segments.recover(&slices)?;
-    let records = recovered.records.iter().map(|(p, bytes)| (p.0, bytes.to_vec())).collect();
-    let log = Log::start(&directory, &segments, &recovered, options, || {})?;
+    let segments = directory.segments()?;
+    let recovered = segments.recover()?;
+    let (records, tail) = read(&segments, &recovered)?;
+    let log = Log::start(&directory, &segments, &recovered, &tail, options, || {})?;
     Ok((records, log))
+}
+
+/// The log's records, and the block that it ends in.
+pub(super) fn read(
+    segments: &segments::Segments,
+    recovered: &Recovered,
+) -> Result<(Records, segments::Tail), DiskError> {
+    let mut records = Vec::new();
+    let tail = segments.replay(recovered, |position, record| {
+        records.push((position.0, record.to_vec()));
+        Ok::<(), DiskError>(())
+    })?;
+    Ok((records, tail))
 }
 
 /// Closes the log and opens it again.
@@ -330,9 +342,8 @@ fn all_that_a_crash_leaves_behind_a_hole_is_blanked() {
     bytes.get_mut(SECTOR_BYTES..2 * SECTOR_BYTES).unwrap().fill(0);
     fs::write(&first, bytes).unwrap();
     let leftovers = || {
-        let segments = Directory::open(directory.path()).unwrap().read().unwrap();
-        let slices = segments.slices();
-        segments.recover(&slices).unwrap().leftovers.len()
+        let segments = Directory::open(directory.path()).unwrap().segments().unwrap();
+        segments.recover().unwrap().leftovers.len()
     };
     assert!(leftovers() > 8, "in more than one segment");
     let (records, mut log) = open(directory.path(), SMALL).unwrap();
@@ -382,4 +393,55 @@ fn who_runs_the_loop_writes_small_batches_itself_while_the_disk_is_quick() {
     let (records, mut log) = reopen(log, directory.path(), 1 << 20);
     assert_eq!(records.last().unwrap().0, last.0);
     log.close().unwrap();
+}
+
+#[test]
+fn a_log_that_changes_between_its_two_readings_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), SMALL).unwrap();
+    fill(&mut log, 6);
+    log.close().unwrap();
+    drop(log);
+    let file = segment_path(directory.path(), 1);
+    let whole = fs::read(&file).unwrap();
+    let held = Directory::open(directory.path()).unwrap();
+    let segments = held.segments().unwrap();
+    let recovered = segments.recover().unwrap();
+    assert_eq!(read(&segments, &recovered).unwrap().0, expected(1..=6));
+    for batch in 0..6 {
+        let mut bytes = whole.clone();
+        *bytes.get_mut(batch * SECTOR_BYTES + 52).unwrap() ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        let Err(error) = read(&segments, &recovered) else { panic!("batch {batch}") };
+        let text = error.to_string();
+        let place = format!("1.log has at byte {} other bytes", batch * SECTOR_BYTES);
+        assert!(text.contains(&place), "{text}");
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+    }
+    fs::write(&file, &whole[..SECTOR_BYTES]).unwrap();
+    let Err(error) = read(&segments, &recovered) else { panic!("it was cut off") };
+    assert!(error.to_string().contains("cannot read"), "{error}");
+}
+
+/// What is written once more with the next batch is what was read and checked: also where the last
+/// block holds parts of several batches, or of one that begins before it.
+#[test]
+fn the_block_that_a_log_ends_in_is_known_as_it_is_on_the_disk() {
+    for lengths in [&[8][..], &[8, 600, 8], &[5000], &[5000, 8], &[3500, 9000, 700], &[4036, 8, 8]]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, mut log) = open(directory.path(), 1 << 20).unwrap();
+        for length in lengths {
+            log.append_parts(&vec![7; *length], &[], Durability::Fsync);
+            settle(&mut log);
+        }
+        log.close().unwrap();
+        drop(log);
+        let bytes = fs::read(segment_path(directory.path(), 1)).unwrap();
+        let segments = Directory::open(directory.path()).unwrap().segments().unwrap();
+        let recovered = segments.recover().unwrap();
+        let (_, tail) = read(&segments, &recovered).unwrap();
+        let end = recovered.end.offset;
+        assert_eq!(tail.block(), &bytes[end - end % blocks::BLOCK_BYTES..end], "{lengths:?}");
+    }
 }

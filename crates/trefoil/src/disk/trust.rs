@@ -13,16 +13,17 @@
 //! kept; the peers have the rest (`replication::node::open::check_repairable` says when they do).
 
 use super::DiskError;
-use super::directory::{Directory, Segments, sync_directory};
+use super::directory::{Directory, sync_directory};
+use super::segments::{SegmentFile, Segments};
 use crate::operator_log;
-use replication::Position;
 use replication::keyspace::Cluster;
-use replication::node::open::check_repairable;
-use replication::storage::log::Recovered;
-use replication::{NodeId, storage::log};
+use replication::node::open::{check_repairable, says_whose_log};
+use replication::storage::log::{Corruption, End, Recovered};
+use replication::{NodeId, Position};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -80,23 +81,29 @@ impl Untrusted {
 }
 
 impl Directory {
-    /// Reads the log, and repairs what must be repaired before anything is written: afterwards the
-    /// segments end where the log can be trusted.
-    pub fn prepare(&self, cluster: &Cluster, me: NodeId) -> Result<(Segments, Trust), DiskError> {
+    /// Finds out where the log ends, and repairs what must be repaired before anything is written:
+    /// afterwards the segments end where the log can be trusted.
+    pub fn prepare(
+        &self,
+        cluster: &Cluster,
+        me: NodeId,
+    ) -> Result<(Segments, Recovered, Trust), DiskError> {
         let mark = self.untrusted()?;
-        let segments = self.read()?;
-        let slices = segments.slices();
-        let trusted = mark.map(Untrusted::position);
-        let (recovered, damage) = log::recover_trusted(&slices, trusted)
-            .map_err(|corruption| segments.refuse(&corruption, None))?;
+        let segments = self.segments()?;
+        let (recovered, damage) = segments.recover_trusted(mark.map(Untrusted::position))?;
         let mut trust = Trust { lost_unsynced: self.begin_boot()?, damaged: false };
         trust.damaged = damage.is_some() || matches!(mark, Some(Untrusted::Damaged(_)));
         if !trust.damaged && mark.is_none() {
-            return Ok((segments, trust));
+            segments.check_first(&recovered)?;
+            return Ok((segments, recovered, trust));
         }
         if let Some(corruption) = &damage {
-            let records = recovered.records.iter().map(|(_, record)| *record);
-            check_repairable(cluster, me, records)
+            let mut is_known = false;
+            segments.replay(&recovered, |_, record| {
+                is_known |= says_whose_log(record);
+                Ok::<(), DiskError>(())
+            })?;
+            check_repairable(cluster, me, is_known)
                 .map_err(|why| segments.refuse(corruption, Some(&why)))?;
             self.check_repairs(&segments, corruption)?;
             operator_log::line(format_args!(
@@ -121,7 +128,9 @@ impl Directory {
             self.remove(UNTRUSTED_NAME)?;
             trust.lost_unsynced = true;
         }
-        Ok((self.read()?, trust))
+        let segments = self.segments()?;
+        let recovered = segments.recover()?;
+        Ok((segments, recovered, trust))
     }
 
     /// The node has durably taken note of what may be lost: from now on, only a restart of the
@@ -172,46 +181,41 @@ impl Directory {
     }
 
     /// Moves what is behind the good log out of its way.
-    fn set_aside(&self, segments: &Segments, recovered: &Recovered<'_>) -> Result<(), DiskError> {
+    fn set_aside(&self, segments: &Segments, recovered: &Recovered) -> Result<(), DiskError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let aside = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("?");
             path.with_file_name(format!("{ASIDE_PREFIX}{now}-{name}"))
         };
-        let end = recovered.end;
+        let End { segment: last, offset } = recovered.end;
         // From the last one on backwards: a crash in between must not leave a gap. Those that hold
         // nothing of this log, or of its past only, are spare.
-        for (number, (path, _)) in segments.parts().enumerate().skip(end.segment + 1).rev() {
+        for (number, file) in segments.files().iter().enumerate().skip(last + 1).rev() {
+            let path = &file.path;
             if recovered.leftovers.iter().any(|left| left.segment == number) {
                 fs::rename(path, aside(path)).map_err(DiskError::io("set aside", path))?;
             } else {
                 fs::remove_file(path).map_err(DiskError::io("remove", path))?;
             }
         }
-        if let Some((path, bytes)) = segments.parts().nth(end.segment) {
-            let tail = bytes.get(end.offset..).unwrap_or(&[]);
-            let used = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            let tail = tail.get(..used).unwrap_or(tail);
-            if !tail.is_empty() {
-                write_synced(&aside(path), tail)?;
-                let file = fs::OpenOptions::new().write(true).open(path);
-                file.and_then(|file| {
-                    file.set_len(end.offset as u64)?;
-                    file.set_len(bytes.len() as u64)?;
-                    file.sync_all()
+        if let Some(file) = segments.files().get(last) {
+            let used = file.used_behind(offset)?;
+            if used > offset {
+                copy_synced(file, offset..used, &aside(&file.path))?;
+                let cut = fs::OpenOptions::new().write(true).open(&file.path);
+                cut.and_then(|cut| {
+                    cut.set_len(offset as u64)?;
+                    cut.set_len(file.bytes as u64)?;
+                    cut.sync_all()
                 })
-                .map_err(DiskError::io("cut", path))?;
+                .map_err(DiskError::io("cut", &file.path))?;
             }
         }
         sync_directory(self.log_path())
     }
 
     /// A disk that is damaged again and again is not repaired for ever.
-    fn check_repairs(
-        &self,
-        segments: &Segments,
-        corruption: &log::Corruption,
-    ) -> Result<(), DiskError> {
+    fn check_repairs(&self, segments: &Segments, corruption: &Corruption) -> Result<(), DiskError> {
         let path = self.log_path();
         let mut moments = BTreeSet::new();
         for entry in fs::read_dir(path).map_err(DiskError::io("list", path))? {
@@ -269,6 +273,16 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
         file.sync_all()
     });
     written.map_err(DiskError::io("write", path))
+}
+
+/// Copies a part of a segment to a file of its own, a chunk at a time.
+fn copy_synced(file: &SegmentFile, part: Range<usize>, to: &Path) -> Result<(), DiskError> {
+    let mut copy = File::create(to).map_err(DiskError::io("write", to))?;
+    file.read_behind(part.start, |at, bytes| {
+        let length = bytes.len().min(part.end.saturating_sub(at));
+        copy.write_all(bytes.get(..length).unwrap_or(bytes)).map_err(DiskError::io("write", to))
+    })?;
+    copy.sync_all().map_err(DiskError::io("write", to))
 }
 
 /// The number of the machine's present boot. Where the system does not tell, every process is taken

@@ -29,12 +29,11 @@ type Started = (Vec<Vec<u8>>, Trust, Log, Directory);
 /// Opens the log as the server does; the records, and what is known of them.
 fn start(path: &Path, nodes: u8) -> Result<Started, DiskError> {
     let directory = Directory::open(path)?;
-    let (segments, trust) = directory.prepare(&cluster(nodes), NodeId(0))?;
-    let slices = segments.slices();
-    let recovered = segments.recover(&slices)?;
-    let records = recovered.records.iter().map(|(_, record)| record.to_vec()).collect();
+    let (segments, recovered, trust) = directory.prepare(&cluster(nodes), NodeId(0))?;
+    let (records, tail) = crate::disk::tests::read(&segments, &recovered)?;
+    let records = records.into_iter().map(|(_, record)| record).collect();
     let options = LogOptions { segment_bytes_max: 1 << 16, direct: true };
-    let log = Log::start(&directory, &segments, &recovered, options, || {})?;
+    let log = Log::start(&directory, &segments, &recovered, &tail, options, || {})?;
     Ok((records, trust, log, directory))
 }
 
