@@ -93,6 +93,9 @@ fn a_pipeline_is_one_read_and_one_write() {
     }
 }
 
+/// No busy machine keeps a leader silent for so long: an election is another story.
+const ELECTION_TIMEOUT_US: u64 = 3_000_000;
+
 /// Three nodes that know each other: `q:` is leaderless, all else is led by one of them.
 fn three_nodes(durability: Durability) -> Vec<Server> {
     let peers: Vec<SocketAddr> = (0..3).map(|_| free_address()).collect();
@@ -100,6 +103,7 @@ fn three_nodes(durability: Durability) -> Vec<Server> {
         Server::start_with(|options| {
             options.me = NodeId(number);
             options.peer_addresses = peers.clone();
+            options.timing.election_timeout_us = ELECTION_TIMEOUT_US;
             let datacenter = DatacenterId(0);
             let member = |name: &str| Member { name: name.into(), datacenter };
             options.cluster.members = ["a", "b", "c"].map(member).to_vec();
