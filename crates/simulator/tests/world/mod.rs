@@ -27,6 +27,11 @@ pub struct World {
 impl World {
     /// A cluster that has a leader.
     pub fn new(limits: Limits) -> World {
+        World::in_weather(limits, Weather::calm())
+    }
+
+    /// The same in other weather.
+    pub fn in_weather(limits: Limits, weather: Weather) -> World {
         let group = group(3, Acks::Majority, Failover::Safe);
         let home = DatacenterId(0);
         let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
@@ -43,7 +48,7 @@ impl World {
             },
             limits,
             mutants: Mutants::default(),
-            weather: Weather::calm(),
+            weather,
             pace: Pace::quick(),
         };
         let mut world = World { cluster: Cluster::new(plan, 1, Trace::new(false)) };
