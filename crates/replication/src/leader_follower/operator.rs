@@ -242,6 +242,7 @@ impl Group {
         // The role first: it must not be taken for that of an election at work.
         self.adopt_epoch(turn, epoch, "an operator has said that this node is to go on");
         self.voted_for = Some(turn.local.me);
+        self.reset_election_timer(turn);
         let position = self.write_vote(turn);
         let candidate = Candidate::by_word(voters, position);
         let named = candidate.named();
