@@ -122,6 +122,14 @@ pub enum Mutant {
     /// A follower that has just started answers reads before it has applied again what it had
     /// shown (trap A22).
     ReadBeforeHeard,
+    /// There is always room on the way to a follower.
+    WindowIgnored,
+    /// What a follower has acknowledged goes on counting as on its way to its node.
+    WindowNotGivenBack,
+    /// A leader takes writes however much is uncommitted.
+    UncommittedIgnored,
+    /// However many commands wait for a leader or for its answer, more may.
+    WaitingIgnored,
 }
 
 /// Whether planted bugs are compiled in.

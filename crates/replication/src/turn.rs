@@ -159,6 +159,11 @@ struct Owed {
     message: Message<'static>,
 }
 
+/// Messages that may wait for each kind of durability. One more is not said, as if it were lost on
+/// its way: a disk that does not answer must not fill the memory with what others ask again and
+/// again.
+pub const OWED_MAX: usize = 65_536;
+
 /// What the models of one node share.
 pub struct Local {
     /// This node.
@@ -267,6 +272,11 @@ impl Local {
     /// Whether it is on disk who this process is.
     pub fn may_speak(&self) -> bool {
         self.synced >= self.identity_position
+    }
+
+    /// How many messages wait until the log is kept.
+    pub(crate) fn owed_messages(&self) -> usize {
+        self.owed_synced.len() + self.owed_written.len()
     }
 
     /// The log is kept further than before.
@@ -384,9 +394,12 @@ impl Turn<'_> {
             return self.send(to, message);
         }
         let owed = Owed { position, to, message };
-        match durability {
-            Durability::Fsync => self.local.owed_synced.push_back(owed),
-            Durability::Interval => self.local.owed_written.push_back(owed),
+        let queue = match durability {
+            Durability::Fsync => &mut self.local.owed_synced,
+            Durability::Interval => &mut self.local.owed_written,
+        };
+        if queue.len() < OWED_MAX {
+            queue.push_back(owed);
         }
     }
 

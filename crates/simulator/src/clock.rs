@@ -18,12 +18,17 @@ pub struct Clock {
     showed_us: u64,
     drift_ppm: i64,
     wall_offset_ms: i64,
+    /// By what its wall was turned last, and how far off it was when the node last read it.
+    turned_by: Option<&'static str>,
+    read_offset_ms: i64,
 }
 
 impl Clock {
     /// A clock that runs `drift_ppm` millionths too fast and whose wall is off by so much.
     pub fn new(drift_ppm: i64, wall_offset_ms: i64) -> Clock {
-        Clock { since_us: 0, showed_us: MONOTONIC_START_US, drift_ppm, wall_offset_ms }
+        let showed_us = MONOTONIC_START_US;
+        let (turned_by, read_offset_ms) = (None, wall_offset_ms);
+        Clock { since_us: 0, showed_us, drift_ppm, wall_offset_ms, turned_by, read_offset_ms }
     }
 
     /// The process starts: its monotonic clock begins anew.
@@ -43,6 +48,17 @@ impl Clock {
     pub fn stop(&mut self, at_us: u64, for_us: u64) {
         self.showed_us = self.time(at_us).monotonic_us;
         self.since_us = at_us + for_us;
+    }
+
+    /// The wall clock is turned by something that is counted under this name.
+    pub fn turn_by(&mut self, name: &'static str) {
+        self.turned_by = Some(name);
+    }
+
+    /// The node reads it: by what its wall was turned since it last did, if it was.
+    pub fn is_read(&mut self) -> Option<&'static str> {
+        let before_ms = std::mem::replace(&mut self.read_offset_ms, self.wall_offset_ms);
+        self.turned_by.take().filter(|_| before_ms != self.wall_offset_ms)
     }
 
     /// The wall clock jumps, forward or back.
@@ -115,6 +131,19 @@ mod tests {
         assert_eq!(clock.time(5_699_999).monotonic_us, before);
         assert_eq!(clock.time(5_700_001).monotonic_us, before + 1);
         assert_eq!(clock.when(before + 1), 5_700_001);
+    }
+
+    #[test]
+    fn a_node_sees_a_turn_of_its_wall_when_it_reads_it_and_once() {
+        let mut clock = Clock::new(0, 0);
+        clock.turn_by("jump");
+        clock.jump(5);
+        assert_eq!(clock.is_read(), Some("jump"));
+        assert_eq!(clock.is_read(), None);
+        clock.turn_by("to and fro");
+        clock.jump(5);
+        clock.jump(-5);
+        assert_eq!(clock.is_read(), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod faults;
 pub mod history;
 pub mod judge;
 pub mod leases;
+pub mod limits;
 pub mod lost_report;
 pub mod network;
 pub mod observe;

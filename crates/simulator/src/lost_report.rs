@@ -113,7 +113,7 @@ pub type Listed = (Vec<Report>, Vec<Told>);
 
 /// The reports in LIST's reply; `None` while a node that could know of others is not heard. `gone`
 /// are the names of nodes that have come back with another disk: of what one of them had led
-/// before, nobody hears again.
+/// before, nobody hears again. So it is of anybody who led before a `possible_loss`.
 ///
 /// # Errors
 /// What of the reply is not as documented.

@@ -69,15 +69,43 @@ impl Weather {
 #[derive(Clone, Debug)]
 pub struct Network {
     nodes: usize,
-    cut: Vec<bool>,
+    /// What has cut each link, by the name under which it is counted.
+    cut: Vec<Option<&'static str>>,
     /// Until when what is sent over a link is held up.
     clogged_until_us: Vec<u64>,
+    readers: Vec<Reader>,
+    /// How many frames were sent over each link, and the newest of them that has arrived.
+    sent: Vec<u64>,
+    arrived: Vec<u64>,
     kept_back: VecDeque<KeptBack>,
     /// The connections, where there are any.
     pub streams: Option<Streams>,
     /// How bad it is.
     pub weather: Weather,
 }
+
+/// How quickly what comes over a link is read, where that takes time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reader {
+    us_per_byte: u64,
+    until_us: u64,
+    /// When it has read what it was sent.
+    free_at_us: u64,
+}
+
+/// How a frame gets to the other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// How long it takes.
+    pub delay_us: u64,
+    /// It takes far longer than others.
+    pub held_up: bool,
+    /// The same frame has gone before.
+    pub again: bool,
+}
+
+/// A link that is cut by nothing that is counted by its own name.
+const CUT: &str = "link cut";
 
 /// A frame, the node that sent it and the one that it is for.
 pub type KeptBack = (NodeId, NodeId, Rc<Vec<u8>>);
@@ -87,31 +115,82 @@ impl Network {
     pub fn new(nodes: usize, weather: Weather) -> Network {
         Network {
             nodes,
-            cut: vec![false; nodes * nodes],
+            cut: vec![None; nodes * nodes],
             clogged_until_us: vec![0; nodes * nodes],
+            readers: vec![Reader::default(); nodes * nodes],
+            sent: vec![0; nodes * nodes],
+            arrived: vec![0; nodes * nodes],
             kept_back: VecDeque::new(),
             streams: weather.streams.then(|| Streams::new(nodes)),
             weather,
         }
     }
 
+    fn place(&self, from: NodeId, to: NodeId) -> usize {
+        usize::from(from.0) * self.nodes + usize::from(to.0)
+    }
+
     /// Cuts or mends the link from one node to another, in this direction only.
     pub fn set_cut(&mut self, from: NodeId, to: NodeId, cut: bool) {
-        let place = usize::from(from.0) * self.nodes + usize::from(to.0);
+        self.set_cut_by(from, to, cut.then_some(CUT));
+    }
+
+    /// The same, with the name of what cuts it.
+    pub fn set_cut_by(&mut self, from: NodeId, to: NodeId, by: Option<&'static str>) {
+        let place = self.place(from, to);
         if let Some(link) = self.cut.get_mut(place) {
-            *link = cut;
+            *link = by;
         }
+    }
+
+    /// What has cut the way from one node to another.
+    pub fn cut_by(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
+        self.cut.get(self.place(from, to)).copied().unwrap_or(Some(CUT))
     }
 
     /// Whether nothing gets from one node to another.
     pub fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        let place = usize::from(from.0) * self.nodes + usize::from(to.0);
-        self.cut.get(place).copied().unwrap_or(true)
+        self.cut_by(from, to).is_some()
+    }
+
+    /// Until a moment, what comes over a link is read slowly: frames queue up in front of it. Then
+    /// all of them are read.
+    pub fn read_slowly(&mut self, from: NodeId, to: NodeId, us_per_byte: u64, until_us: u64) {
+        let place = self.place(from, to);
+        if let Some(reader) = self.readers.get_mut(place) {
+            *reader = Reader { us_per_byte, until_us, free_at_us: reader.free_at_us };
+        }
+    }
+
+    /// When a frame of so many bytes that sets out now is read, if that takes time.
+    pub fn read_at(&mut self, from: NodeId, to: NodeId, bytes: usize, now_us: u64) -> Option<u64> {
+        let place = self.place(from, to);
+        let reader = self.readers.get_mut(place).filter(|reader| now_us < reader.until_us)?;
+        let takes_us = reader.us_per_byte.saturating_mul(bytes as u64);
+        reader.free_at_us = reader.free_at_us.max(now_us).saturating_add(takes_us);
+        Some(reader.free_at_us.min(reader.until_us))
+    }
+
+    /// The number of a frame that is sent now.
+    pub fn number(&mut self, from: NodeId, to: NodeId) -> u64 {
+        let place = self.place(from, to);
+        let Some(sent) = self.sent.get_mut(place) else { return 0 };
+        *sent += 1;
+        *sent
+    }
+
+    /// A frame arrives; whether one that was sent after it has come before.
+    pub fn is_overtaken(&mut self, from: NodeId, to: NodeId, number: u64) -> bool {
+        let place = self.place(from, to);
+        let Some(newest) = self.arrived.get_mut(place) else { return false };
+        let overtaken = number < *newest;
+        *newest = number.max(*newest);
+        overtaken
     }
 
     /// Holds up what is sent over a link until a moment: nothing is lost, all of it is late.
     pub fn clog(&mut self, from: NodeId, to: NodeId, until_us: u64) {
-        let place = usize::from(from.0) * self.nodes + usize::from(to.0);
+        let place = self.place(from, to);
         if let Some(link) = self.clogged_until_us.get_mut(place) {
             *link = until_us;
         }
@@ -119,7 +198,7 @@ impl Network {
 
     /// When what is sent over a link now sets out.
     pub fn sets_out(&self, from: NodeId, to: NodeId, now_us: u64) -> u64 {
-        let place = usize::from(from.0) * self.nodes + usize::from(to.0);
+        let place = self.place(from, to);
         self.clogged_until_us.get(place).map_or(now_us, |until| now_us.max(*until))
     }
 
@@ -162,36 +241,38 @@ impl Network {
 
     /// Whether no link is cut.
     pub fn is_whole(&self) -> bool {
-        !self.cut.iter().any(|cut| *cut)
+        self.cut.iter().all(Option::is_none)
     }
 
     /// Mends all links; what is held up stays late.
     pub fn heal(&mut self) {
-        self.cut.fill(false);
+        self.cut.fill(None);
         self.clogged_until_us.fill(0);
+        self.readers.fill(Reader::default());
     }
 
-    /// After which delays a frame that is sent now arrives: not at all, once or twice.
-    pub fn delays(&self, from: NodeId, to: NodeId, random: &mut Random) -> Vec<u64> {
+    /// How a frame that is sent now arrives: not at all, once or twice.
+    pub fn ways(&self, from: NodeId, to: NodeId, random: &mut Random) -> Vec<Way> {
         let weather = &self.weather;
-        let mut delays = Vec::new();
+        let mut ways = Vec::new();
         if self.is_cut(from, to) || random.chance(weather.loss_percent) {
-            return delays;
+            return ways;
         }
-        delays.push(self.delay(random));
+        ways.push(self.way(random));
         if random.chance(weather.repeat_percent) {
-            delays.push(self.delay(random) + random.range(0, weather.repeat_late_us.max(1)));
+            let way = self.way(random);
+            let later_us = random.range(0, weather.repeat_late_us.max(1));
+            ways.push(Way { delay_us: way.delay_us + later_us, again: true, ..way });
         }
-        delays
+        ways
     }
 
-    fn delay(&self, random: &mut Random) -> u64 {
+    fn way(&self, random: &mut Random) -> Way {
         let weather = &self.weather;
-        let mut delay = weather.delay_min_us + exponential(random, weather.delay_mean_us);
-        if random.chance(weather.spike_percent) {
-            delay += random.range(0, weather.spike_us.max(1));
-        }
-        delay
+        let delay_us = weather.delay_min_us + exponential(random, weather.delay_mean_us);
+        let held_up = random.chance(weather.spike_percent);
+        let more_us = if held_up { random.range(0, weather.spike_us.max(1)) } else { 0 };
+        Way { delay_us: delay_us + more_us, held_up, again: false }
     }
 }
 
@@ -213,11 +294,11 @@ mod tests {
         let mut network = Network::new(2, Weather::calm());
         let mut random = Random::new(1);
         network.set_cut(NodeId(0), NodeId(1), true);
-        assert!(network.delays(NodeId(0), NodeId(1), &mut random).is_empty());
-        assert_eq!(network.delays(NodeId(1), NodeId(0), &mut random).len(), 1);
+        assert!(network.ways(NodeId(0), NodeId(1), &mut random).is_empty());
+        assert_eq!(network.ways(NodeId(1), NodeId(0), &mut random).len(), 1);
         assert!(!network.is_whole());
         network.heal();
-        assert_eq!(network.delays(NodeId(0), NodeId(1), &mut random).len(), 1);
+        assert_eq!(network.ways(NodeId(0), NodeId(1), &mut random).len(), 1);
     }
 
     #[test]
@@ -227,7 +308,7 @@ mod tests {
         let mut random = Random::new(7);
         let mut counts = [0; 3];
         for _ in 0..1000 {
-            counts[network.delays(NodeId(0), NodeId(1), &mut random).len()] += 1;
+            counts[network.ways(NodeId(0), NodeId(1), &mut random).len()] += 1;
         }
         assert!(counts[0] > 200 && counts[2] > 100, "{counts:?}");
     }
@@ -240,6 +321,29 @@ mod tests {
         assert_eq!(network.sets_out(NodeId(0), NodeId(1), 800), 800);
         assert_eq!(network.sets_out(NodeId(1), NodeId(0), 500), 500);
         assert!(network.is_whole());
+    }
+
+    #[test]
+    fn what_a_slow_reader_gets_queues_up_until_it_is_quick_again() {
+        let mut network = Network::new(2, Weather::calm());
+        network.read_slowly(NodeId(0), NodeId(1), 10, 5_000);
+        let mut read_at = |bytes, now_us| network.read_at(NodeId(0), NodeId(1), bytes, now_us);
+        assert_eq!(read_at(100, 1_000), Some(2_000));
+        assert_eq!(read_at(100, 1_500), Some(3_000));
+        assert_eq!(read_at(100, 4_000), Some(5_000));
+        assert_eq!(read_at(900, 4_500), Some(5_000), "then all is read at once");
+        assert_eq!(read_at(100, 5_000), None);
+        assert_eq!(network.read_at(NodeId(1), NodeId(0), 100, 1_000), None);
+    }
+
+    #[test]
+    fn a_frame_is_overtaken_by_one_that_was_sent_later() {
+        let mut network = Network::new(2, Weather::calm());
+        let (from, to) = (NodeId(0), NodeId(1));
+        let [first, second, third] = [(); 3].map(|()| network.number(from, to));
+        assert!(!network.is_overtaken(from, to, second));
+        assert!(network.is_overtaken(from, to, first));
+        assert!(!network.is_overtaken(from, to, third));
     }
 
     #[test]

@@ -153,6 +153,10 @@ pub struct Observations {
     /// For each command that a node answered, with no error, to a client of its own: which groups
     /// that node led then, and in which epochs.
     pub led_at_answer: BTreeMap<(u64, u64), (NodeId, Reigns)>,
+    /// The most bytes of entries, or of a snapshot, that a message has had.
+    pub most_entry_bytes: u64,
+    /// The first bound that was not kept, in words.
+    pub over_bounds: Option<String>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
     /// Of each of them, by its group and epoch: the members that may have lacked something then.
@@ -173,6 +177,11 @@ impl Observations {
         if !self.flipped.contains(&id) {
             self.unfit.push(format!("{name} found its log damaged, and nothing had damaged it"));
         }
+    }
+
+    /// A message has so many bytes of entries, or of a snapshot.
+    pub fn note_entry_bytes(&mut self, bytes: u64) {
+        self.most_entry_bytes = bytes.max(self.most_entry_bytes);
     }
 
     /// Something interesting happened.

@@ -5,6 +5,7 @@ use crate::cluster::Plan;
 use crate::disk::Pace;
 use crate::faults::Families;
 use crate::leases::{self, Terms};
+use crate::limits;
 use crate::network::Weather;
 use crate::promises::{self, Ways};
 use crate::workload::kind;
@@ -13,14 +14,12 @@ use replication::keyspace::{
     LeaderFollower, Leaderless, Member, MissingAcks, Model, MultiLeader,
 };
 use replication::mutant::Mutants;
-use replication::node::{Limits, Timing};
+use replication::node::Timing;
 use replication::quorum::Quorum;
 use replication::random::Random;
 use replication::{DatacenterId, KeyspaceId};
 use std::fmt;
 
-/// Seeds that keep less of the log have snapshots of many pieces, in bytes.
-const LOG_BYTES_FOR_MANY_PIECES: usize = 2_000;
 /// One seed in so many has `interval-1s` keyspaces.
 const INTERVAL_SEEDS: u64 = 6;
 
@@ -130,8 +129,10 @@ impl Options {
         }
         let mut timing = timing(&mut random);
         leases::draw(seed, &mut cluster, &mut timing);
-        let limits = limits(&mut random);
+        let limits = limits::draw(seed, &families, &mut random);
         let weather = weather(families, &mut random);
+        // What a node has not read yet comes in its order, as long as its connection is there.
+        let reads_slowly = families.slow_readers && model == ModelName::LeaderFollower;
         let plan = Plan {
             cluster,
             timing,
@@ -139,7 +140,7 @@ impl Options {
             mutants,
             // What may take for ever ends with the connection that it went over, and with nothing
             // else.
-            weather: if ways.block { weather.over_streams() } else { weather },
+            weather: if ways.block || reads_slowly { weather.over_streams() } else { weather },
             pace: pace(&mut random),
         };
         Options {
@@ -406,34 +407,6 @@ fn timing(random: &mut Random) -> Timing {
         gaps_interval_us: GAPS_INTERVAL_US,
         ..Timing::default()
     }
-}
-
-fn limits(random: &mut Random) -> Limits {
-    let tiny = |random: &mut Random| random.chance(50);
-    let mut limits = Limits::default();
-    if tiny(random) {
-        limits.append_bytes_max = random.range(100, 600) as usize;
-    }
-    if tiny(random) {
-        limits.image_bytes_max = random.range(200, 1000) as usize;
-    }
-    if tiny(random) {
-        limits.log_bytes_max = random.range(500, 4000) as usize;
-    }
-    if random.chance(60) {
-        limits.checkpoint_bytes = random.range(4_000, 30_000);
-    }
-    limits.once_sessions_max = 4;
-    // Whatever goes over all records takes several turns, however few they are.
-    limits.records_at_once_max = 3;
-    if limits.log_bytes_max < LOG_BYTES_FOR_MANY_PIECES {
-        // So many pieces that faults come between them.
-        limits.image_bytes_max = limits.image_bytes_max.min(60);
-    }
-    if random.chance(20) {
-        limits.uncommitted_entries_max = random.range(4, 20) as usize;
-    }
-    limits
 }
 
 fn weather(families: Families, random: &mut Random) -> Weather {

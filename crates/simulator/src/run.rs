@@ -307,6 +307,9 @@ impl<'a> Play<'a> {
                 "a log that is damaged where it had been synced passes for whole",
             ));
         }
+        if let Some(text) = &self.cluster.observations.over_bounds {
+            return Err(text.clone());
+        }
         if self.cluster.steps > STEPS_MAX {
             return Err(format!("wedged: more than {STEPS_MAX} steps"));
         }
@@ -331,6 +334,7 @@ impl<'a> Play<'a> {
             Outside::Timer(Timer::RareEvent(node)) => {
                 self.faults.on_rare_event(node, self.cluster);
             }
+            Outside::Timer(Timer::Renamed(node)) => self.faults.on_renamed(node, self.cluster),
             Outside::Timer(Timer::Phase(_)) => {}
             Outside::Reply { connection, sequence, reply } => {
                 self.workload.reply(connection, sequence, &reply, self.cluster);

@@ -15,13 +15,16 @@ pub struct Streams {
     known: Vec<u64>,
     /// When the newest frame of each direction arrives.
     arrives_us: Vec<u64>,
+    /// Bytes of entries and of snapshots that are on their way in each direction.
+    on_way: Vec<u64>,
 }
 
 impl Streams {
     /// All pairs are connected.
     pub fn new(nodes: usize) -> Streams {
         let all = vec![0; nodes * nodes];
-        Streams { nodes, newest: all.clone(), known: all.clone(), arrives_us: all }
+        let [newest, known, arrives_us, on_way] = [(); 4].map(|()| all.clone());
+        Streams { nodes, newest, known, arrives_us, on_way }
     }
 
     fn place(&self, one: NodeId, other: NodeId) -> usize {
@@ -52,6 +55,27 @@ impl Streams {
         *arrives_us
     }
 
+    /// So many bytes of entries and of snapshots set out.
+    pub fn set_out(&mut self, from: NodeId, to: NodeId, bytes: u64) {
+        let place = self.place(from, to);
+        if let Some(on_way) = self.on_way.get_mut(place) {
+            *on_way += bytes;
+        }
+    }
+
+    /// They have arrived.
+    pub fn arrived(&mut self, from: NodeId, to: NodeId, bytes: u64) {
+        let place = self.place(from, to);
+        if let Some(on_way) = self.on_way.get_mut(place) {
+            *on_way = on_way.saturating_sub(bytes);
+        }
+    }
+
+    /// Bytes of entries and of snapshots that were sent and have not arrived.
+    pub fn on_way(&self, from: NodeId, to: NodeId) -> u64 {
+        self.on_way.get(self.place(from, to)).copied().unwrap_or(0)
+    }
+
     /// The connection of two nodes breaks.
     pub fn break_off(&mut self, one: NodeId, other: NodeId) {
         let place = self.place(one.min(other), one.max(other));
@@ -59,8 +83,10 @@ impl Streams {
             *newest += 1;
         }
         for place in [self.place(one, other), self.place(other, one)] {
-            if let Some(arrives_us) = self.arrives_us.get_mut(place) {
-                *arrives_us = 0;
+            for numbers in [&mut self.arrives_us, &mut self.on_way] {
+                if let Some(number) = numbers.get_mut(place) {
+                    *number = 0;
+                }
             }
         }
     }

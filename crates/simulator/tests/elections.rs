@@ -1,19 +1,15 @@
 //! Two candidates miss each other, however slow the disks are that their votes wait for: the draws
 //! of their waits need not be further apart than a question takes to arrive.
-#![allow(clippy::panic)]
+#![allow(clippy::expect_used)]
 
 use replication::NodeId;
-use replication::keyspace::{Acks, Durability, Failover, LeaderFollower, Model};
-use replication::leader_follower::Group;
-use replication::mutant::Mutants;
-use replication::node::{Limits, Timing};
-use simulator::cluster::{Cluster, Plan, Server};
+use replication::keyspace::{Acks, Durability, Failover, GroupOptions};
+use replication::node::Timing;
+use simulator::cluster::by_hand::{MS, PATIENCE_US};
+use simulator::cluster::{Cluster, Plan};
 use simulator::disk::Pace;
-use simulator::network::Weather;
-use simulator::options::{cluster_of, group};
-use simulator::trace::Trace;
+use simulator::options::group;
 
-const MS: u64 = 1_000;
 const SEEDS: u64 = 100;
 /// So many of them elect somebody in the first epoch that they try.
 const AT_ONCE: usize = 95;
@@ -21,44 +17,19 @@ const AT_ONCE: usize = 95;
 const SYNC_US: (u64, u64) = (40 * MS, 80 * MS);
 /// After which everybody has all that there is, on his disk.
 const QUIET_US: u64 = 2_000 * MS;
-const PATIENCE_US: u64 = 30_000 * MS;
 
 /// Three nodes, two of which may go on, timed like a server.
 fn cluster(seed: u64, durability: Durability) -> Cluster {
-    let mut group = group(3, Acks::Majority, Failover::Available);
-    group.durability = durability;
-    let home = replication::DatacenterId(0);
-    let model = Model::LeaderFollower(LeaderFollower { home, partitions: 1, group });
-    let plan = Plan {
-        cluster: cluster_of(&["eu"], 3, model, seed),
-        timing: Timing::default(),
-        limits: Limits::default(),
-        mutants: Mutants::default(),
-        weather: Weather::calm(),
-        pace: Pace { sync_us: SYNC_US, ..Pace::quick() },
-    };
-    Cluster::new(plan, seed, Trace::new(false))
-}
-
-fn pass(cluster: &mut Cluster, for_us: u64) {
-    let until_us = cluster.now_us + for_us;
-    while cluster.next(until_us).is_some() {}
+    let group = GroupOptions { durability, ..group(3, Acks::Majority, Failover::Available) };
+    let pace = Pace { sync_us: SYNC_US, ..Pace::quick() };
+    Plan { timing: Timing::default(), pace, ..Plan::of_three(group) }.build(seed)
 }
 
 /// Who leads in a later epoch than this one, as soon as somebody does, and in which.
 fn elected(cluster: &mut Cluster, epoch: u64) -> (NodeId, u64) {
-    let limit_us = cluster.now_us + PATIENCE_US;
-    while cluster.now_us < limit_us {
-        for node in cluster.nodes() {
-            let group: Option<&Group> =
-                cluster.server(node).and_then(Server::node).and_then(|node| node.groups().next());
-            if let Some(group) = group.filter(|group| group.is_serving() && group.epoch() > epoch) {
-                return (node, group.epoch());
-            }
-        }
-        pass(cluster, MS);
-    }
-    panic!("nobody leads after {PATIENCE_US} us");
+    let leader = cluster.within(PATIENCE_US, |cluster| cluster.leader_above(epoch));
+    let leader = leader.expect("somebody leads");
+    (leader, cluster.epoch(leader))
 }
 
 /// In how many seeds what happens to a group's leader is made good in the very next epoch.
@@ -66,7 +37,7 @@ fn at_once(durability: Durability, happens: impl Fn(&mut Cluster, NodeId)) -> us
     let is_next = |seed: &u64| {
         let mut cluster = cluster(*seed, durability);
         let (leader, epoch) = elected(&mut cluster, 0);
-        pass(&mut cluster, QUIET_US);
+        cluster.pass(QUIET_US);
         happens(&mut cluster, leader);
         elected(&mut cluster, epoch).1 == epoch + 1
     };
@@ -78,7 +49,7 @@ fn only_followers_come_back(cluster: &mut Cluster, leader: NodeId) {
     for node in cluster.nodes() {
         cluster.crash(node, true);
     }
-    for node in cluster.nodes().into_iter().filter(|node| *node != leader) {
+    for node in cluster.others(leader) {
         cluster.start(node);
     }
 }

@@ -4,19 +4,15 @@
 //! still there when they are started again.
 #![allow(clippy::unwrap_used)]
 
-use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
+use replication::NodeId;
+use replication::keyspace::{Acks, Failover};
 use replication::leader_follower::Group;
-use replication::mutant::Mutants;
 use replication::node::heartbeat_gaps::{Elections, GapKind};
 use replication::node::{Limits, Timing};
-use replication::{DatacenterId, NodeId};
-use simulator::cluster::{Cluster, Plan, Server};
-use simulator::disk::Pace;
-use simulator::network::Weather;
-use simulator::options::{cluster_of, group};
-use simulator::trace::Trace;
+use simulator::cluster::by_hand::{MS, SHORT_TIMING};
+use simulator::cluster::{Cluster, Plan};
+use simulator::options::group;
 
-const MS: u64 = 1_000;
 /// What is tried out.
 const TIMEOUT_US: u64 = 100 * MS;
 /// A timeout that no pause reaches.
@@ -31,51 +27,29 @@ const ELECTION_US: u64 = 10 * MS;
 
 /// A cluster of three whose leader has stood still for a while, and is back.
 fn play(seed: u64, election_timeout_us: u64, pause_us: u64) -> (Cluster, NodeId, u64) {
-    let model = Model::LeaderFollower(LeaderFollower {
-        home: DatacenterId(0),
-        partitions: 1,
-        group: group(3, Acks::Majority, Failover::Safe),
-    });
     let timing = Timing {
         heartbeat_interval_us: 10 * MS,
         election_timeout_us,
         lease_us: election_timeout_us / 2,
         clock_drift_ppm: 0,
-        leader_wait_us: 1_000 * MS,
-        forward_timeout_us: 1_000 * MS,
         gaps_interval_us: GAPS_INTERVAL_US,
+        ..SHORT_TIMING
     };
-    let plan = Plan {
-        cluster: cluster_of(&["eu"], 3, model, seed),
-        timing,
-        // Little besides what was heard is written: that alone makes checkpoints.
-        limits: Limits { checkpoint_bytes: 500, image_bytes_max: 100, ..Limits::default() },
-        mutants: Mutants::default(),
-        weather: Weather::calm(),
-        pace: Pace::quick(),
-    };
-    let mut cluster = Cluster::new(plan, seed, Trace::new(false));
-    run(&mut cluster, 3 * PATIENT_US);
-    let leads = |node: &NodeId| group_at(&cluster, *node).is_some_and(Group::leads);
-    let leader = cluster.nodes().into_iter().find(leads).unwrap();
-    let epoch = group_at(&cluster, leader).unwrap().epoch();
+    // Little besides what was heard is written: that alone makes checkpoints.
+    let limits = Limits { checkpoint_bytes: 500, image_bytes_max: 100, ..Limits::default() };
+    let plan = Plan::of_three(group(3, Acks::Majority, Failover::Safe));
+    let mut cluster = Plan { timing, limits, ..plan }.build(seed);
+    cluster.pass(3 * PATIENT_US);
+    let leader = cluster.node_where(Group::leads).unwrap();
+    let epoch = cluster.epoch(leader);
     cluster.pause(leader, pause_us);
-    run(&mut cluster, pause_us + 4 * TIMEOUT_US);
+    cluster.pass(pause_us + 4 * TIMEOUT_US);
     (cluster, leader, epoch)
-}
-
-fn run(cluster: &mut Cluster, for_us: u64) {
-    let until_us = cluster.now_us + for_us;
-    while cluster.next(until_us).is_some() {}
-}
-
-fn group_at(cluster: &Cluster, node: NodeId) -> Option<&Group> {
-    cluster.server(node).and_then(Server::node)?.groups().next()
 }
 
 /// What each follower says of the timeout.
 fn rehearse(cluster: &Cluster, leader: NodeId, timeout_us: u64) -> Vec<Elections> {
-    let followers = cluster.nodes().into_iter().filter(|node| *node != leader);
+    let followers = cluster.others(leader).into_iter();
     let ask = |node: NodeId| {
         let server = cluster.server(node).unwrap();
         let now = server.clock.time(cluster.now_us);
@@ -92,13 +66,13 @@ fn a_timeout_does_what_its_rehearsal_has_said() {
     {
         let pause_us = pause_ms * MS;
         let (patient, leader, epoch) = play(seed, PATIENT_US, pause_us);
-        let kept = patient.nodes().iter().all(|n| group_at(&patient, *n).unwrap().epoch() == epoch);
+        let kept = patient.nodes().into_iter().all(|node| patient.epoch(node) == epoch);
         assert!(kept, "seed {seed}: the patient cluster has had a failover");
         let least =
             rehearse(&patient, leader, TIMEOUT_US + ELECTION_US).iter().all(|e| e.least > 0);
         let most = rehearse(&patient, leader, TIMEOUT_US).iter().all(|e| e.most > 0);
         let (quick, leader, epoch) = play(seed, TIMEOUT_US, pause_us);
-        let failed_over = group_at(&quick, leader).unwrap().epoch() > epoch;
+        let failed_over = quick.epoch(leader) > epoch;
         let what = format!("seed {seed}: a pause of {pause_ms} ms, failover: {failed_over}");
         match (least, most) {
             (false, false) => assert!(!failed_over, "{what}, none was foretold"),
@@ -124,9 +98,9 @@ fn heard(cluster: &Cluster, node: NodeId, leader: NodeId) -> (Elections, u64) {
 /// Ends a follower's process, and starts it again after a while.
 fn restart(cluster: &mut Cluster, node: NodeId, end: impl Fn(&mut Cluster, NodeId)) {
     end(cluster, node);
-    run(cluster, DOWN_US);
+    cluster.pass(DOWN_US);
     cluster.start(node);
-    run(cluster, TIMEOUT_US);
+    cluster.pass(TIMEOUT_US);
 }
 
 #[test]
@@ -134,8 +108,8 @@ fn a_restart_forgets_no_gap_and_makes_none() {
     let mut checkpoints = 0;
     for seed in 1..=6 {
         let (mut cluster, leader, _) = play(seed, PATIENT_US, 250 * MS);
-        let follower = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
-        run(&mut cluster, 2 * GAPS_INTERVAL_US);
+        let follower = cluster.others(leader)[0];
+        cluster.pass(2 * GAPS_INTERVAL_US);
         let (elections, _) = heard(&cluster, follower, leader);
         assert!(elections.least > 0, "seed {seed}: the pause was noted");
         for way in 0..6 {
@@ -151,7 +125,7 @@ fn a_restart_forgets_no_gap_and_makes_none() {
             assert!(recorded_us + GAPS_INTERVAL_US + 20 * MS > listened_us, "{what}: some is lost");
             assert!(recorded_us <= listened_us + TIMEOUT_US, "{what}: it was down for {DOWN_US}");
             // Long enough for checkpoints.
-            run(&mut cluster, 20 * GAPS_INTERVAL_US);
+            cluster.pass(20 * GAPS_INTERVAL_US);
         }
         checkpoints +=
             cluster.observations.counts.get("checkpoint truncated the log").unwrap_or(&0);
@@ -164,8 +138,8 @@ fn what_is_a_week_old_is_not_known_any_more() {
     let day_ms = 86_400_000;
     for (days, kept) in [(7, false), (-7, false), (0, true)] {
         let (mut cluster, leader, _) = play(1, PATIENT_US, 250 * MS);
-        let follower = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
-        run(&mut cluster, 2 * GAPS_INTERVAL_US);
+        let follower = cluster.others(leader)[0];
+        cluster.pass(2 * GAPS_INTERVAL_US);
         let jump = |cluster: &mut Cluster, node: NodeId| {
             cluster.servers[usize::from(node.0)].clock.jump(days * day_ms);
         };

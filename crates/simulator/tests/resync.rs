@@ -2,20 +2,16 @@
 //! any number of failovers; by a snapshot beyond that, which goes on where it stopped.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
+use replication::keyspace::{Acks, Failover};
+use replication::leader_follower::Group;
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
-use replication::{DatacenterId, NodeId, Reply};
-use simulator::cluster::{Cluster, Outside, Plan};
+use replication::{NodeId, Reply};
+use simulator::cluster::by_hand::{MS, PATIENCE_US, SHORT_TIMING};
+use simulator::cluster::{Cluster, Plan};
 use simulator::convergence;
-use simulator::disk::Pace;
-use simulator::network::Weather;
-use simulator::options::{cluster_of, group};
-use simulator::trace::Trace;
+use simulator::options::group;
 
-const MS: u64 = 1_000;
-/// How long anything may take.
-const PATIENCE_US: u64 = 20_000 * MS;
 /// The follower that is away.
 const AWAY: NodeId = NodeId(2);
 
@@ -30,35 +26,25 @@ impl World {
     }
 
     fn with(seed: u64, limits: Limits, mutants: Mutants) -> World {
-        let model = Model::LeaderFollower(LeaderFollower {
-            home: DatacenterId(0),
-            partitions: 1,
-            group: group(3, Acks::Majority, Failover::Safe),
-        });
-        let plan = Plan {
-            cluster: cluster_of(&["eu"], 3, model, seed),
-            timing: Timing {
-                lease_us: 60 * MS,
-                clock_drift_ppm: 500,
-                heartbeat_interval_us: 20 * MS,
-                election_timeout_us: 120 * MS,
-                leader_wait_us: 2_000 * MS,
-                forward_timeout_us: 2_000 * MS,
-                gaps_interval_us: 1_000 * MS,
-            },
-            limits,
-            mutants,
-            weather: Weather::calm(),
-            pace: Pace::quick(),
+        let plan = Plan::of_three(group(3, Acks::Majority, Failover::Safe));
+        // Quick elections: the moments within a snapshot that are tried are those of this timing.
+        let timing = Timing {
+            heartbeat_interval_us: 20 * MS,
+            election_timeout_us: 120 * MS,
+            lease_us: 60 * MS,
+            ..SHORT_TIMING
         };
-        let mut world = World { cluster: Cluster::new(plan, seed, Trace::new(false)), written: 0 };
+        let cluster = Plan { timing, limits, mutants, ..plan }.build(seed);
+        let mut world = World { cluster, written: 0 };
         world.write(10);
         world
     }
 
-    fn until(&mut self, what: &str, done: impl Fn(&Cluster) -> bool) {
+    /// Looks up to a millisecond apart: the moments within a snapshot that are tried follow from
+    /// when it has seen the one before.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Cluster) -> bool) {
         let limit_us = self.cluster.now_us + PATIENCE_US;
-        while !done(&self.cluster) {
+        while !is_so(&self.cluster) {
             assert!(self.cluster.now_us < limit_us, "{what} does not happen");
             let _ = self.cluster.next(self.cluster.now_us + MS);
         }
@@ -81,32 +67,18 @@ impl World {
         let Some(node) = nodes.into_iter().find(|node| self.cluster.is_up(*node)) else {
             return false;
         };
-        let connection = self.cluster.connect(node);
         let (key, value) = (format!("k{}", self.written % 40), "v".repeat(100));
-        self.cluster.request(connection, vec![String::from("SET"), key, value]);
-        let limit_us = self.cluster.now_us + 3_000 * MS;
-        while self.cluster.now_us < limit_us {
-            match self.cluster.next(limit_us) {
-                Some(Outside::Reply { connection: on, reply, .. }) if on == connection => {
-                    return reply == Reply::Ok;
-                }
-                Some(Outside::Broken(on)) if on == connection => return false,
-                _ => {}
-            }
-        }
-        false
+        self.cluster.ask(node, &["SET", &key, &value]) == Some(Reply::Ok)
     }
 
-    fn cut(&mut self, node: NodeId, cut: bool) {
-        for peer in self.cluster.nodes().into_iter().filter(|peer| *peer != node) {
-            self.cluster.network.set_cut(node, peer, cut);
-            self.cluster.network.set_cut(peer, node, cut);
-        }
+    /// Who was the last to begin to lead.
+    fn leader(&self) -> NodeId {
+        self.cluster.observations.leaderships.last().unwrap().node
     }
 
     /// The leader among the others is killed, comes back, and somebody leads.
     fn fail_over(&mut self) {
-        let leader = self.cluster.observations.leaderships.last().unwrap().node;
+        let leader = self.leader();
         let before = self.cluster.observations.leaderships.len();
         self.cluster.crash(leader, true);
         let _ = self.cluster.next(self.cluster.now_us + 5 * MS);
@@ -114,17 +86,12 @@ impl World {
         self.until("a failover", |cluster| cluster.observations.leaderships.len() > before);
     }
 
-    fn pass(&mut self, duration_us: u64) {
-        let until_us = self.cluster.now_us + duration_us;
-        while self.cluster.next(until_us).is_some() {}
-    }
-
     fn count(&self, what: &str) -> u64 {
         self.cluster.observations.counts.get(what).copied().unwrap_or(0)
     }
 
     fn comes_back(&mut self) {
-        self.cut(AWAY, false);
+        self.cluster.cut(AWAY, false);
         self.until("convergence", convergence::all_equal);
     }
 }
@@ -136,7 +103,7 @@ fn after_failovers(seed: u64, log_bytes_max: usize, writes: usize, failovers: us
     let limits = Limits { log_bytes_max, ..small };
     let mut world = World::new(seed, limits);
     world.until("everybody has everything", convergence::all_equal);
-    world.cut(AWAY, true);
+    world.cluster.cut(AWAY, true);
     world.write(writes);
     for _ in 0..failovers {
         world.fail_over();
@@ -163,17 +130,14 @@ fn no_snapshot_is_sent_where_the_log_is_cut_on_either_side_and_still_reaches_bac
         let mut world = World::new(seed, limits);
         world.write(150);
         world.until("everybody has everything", convergence::all_equal);
-        world.cut(AWAY, true);
+        world.cluster.cut(AWAY, true);
         for _ in 0..3 {
             world.write(8);
             world.fail_over();
         }
         world.write(2);
-        let start = |node| {
-            let group = world.cluster.server(node)?.node()?.groups().next()?;
-            Some(group.log_start())
-        };
-        let leader = world.cluster.observations.leaderships.last().unwrap().node;
+        let start = |node| world.cluster.group(node).map(Group::log_start);
+        let leader = world.leader();
         assert!(start(AWAY) > Some(0) && start(leader) > Some(0), "seed {seed}");
         world.comes_back();
         assert_eq!(world.count("snapshot installed"), 0, "seed {seed}");
@@ -196,27 +160,26 @@ fn a_snapshot_is_sent_while_all_keys_are_about_to_be_removed() {
     let limits = Limits { log_bytes_max: 2_000, ..Limits::default() };
     let mut world = World::new(1, limits);
     world.until("everybody has everything", convergence::all_equal);
-    world.cut(AWAY, true);
+    world.cluster.cut(AWAY, true);
     world.write(1);
-    let leader = world.cluster.observations.leaderships.last().unwrap().node;
+    let leader = world.leader();
     // So many that they are put aside as one.
     let connection = world.cluster.connect(leader);
     for batch in 0..10 {
         let pairs = (0..500).flat_map(|n| [format!("k{}", 500 * batch + n), String::from("v")]);
-        let words = [String::from("MSET")].into_iter().chain(pairs).collect();
-        world.cluster.request(connection, words);
-        world.pass(20 * MS);
+        let words: Vec<_> = [String::from("MSET")].into_iter().chain(pairs).collect();
+        world.cluster.send(connection, &words);
+        world.cluster.pass(20 * MS);
     }
     let other = NodeId(1 - leader.0);
     world.cluster.crash(other, false);
-    world.cluster.request(connection, vec![String::from("FLUSHALL")]);
-    world.pass(20 * MS);
-    world.cut(AWAY, false);
+    world.cluster.send(connection, &["FLUSHALL"]);
+    world.cluster.pass(20 * MS);
+    world.cluster.cut(AWAY, false);
     world.write(1);
     world.cluster.start(other);
     world.until("convergence", convergence::all_equal);
-    let keys = world.cluster.server(AWAY).unwrap().node().unwrap().groups().next().unwrap();
-    assert_eq!(keys.state.store.live(), 1);
+    assert_eq!(world.cluster.group(AWAY).unwrap().state.store.live(), 1);
 }
 
 /// A clock was an hour ahead, and only a key that is gone has seen it. The group's time goes on
@@ -228,26 +191,23 @@ fn a_groups_time_does_not_go_back_with_a_snapshot_or_a_checkpoint() {
         let limits = Limits { log_bytes_max: 100, checkpoint_bytes, ..Limits::default() };
         let mut world = World::new(1, limits);
         world.until("everybody has everything", convergence::all_equal);
-        let newest = |cluster: &Cluster, node: NodeId| {
-            let group = cluster.server(node)?.node()?.groups().next()?;
-            Some(group.newest_stamp())
-        };
-        world.cut(AWAY, true);
+        let newest = |cluster: &Cluster, node: NodeId| cluster.group(node).map(Group::newest_stamp);
+        world.cluster.cut(AWAY, true);
         world.write(40);
-        let leader = world.cluster.observations.leaderships.last().unwrap().node;
+        let leader = world.leader();
         let jump = |world: &mut World, by_ms| {
             world.cluster.servers.get_mut(usize::from(leader.0)).unwrap().clock.jump(by_ms);
         };
         jump(&mut world, 3_600_000);
         let connection = world.cluster.connect(leader);
-        world.cluster.request(connection, ["SET", "gone", "v"].map(String::from).to_vec());
-        world.cluster.request(connection, ["DEL", "gone"].map(String::from).to_vec());
-        world.pass(50 * MS);
+        world.cluster.send(connection, &["SET", "gone", "v"]);
+        world.cluster.send(connection, &["DEL", "gone"]);
+        world.cluster.pass(50 * MS);
         jump(&mut world, -3_600_000);
         let then = newest(&world.cluster, leader);
         world.comes_back();
         assert_eq!(newest(&world.cluster, AWAY), then, "after the snapshot");
-        world.pass(100 * MS);
+        world.cluster.pass(100 * MS);
         world.cluster.crash(AWAY, false);
         world.cluster.start(AWAY);
         assert_eq!(newest(&world.cluster, AWAY), then, "from {checkpoint_bytes} bytes of log on");
@@ -260,10 +220,9 @@ fn another_leader_goes_on_with_a_snapshot_where_it_stopped() {
     let mut resumed = 0;
     for seed in 1..=40 {
         let mut world = after_failovers(seed, 6_000, 100, 0);
-        world.cut(AWAY, false);
+        world.cluster.cut(AWAY, false);
         // Some time within the snapshot, for one seed or another.
-        let until_us = world.cluster.now_us + MS * seed;
-        while world.cluster.next(until_us).is_some() {}
+        world.cluster.pass(MS * seed);
         world.fail_over();
         world.comes_back();
         resumed += world.count("snapshot resumed");
@@ -278,19 +237,16 @@ fn a_snapshot_that_must_begin_anew(mutants: Mutants, seed: u64) -> bool {
     let limits = Limits { log_bytes_max: 2_000, image_bytes_max: 200, ..Limits::default() };
     let mut world = World::with(seed, limits, mutants);
     world.until("everybody has everything", convergence::all_equal);
-    world.cut(AWAY, true);
+    world.cluster.cut(AWAY, true);
     world.write(100);
-    world.cut(AWAY, false);
-    let until_us = world.cluster.now_us + MS * seed;
-    while world.cluster.next(until_us).is_some() {}
-    world.cut(AWAY, true);
+    world.cluster.cut(AWAY, false);
+    world.cluster.pass(MS * seed);
+    world.cluster.cut(AWAY, true);
     // The leader gives the snapshot up, and with it the log behind its floor.
-    let until_us = world.cluster.now_us + 300 * MS;
-    while world.cluster.next(until_us).is_some() {}
+    world.cluster.pass(300 * MS);
     world.write(100);
-    world.cut(AWAY, false);
-    let until_us = world.cluster.now_us + 3_000 * MS;
-    while world.cluster.next(until_us).is_some() {}
+    world.cluster.cut(AWAY, false);
+    world.cluster.pass(3_000 * MS);
     convergence::all_equal(&world.cluster)
 }
 

@@ -62,6 +62,8 @@ fn a_node_that_is_stopped_while_its_disk_stalls_ends_when_all_is_on_disk() {
     server.stop().unwrap();
 }
 
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
 /// What a node says of the keyspace's only group.
 fn group(client: &mut TcpStream) -> serde_json::Value {
     let status = ask(client, "TF.STATUS");
@@ -82,8 +84,6 @@ fn leader(client: &mut TcpStream, fits: impl Fn(usize) -> bool) -> usize {
         std::thread::yield_now();
     }
 }
-
-const NAMES: [&str; 3] = ["a", "b", "c"];
 
 #[test]
 fn a_leader_whose_disk_stalls_hands_over_and_says_why() {

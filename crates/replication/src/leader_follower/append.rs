@@ -1,9 +1,9 @@
 //! Entries into a leader's log. They are applied at once, sent to the followers at the end of the
 //! turn, and written into the node's log then, all together.
 
-use super::Group;
 use super::entry::{Entry, Once, Origin, Payload};
 use super::log_record::LogRecord;
+use super::{Group, Role};
 use crate::Event;
 use crate::mutant::Mutant;
 use crate::turn::{Asker, Turn};
@@ -89,6 +89,16 @@ impl Group {
         // Mostly the whole log has fewer bytes than that.
         uncommitted < self.limits.uncommitted_entries_max as u64
             && (self.log.bytes() < bytes_max || self.log.bytes_after(self.commit) < bytes_max)
+    }
+
+    /// The same for a write of a client: nor while too many replies wait. Where more acks are
+    /// wanted than make a write committed, they may wait for a follower that is gone for long.
+    pub fn takes_write(&self) -> bool {
+        let held = match &self.role {
+            Role::Leader(leader) => leader.held.counts().0,
+            _ => 0,
+        };
+        self.has_room() && held < self.limits.waiting_commands_max
     }
 
     /// Writes the entries that have no record yet into the node's log: a turn's entries are a

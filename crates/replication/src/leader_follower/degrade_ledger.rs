@@ -13,7 +13,7 @@ use crate::wire::{Malformed, Read, Reader, Writer};
 use alloc::collections::VecDeque;
 
 /// Intervals that a group remembers; the oldest go first, and are counted.
-const INTERVALS_MAX: usize = 1024;
+pub const INTERVALS_MAX: usize = 1024;
 
 /// A line of the ledger, as an entry of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -35,7 +35,7 @@ impl Group {
         if live.is_empty() && past.is_empty() {
             return self.hold_read(turn, requester, index, reply);
         }
-        if !self.has_room() {
+        if !self.takes_write() {
             return turn.refuse(requester, NO_ROOM);
         }
         let stamp = self.next_stamp(turn);

@@ -69,7 +69,7 @@ impl Candidate {
     /// Whether the votes are enough: E of members that have lost nothing, or else those of all
     /// members; where failover goes before safety, any E.
     fn has_won(&self, quorum: &Quorum, failover: Failover) -> bool {
-        let (votes, sound) = (self.votes.len(), self.votes.len() - self.suspects.len());
+        let (votes, sound) = (self.votes.len(), self.sound_votes());
         let any = self.is_by_word() || (failover == Failover::Available && self.has_waited);
         sound >= quorum.election || votes >= quorum.replicas || (any && votes >= quorum.election)
     }
@@ -162,7 +162,7 @@ impl Group {
 
     /// Whether some slots, from a snapshot, contain more than this log: the entries are committed,
     /// so that another member has them, and would write over what they did here if it were not so.
-    pub(super) fn is_ahead_of_its_log(&self) -> bool {
+    pub fn is_ahead_of_its_log(&self) -> bool {
         self.state.ahead_of(self.log.last_index()).is_some()
     }
 

@@ -5,13 +5,13 @@
 
 use super::entry::{Entry, Opener, Payload};
 use crate::version::EntryId;
-use crate::wire::{Read, Reader, Writer};
+use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{Incarnation, NodeId};
 use alloc::collections::VecDeque;
 
 /// Epochs that a group remembers. The oldest is forgotten first, and what it wrote can then no
 /// longer be told from what it did not.
-const EPOCHS_MAX: usize = 4096;
+pub const EPOCHS_MAX: usize = 4096;
 
 /// One leadership's part of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -207,6 +207,11 @@ impl Epochs {
         let mut epochs = Epochs { forgotten_up_to, forgotten_loss, ..Epochs::default() };
         for _ in 0..r.u32()? {
             let (epoch, first_index) = (r.u64()?, r.u64()?);
+            // Whoever walks along them relies on their order, and there is no entry 0.
+            let before = epochs.reigns.back().map_or((0, 0), |last| (last.epoch, last.first_index));
+            if epoch <= before.0 || first_index <= before.1 {
+                return Err(Malformed);
+            }
             epochs.reigns.push_back(Reign {
                 epoch,
                 first_index,
@@ -268,6 +273,24 @@ mod tests {
         assert_eq!(unheard(&epochs), [(1, 5)]);
         epochs.open(id(5, 12), Opener { may_lack: false, ..opener(2) });
         assert_eq!(unheard(&epochs), [(1, 5)], "nothing acknowledged can have gone with epoch 3");
+    }
+
+    #[test]
+    fn epochs_out_of_their_order_are_not_read() {
+        let read = |reigns: &[(u64, u64)]| {
+            let (mut epochs, mut bytes) = (Epochs::default(), alloc::vec::Vec::new());
+            epochs.open(id(1, 1), opener(0));
+            let reign = |&(epoch, first_index)| {
+                epochs.reign_at(1).map(|r| Reign { epoch, first_index, ..r })
+            };
+            epochs.reigns = reigns.iter().filter_map(reign).collect();
+            epochs.encode(&mut Writer(&mut bytes));
+            Epochs::decode(&mut Reader(&bytes)).map(|read| read == epochs)
+        };
+        assert_eq!(read(&[(1, 1), (2, 5), (7, 6)]), Ok(true));
+        for wrong in [[(1, 0), (2, 5)], [(0, 1), (2, 5)], [(1, 5), (2, 5)], [(2, 1), (2, 5)]] {
+            assert_eq!(read(&wrong), Err(Malformed), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::entry::{Change, Changes, Payload};
 use super::{Group, Role};
 use crate::command::{Arguments, KeyCommand, Reply, Verb, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
+use crate::mutant::Mutant;
 use crate::storage::record::Record;
 use crate::turn::{Requester, Turn};
 use crate::version::{Dot, Stamp};
@@ -34,7 +35,7 @@ impl Group {
             return turn.refuse(requester, error::TOO_LONG);
         }
         let now_ms = self.time_ms(turn);
-        let room = self.has_room();
+        let room = self.takes_write() || turn.local.mutants.is(Mutant::UncommittedIgnored);
         let hashes = self.state.store.hashes(command.key);
         let mut record = self.state.store.get_by(command.key, hashes);
         if is_past(record.as_ref(), now_ms) {
@@ -108,7 +109,7 @@ impl Group {
         pairs: Arguments<'_>,
         need: Need,
     ) {
-        if !self.has_room() {
+        if !self.takes_write() {
             return turn.refuse(requester, NO_ROOM);
         }
         let (stamp, changes) = self.changes_of_pairs(turn, pairs);
@@ -136,7 +137,7 @@ impl Group {
 
     /// FLUSHALL's part: one entry removes everything. This node leads.
     pub fn flush(&mut self, turn: &mut Turn<'_>, requester: Requester) {
-        if !self.has_room() {
+        if !self.takes_write() {
             return turn.refuse(requester, NO_ROOM);
         }
         let stamp = self.next_stamp(turn);

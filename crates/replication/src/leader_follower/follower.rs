@@ -30,8 +30,8 @@ pub struct Follower {
     pub(super) agreed: bool,
     /// It is not.
     pub(super) diverged: bool,
-    /// At the last heartbeat: up to where this log was matched, if that was too little.
-    lacked_after: Option<u64>,
+    /// Up to where this log was matched when that was too little, and since when it is.
+    lacked_after: Option<(u64, u64)>,
 }
 
 /// The part of a run that this log does not have.
@@ -48,11 +48,15 @@ impl Follower {
 
     /// Whether this follower has just started, or has lacked the same committed entries for a
     /// whole heartbeat interval: then the leader may think that it has matched them, in its
-    /// process before.
-    fn is_forgotten(&mut self) -> bool {
-        let lacks = (self.matched < self.commit).then_some(self.matched);
-        let before = core::mem::replace(&mut self.lacked_after, lacks);
-        self.matched == 0 || (lacks.is_some() && lacks == before)
+    /// process before. Heartbeats come more often than that where readers wait for them.
+    fn is_forgotten(&mut self, now_us: u64, interval_us: u64) -> bool {
+        if self.matched >= self.commit {
+            self.lacked_after = None;
+            return self.matched == 0;
+        }
+        let same = self.lacked_after.filter(|(matched, _)| *matched == self.matched);
+        let (_, since_us) = *self.lacked_after.insert(same.unwrap_or((self.matched, now_us)));
+        self.matched == 0 || now_us.saturating_sub(since_us) >= interval_us
     }
 }
 
@@ -94,7 +98,8 @@ impl Group {
             }
             self.follower.commit = self.follower.commit.max(commit);
             self.follow_commit(turn);
-            if self.follower.is_forgotten() {
+            let interval_us = self.timing.heartbeat_interval_us;
+            if self.follower.is_forgotten(turn.now.monotonic_us, interval_us) {
                 self.say_epoch(turn, from, Body::Matched(Matched::default()));
             }
             self.ask_last(turn, from);

@@ -48,13 +48,13 @@ pub enum Body<'a> {
         /// For whom.
         voted_for: Option<NodeId>,
     },
-    /// The first voters, as far as this node knows; `born` when all are known to have them.
+    /// The voters, as far as this node knows; the first ones count when they are `born`.
     Voters {
         /// Who.
         voters: VoterSet,
-        /// Whether all of them have written it down.
+        /// Whether all of the first ones are known to have written them down.
         born: bool,
-        /// The committed entry that made it; none for the first voters.
+        /// The committed entry that made them the voters; none for the first ones.
         as_of: EntryId,
     },
     /// The start of a checkpoint: what is known of the group besides its records and entries.
@@ -269,10 +269,10 @@ impl<'a> LogRecord<'a> {
             10 => Body::Forget,
             11 => Body::CutFate { id: r.entry_id()?, fate: Fate::decode(r)? },
             12 => Body::Acknowledged(Range::decode(r)?),
-            15 => Body::Committed(r.u64()?),
-            16 => Body::GivenUp(r.u64()?),
             KIND_STAGED => Body::Staged(Image::decode(r)?),
             14 => Body::AcknowledgedAll { after: r.u64()?, epoch: r.u64()? },
+            15 => Body::Committed(r.u64()?),
+            16 => Body::GivenUp(r.u64()?),
             _ => return Err(Malformed),
         };
         r.finish()?;

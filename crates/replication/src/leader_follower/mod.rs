@@ -32,7 +32,7 @@
 //!   `staging.rs`, and `leaving.rs` for what it replaces).
 //! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
 //!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
-//! - After a restart: `recovery.rs`.
+//! - After a restart: `recovery.rs`. For observers: `sizes.rs`.
 
 pub mod acks;
 mod append;
@@ -56,13 +56,14 @@ pub mod lost_writes;
 pub mod message;
 pub mod once;
 pub mod operator;
-mod progress;
+pub mod progress;
 mod receive;
 pub mod recovery;
 pub mod replication_log;
 pub mod retention;
 mod say;
 mod sending;
+pub mod sizes;
 pub mod snapshot;
 pub mod staging;
 pub mod stall;

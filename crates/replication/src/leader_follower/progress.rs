@@ -12,7 +12,7 @@ use alloc::collections::VecDeque;
 const QUIET_TICKS_MAX: u32 = 3;
 
 /// Messages on their way to one follower before the leader waits for its word.
-const APPENDS_IN_FLIGHT_MAX: usize = 128;
+pub const APPENDS_IN_FLIGHT_MAX: usize = 128;
 
 /// The appends on their way to a follower.
 #[derive(Debug, Default)]
@@ -59,6 +59,13 @@ impl InFlight {
         self.bytes = 0;
     }
 
+    /// Messages, their bytes counted anew, and those of the newest: for observers.
+    pub(super) fn recount(&self) -> (usize, u64, u64) {
+        let bytes = self.appends.iter().map(|sent| sent.bytes as u64);
+        let newest = self.appends.back().map_or(0, |sent| sent.bytes as u64);
+        (self.appends.len(), bytes.sum(), newest)
+    }
+
     /// Whether more may be on its way. What is larger than the window goes alone.
     pub(super) fn has_room(&self, bytes_max: usize) -> bool {
         self.appends.len() < APPENDS_IN_FLIGHT_MAX && self.bytes < bytes_max
@@ -87,6 +94,8 @@ pub struct Progress {
     pub(super) probe_due: bool,
     /// Whether the next probe has entries: one that is asked again has none.
     pub(super) probe_carries: bool,
+    /// The newest heartbeat round before the last probe that had entries.
+    pub(super) carried_round: u64,
     pub(super) in_flight: InFlight,
     quiet_ticks: u32,
     /// The newest heartbeat round that it has confirmed.
@@ -113,13 +122,14 @@ impl Progress {
         self.received = 0;
         self.applied = 0;
         self.told = (0, Wants::default());
-        // Of an empty log nothing else can be matched.
-        self.probe_carries = true;
+        // Of an empty log nothing else can be matched. But a follower that does not come to read
+        // what it was asked says the same at every heartbeat.
+        self.probe_carries |= self.confirmed_round > self.carried_round;
         if !self.probing && self.snapshot.is_none() {
+            // What is on its way may yet arrive: it counts until it must have.
             self.probing = true;
             self.probe_due = true;
             self.next = last + 1;
-            self.in_flight.clear();
         }
     }
 
@@ -137,6 +147,7 @@ impl Progress {
     fn on_lost(&mut self) {
         self.rewind();
         self.in_flight.clear();
+        self.carried_round = 0;
         self.probe_due = true;
         if let Some(sending) = &mut self.snapshot {
             sending.on_lost();
@@ -151,6 +162,11 @@ impl Progress {
     /// Whether it could be sent more of a log up to `last`, as far as its own window goes.
     pub(super) fn lacks(&self, last: u64, bytes_max: usize) -> bool {
         self.next <= last && self.in_flight.has_room(bytes_max)
+    }
+
+    /// Whether the number of messages on their way lets it be sent more.
+    pub(super) fn may_have_more(&self) -> bool {
+        self.in_flight.appends.len() < APPENDS_IN_FLIGHT_MAX
     }
 
     /// A heartbeat interval has passed.

@@ -220,6 +220,8 @@ impl Group {
         }
         self.find_named_voters();
         self.state.commit(self.commit);
+        // The node's log may reach back further than followers are served from memory.
+        self.log.prune(self.commit, self.log_bytes_max());
         self.recorded_commit = self.commit;
         self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
         self.shown = Shown::after_start(self.log.last_index());

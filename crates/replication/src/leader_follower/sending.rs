@@ -4,6 +4,7 @@
 use super::message::{Body, Wants};
 use super::{Group, Role};
 use crate::NodeId;
+use crate::mutant::Mutant;
 use crate::turn::Turn;
 use alloc::borrow::Cow;
 
@@ -21,6 +22,13 @@ pub(super) struct Share {
     bytes: usize,
     /// It is in the line of those that wait for room.
     waits: bool,
+}
+
+impl Share {
+    /// What the group has taken of the window, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Group {
@@ -62,7 +70,9 @@ impl Group {
             if share.bytes > 0 {
                 let progress = leader.and_then(|leader| leader.progress.get(node));
                 let bytes = progress.map_or(0, |progress| progress.bytes_on_way());
-                turn.local.windows.change(*node, share.bytes, bytes);
+                if !turn.local.mutants.is(Mutant::WindowNotGivenBack) {
+                    turn.local.windows.change(*node, share.bytes, bytes);
+                }
                 share.bytes = bytes;
             }
         }
@@ -81,9 +91,21 @@ impl Group {
         }
     }
 
+    fn window_bytes_max(&self, turn: &Turn<'_>) -> usize {
+        match turn.local.mutants.is(Mutant::WindowIgnored) {
+            true => usize::MAX,
+            false => self.limits.window_bytes_max,
+        }
+    }
+
+    /// Whether there is room for more.
+    pub(super) fn is_open(&self, turn: &Turn<'_>, node: NodeId, its_turn: bool) -> bool {
+        turn.local.windows.is_open(node, self.window_bytes_max(turn), its_turn)
+    }
+
     /// Whether there is room for more; if not, this group gets its turn when there is.
     pub(super) fn finds_room(&mut self, turn: &mut Turn<'_>, node: NodeId, its_turn: bool) -> bool {
-        if turn.local.windows.is_open(node, self.limits.window_bytes_max, its_turn) {
+        if self.is_open(turn, node, its_turn) {
             return true;
         }
         let group = self.id;
@@ -103,6 +125,7 @@ impl Group {
         wants: Wants,
         its_turn: bool,
     ) -> bool {
+        let window_bytes_max = self.window_bytes_max(turn);
         let (last, commit, history) =
             (self.log.last_index(), self.commit_to_tell(), self.history());
         let Role::Leader(leader) = &mut self.role else { return false };
@@ -114,7 +137,7 @@ impl Group {
         let due = match progress.probing {
             true => progress.probe_due,
             false => {
-                let lacks = progress.lacks(last, self.limits.window_bytes_max);
+                let lacks = progress.lacks(last, window_bytes_max);
                 lacks && self.finds_room(turn, node, its_turn)
             }
         };
@@ -144,6 +167,9 @@ impl Group {
         let (entries, last_sent) = run.unwrap_or((&[], previous.index));
         let goes_on = due && !progress.probing;
         let bytes = entries.len();
+        if progress.probing && bytes > 0 {
+            progress.carried_round = turn.local.rounds.newest();
+        }
         if goes_on {
             progress.next = last_sent + 1;
             progress.in_flight.push(last_sent, bytes, turn.local.rounds.newest());

@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 
 /// How much more log than usual is kept in memory for followers that are sent a snapshot. Beyond
 /// it they get another one: a writer that outruns them so far would outrun any bound.
-const SNAPSHOT_LOG_FACTOR: usize = 8;
+pub const SNAPSHOT_LOG_FACTOR: usize = 8;
 
 /// Pieces that are made at once: each takes a part of a millisecond, in which the leader does
 /// nothing else. Every word of the follower lets go so many more, until its window is full.
@@ -111,6 +111,11 @@ impl Sending {
         self.in_flight.iter().map(|(_, bytes)| bytes).sum()
     }
 
+    /// Bytes of the newest piece on its way.
+    pub(super) fn newest_bytes(&self) -> usize {
+        self.in_flight.back().map_or(0, |(_, bytes)| *bytes)
+    }
+
     fn go_on_from(&mut self, slot: u32) {
         (self.wanted_slot, self.next_slot) = (slot, slot);
         self.in_flight.clear();
@@ -172,8 +177,11 @@ impl Group {
         {
             progress.probe_due = false;
         }
-        for _ in 0..PIECES_AT_ONCE_MAX {
-            self.send_next_piece(turn, node);
+        for number in 0..PIECES_AT_ONCE_MAX {
+            // One message may go over the window's edge, and no second one.
+            if number == 0 || self.is_open(turn, node, its_turn) {
+                self.send_next_piece(turn, node);
+            }
         }
     }
 
@@ -195,7 +203,8 @@ impl Group {
         let first_slot = u16::try_from(next_slot).unwrap_or(u16::MAX);
         let bytes_max = self.limits.image_bytes_max;
         let image = self.image(turn, Vec::new(), first_slot, bytes_max);
-        let (next_slot, bytes) = (u32::from(image.last_slot) + 1, image.records.len());
+        let bytes = image.records.len() + image.once.len();
+        let next_slot = u32::from(image.last_slot) + 1;
         let done = image.last_slot == self.state.store.last_slot();
         let epochs = if done { self.epochs.up_to(floor.index) } else { Epochs::default() };
         if let Some(sending) = self.sending_to(node) {
@@ -275,12 +284,18 @@ impl Group {
     }
 
     fn needed_by_snapshots(&self) -> u64 {
-        let Role::Leader(leader) = &self.role else { return self.commit };
+        self.needed_after_snapshots().min(self.commit)
+    }
+
+    /// The entry after which somebody needs the log who has a snapshot, or is sent one; the largest
+    /// number where nobody does.
+    pub(super) fn needed_after_snapshots(&self) -> u64 {
+        let Role::Leader(leader) = &self.role else { return u64::MAX };
         let needed = leader.progress.values().filter_map(|progress| match &progress.snapshot {
             Some(sending) => Some(sending.floor.index),
             None => progress.is_catching_up.then_some(progress.received),
         });
-        needed.min().unwrap_or(u64::MAX).min(self.needed_after).min(self.commit)
+        needed.min().unwrap_or(u64::MAX).min(self.needed_after)
     }
 
     /// The leader's log does not reach this follower's. A snapshot that has begun to arrive goes
@@ -296,11 +311,10 @@ impl Group {
         if self.has_floor(floor) {
             return self.say_has_floor(turn, from, floor);
         }
-        if self.installing.is_some() {
-            return self.say_wanted(turn, from);
+        match &self.installing {
+            Some(_) => self.say_wanted(turn, from),
+            None => self.say_all_wanted(turn, from, floor),
         }
-        let next_slot = u32::from(self.state.store.first_slot());
-        self.say_epoch(turn, from, Body::SnapshotWanted { floor, history: 0, next_slot });
     }
 
     /// Whether this log, or the state under it, has a committed entry of the leader's: then the
@@ -336,7 +350,6 @@ impl Group {
         if is_late && !turn.local.mutants.is(Mutant::OldSnapshotTaken) {
             return self.say_has_floor(turn, from, piece.floor);
         }
-        let first_slot = u32::from(self.state.store.first_slot());
         let epoch = self.epoch;
         // A later leader that does not go on with what has begun may offer an earlier floor, or
         // the same one of another history.
@@ -348,9 +361,7 @@ impl Group {
         });
         if other {
             let Some(begin) = piece.begin.clone() else {
-                let (floor, history, next_slot) = (piece.floor, 0, first_slot);
-                let body = Body::SnapshotWanted { floor, history, next_slot };
-                return self.say_epoch(turn, from, body);
+                return self.say_all_wanted(turn, from, piece.floor);
             };
             match &mut self.installing {
                 Some(begun) if turn.local.mutants.is(Mutant::SnapshotsMix) => {
@@ -386,6 +397,12 @@ impl Group {
         let body = Body::SnapshotWanted { floor, history, next_slot };
         let kept = begun.newest_record().max(self.epoch_position);
         turn.send_when_durable(kept, Durability::Fsync, to, self.message(body));
+    }
+
+    /// Asks for a snapshot of which nothing is there.
+    fn say_all_wanted(&self, turn: &mut Turn<'_>, to: NodeId, floor: EntryId) {
+        let next_slot = u32::from(self.state.store.first_slot());
+        self.say_epoch(turn, to, Body::SnapshotWanted { floor, history: 0, next_slot });
     }
 
     fn image(

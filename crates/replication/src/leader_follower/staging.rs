@@ -169,17 +169,6 @@ impl Group {
         turn.event(crate::Event::SnapshotInstalled { group: self.id, up_to: self.commit });
     }
 
-    /// Whether a snapshot is there that waits for what is to be kept aside of the old state.
-    pub fn is_parting(&self) -> bool {
-        self.parting_deadline() != u64::MAX
-    }
-
-    /// When the group wants a turn to look for what is to be kept aside.
-    pub(super) fn parting_deadline(&self) -> u64 {
-        let parting = self.installing.as_ref().and_then(|begun| begun.parting.as_ref());
-        parting.map_or(u64::MAX, Parting::next_deadline)
-    }
-
     /// Another state takes the place of this one, whose records are freed by and by.
     pub(super) fn replace_state(&mut self, state: State) {
         let mut old = core::mem::replace(&mut self.state, state);

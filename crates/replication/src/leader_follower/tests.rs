@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod parting;
+mod staging;
 mod window;
 
 use super::image::{Begin, Image, SnapshotPiece};
@@ -14,8 +15,6 @@ use crate::mutant::Mutants;
 use crate::turn::Local;
 use crate::{Effects, KeyspaceId, Reply, RequestId, Time};
 use alloc::vec;
-
-mod staging;
 
 const GROUP: GroupId = GroupId {
     keyspace: KeyspaceId(1),

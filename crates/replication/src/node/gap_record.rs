@@ -211,8 +211,8 @@ impl Roles {
     /// Takes a record of the log, after its kind.
     pub(super) fn replay_gaps(&mut self, r: &mut Reader<'_>, now: Time) -> Read<()> {
         let is_whole = r.bool()?;
-        for peer in self.peers.iter_mut().filter(|_| is_whole) {
-            peer.gaps.day = Hours::default();
+        if is_whole {
+            self.peers.iter_mut().for_each(|peer| peer.gaps.day = Hours::default());
         }
         while !r.is_empty() {
             let (node, hours) = (r.node()?, Hours::decode(r)?);

@@ -26,12 +26,14 @@ mod recover;
 pub mod requests;
 pub mod routes;
 pub mod setup;
+mod sizes;
 pub mod slots;
 pub mod status;
 mod switchover;
 mod waits;
 
 pub use setup::{LeaseTerm, Limits, OpenError, Setup, Timing};
+pub use sizes::OnLink;
 
 use crate::keyspace::Cluster;
 use crate::leader_follower::Group;

@@ -149,7 +149,8 @@ pub struct Limits {
     pub once_sessions_max: usize,
     /// Bytes of memory for them, by an estimate.
     pub once_bytes_max: usize,
-    /// Commands that may wait for a leader or for an answer, for each group.
+    /// Commands that may wait on a node, for each group: for a leader or for its answer, and at
+    /// the leader for the acks that writers want.
     pub waiting_commands_max: usize,
 }
 

@@ -52,7 +52,7 @@ pub struct MemberStatus {
     /// Writes that are reported as lost here, by what their clients were told.
     pub lost_writes: crate::leader_follower::lost_writes::Counts,
     /// At a leader: entries at least that earlier leaders took with them, which were not heard out.
-    pub unheard_entries: u64,
+    pub unheard_at_least: u64,
     /// At a leader: how many earlier ones were not heard out; each may have taken acknowledged
     /// writes with it.
     pub unheard_leaders: u64,
@@ -114,7 +114,7 @@ impl Node {
                 log_held_records: self.roles.records_held_by(group),
                 once_sessions: group.state.once.len() as u64,
                 lost_writes: group.reported_counts(),
-                unheard_entries: group.unheard().map(|unheard| unheard.at_least).sum(),
+                unheard_at_least: group.unheard().map(|unheard| unheard.at_least).sum(),
                 unheard_leaders: group.unheard().count() as u64,
                 degraded: group.open_interval(),
                 since_ms: group.tenure().since_ms,

@@ -260,6 +260,8 @@ pub fn recover_trusted<'a>(
     let (next, end) = (Position(1), End::default());
     let (records, starts, leftovers) = (Vec::new(), Vec::new(), Vec::new());
     let mut log = Recovered { records, end, starts, leftovers, next, chain: 0 };
+    // Up to where each segment was read.
+    let mut read = Vec::new();
     for (segment, bytes) in segments.iter().enumerate() {
         let mut here = End { segment, offset: 0 };
         log.starts.push(log.next);
@@ -277,6 +279,7 @@ pub fn recover_trusted<'a>(
             here.offset += padded(batch.len());
             log.end = here;
         }
+        read.push(here.offset);
         if here.offset == 0 {
             // No segment is left out: what would go on in a later one went astray (F44), and what
             // is here may prove it.
@@ -284,7 +287,7 @@ pub fn recover_trusted<'a>(
         }
     }
     log.starts.truncate(log.end.segment + 1);
-    let proven_durable = look_behind(segments, &mut log);
+    let proven_durable = look_behind(segments, &read, &mut log);
     let proven_durable = trusted.unwrap_or(proven_durable);
     if proven_durable < log.next {
         return Ok((log, None));
@@ -342,14 +345,15 @@ fn read_batch<'a>(header: &Header, batch: &'a [u8], log: &mut Recovered<'a>) -> 
     Ok(())
 }
 
-/// Looks at what is behind the log's end: notes the leftovers, and returns the highest `durable` of
-/// all batches of this log there whose position is above the missing one. Where the log's name is
-/// unknown because its start is bad, any will do.
-fn look_behind(segments: &[&[u8]], log: &mut Recovered<'_>) -> Position {
-    let (end, missing, name) = (log.end, log.next, name_of(log.chain));
+/// Looks at what is behind the log's end, and behind what was read of earlier segments, as a batch
+/// may have gone astray to the very start of a later one: notes the leftovers, and returns the
+/// highest `durable` of all batches of this log there whose position is above the missing one.
+/// Where the log's name is unknown because its start is bad, any will do.
+fn look_behind(segments: &[&[u8]], read: &[usize], log: &mut Recovered<'_>) -> Position {
+    let (missing, name) = (log.next, name_of(log.chain));
     let mut highest = Position(0);
-    for (number, bytes) in segments.iter().enumerate().skip(end.segment) {
-        let from = if number == end.segment { end.offset } else { 0 };
+    for (number, bytes) in segments.iter().enumerate() {
+        let from = read.get(number).copied().unwrap_or(0);
         let tail = bytes.get(from..).unwrap_or(&[]);
         for (sector, bytes) in tail.chunks(SECTOR_BYTES).enumerate() {
             let Ok((version, header)) = Header::decode(bytes) else { continue };

@@ -64,6 +64,16 @@ fn no_segment_is_left_out_for_a_batch_that_went_astray() {
 }
 
 #[test]
+fn a_batch_that_went_astray_to_the_next_segments_start_hides_nothing_behind_it() {
+    let (bytes, _, ends) = write(&[&[b"one"], &[b"two"], &[b"three"], &[b"four"]], true);
+    let (mut first, second) = (bytes.clone(), bytes[ends[0]..ends[1]].to_vec());
+    first[ends[0]..ends[1]].fill(0);
+    let (log, damage) = recover_trusted(&[&first, &second], None).unwrap();
+    assert_eq!(log.records.len(), 2, "it is found where it is");
+    assert_eq!(damage.map(|damage| damage.missing), Some(Position(3)));
+}
+
+#[test]
 fn what_was_written_is_read_and_can_be_continued() {
     let (mut bytes, mut records, ends) = write(THREE, true);
     bytes.extend([0; 3000]);

@@ -5,6 +5,7 @@
 //! features that they belong to do not exist yet.
 
 pub mod acks;
+pub mod bounds;
 pub mod counters;
 pub mod fading;
 #[cfg(test)]

@@ -100,9 +100,9 @@ fn group_options(options: &Options, keyspace: KeyspaceId) -> Option<&GroupOption
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::fixtures::GROUP;
     use replication::keyspace::{Acks, Model};
     use replication::mutant::Mutants;
-    use replication::{DatacenterId, GroupId};
 
     #[test]
     fn who_has_made_good_what_a_power_cut_took_excuses_nobody_any_more() {
@@ -115,19 +115,13 @@ mod tests {
             model.group.failover = Failover::Safe;
             model.group.durability = Durability::Interval;
         }
-        let group = GroupId {
-            keyspace: KeyspaceId(1),
-            generation: 0,
-            partition: 0,
-            datacenter: DatacenterId(0),
-        };
-        let loss = Leadership { at_us: 3_600_000_000, node: NodeId(0), group, epoch: 9 };
+        let loss = Leadership { at_us: 3_600_000_000, node: NodeId(0), group: GROUP, epoch: 9 };
         let verdict = |suspects: &[u16]| {
             let suspects = suspects.iter().copied().map(NodeId).collect();
             let mut seen = Observations::default();
             seen.losses.push(loss);
             seen.power_cuts.extend([(1_000_000, NodeId(0)), (1_000_000_000, NodeId(1))]);
-            seen.suspects.insert((group, 9), suspects);
+            seen.suspects.insert((GROUP, 9), suspects);
             announced_with_cause(&options, &seen)
         };
         assert!(verdict(&[0, 1]).is_ok(), "both at once");

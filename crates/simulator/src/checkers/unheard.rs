@@ -64,16 +64,11 @@ pub fn check(ends: &[End], told: &[Told]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replication::{DatacenterId, KeyspaceId};
+    use crate::checkers::fixtures::GROUP;
 
     #[test]
     fn an_acknowledged_write_goes_with_a_word_that_is_large_enough() {
-        let group = GroupId {
-            keyspace: KeyspaceId(1),
-            generation: 0,
-            partition: 0,
-            datacenter: DatacenterId(0),
-        };
+        let group = GROUP;
         let reign = Reign { heard_out: false, led_on: false };
         let end = End { group, epoch: 3, lost: 8, acknowledged: 5, reign: Some(reign) };
         let told = |epoch, at_most| Told { group, epoch, at_most };

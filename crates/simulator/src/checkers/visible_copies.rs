@@ -57,15 +57,9 @@ fn enough(key: &str, shown: &Shown, group: GroupId, quorum: &Quorum) -> Verdict 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replication::{DatacenterId, KeyspaceId, NodeId};
+    use crate::checkers::fixtures::GROUP;
+    use replication::NodeId;
     use std::collections::BTreeSet;
-
-    const GROUP: GroupId = GroupId {
-        keyspace: KeyspaceId(1),
-        generation: 0,
-        partition: 0,
-        datacenter: DatacenterId(0),
-    };
 
     #[test]
     fn a_leader_shows_what_is_visible_and_a_follower_what_is_committed() {

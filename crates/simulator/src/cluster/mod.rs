@@ -5,6 +5,7 @@
 //! `TurnEnd`; time passes between the inputs of a turn. The cluster knows nothing of clients'
 //! intentions, faults' plans or checkers: it hands what concerns them to its caller ([`Outside`]).
 
+pub mod by_hand;
 mod server;
 mod sink;
 mod suffer;
@@ -84,13 +85,15 @@ pub enum Timer {
     NewLeader(NodeId),
     /// A node's log was cut, it has installed a snapshot, or learnt of a new voter: another one.
     RareEvent(NodeId),
+    /// Files of a node's log were given new names, which are not on disk yet: another one.
+    Renamed(NodeId),
     /// The user's own.
     Phase(u64),
 }
 
 /// What will happen.
 enum Happening {
-    Frame { from: NodeId, to: NodeId, frame: Rc<Vec<u8>>, connection: u64 },
+    Frame { from: NodeId, to: NodeId, frame: Rc<Vec<u8>>, connection: u64, trip: Trip },
     PeerLost { at: NodeId, peer: NodeId },
     Request { node: NodeId, connection: ClientId, sequence: u64, words: Vec<String> },
     Hangup { node: NodeId, connection: ClientId },
@@ -98,6 +101,17 @@ enum Happening {
     Turn { node: NodeId, process: u64 },
     Tick { node: NodeId, process: u64 },
     Outside(Outside),
+}
+
+/// What there is to be told of a frame that arrives.
+#[derive(Clone, Copy, Default)]
+struct Trip {
+    /// Its number on its link; `None` for one that has gone before.
+    number: Option<u64>,
+    /// It has taken far longer than others.
+    held_up: bool,
+    /// Its bytes of entries and of snapshots.
+    entry_bytes: u64,
 }
 
 /// The whole world.
@@ -259,8 +273,9 @@ impl Cluster {
 
     fn happen(&mut self, happening: Happening) -> Option<Outside> {
         match happening {
-            Happening::Frame { from, to, frame, connection } => {
+            Happening::Frame { from, to, frame, connection, trip } => {
                 if self.hears_over(to, from, connection) {
+                    self.note_trip(from, to, trip);
                     self.deliver(to, turn::Arrival::Frame { from, frame });
                 }
             }
@@ -286,9 +301,7 @@ impl Cluster {
         }
         None
     }
-}
 
-impl Cluster {
     /// Whether a frame arrives that was sent over a connection. The first one over a new connection
     /// tells that the old one is broken.
     fn hears_over(&mut self, at: NodeId, peer: NodeId, connection: u64) -> bool {
@@ -298,6 +311,34 @@ impl Cluster {
             self.deliver(at, turn::Arrival::PeerLost(peer));
         }
         whole
+    }
+
+    /// A frame arrives so many times.
+    fn note_way(&mut self, from: NodeId, to: NodeId, times: usize) {
+        let cut_by = self.network.cut_by(from, to);
+        self.observations.count(match times {
+            0 if cut_by.is_some() => "frame cut off",
+            0 => "frame lost",
+            1 => "frame sent",
+            _ => "frame repeated",
+        });
+        if let Some(by) = cut_by {
+            self.observations.count(by);
+        }
+    }
+
+    fn note_trip(&mut self, from: NodeId, to: NodeId, trip: Trip) {
+        if let Some(streams) = &mut self.network.streams {
+            streams.arrived(from, to, trip.entry_bytes);
+        }
+        let overtaken =
+            trip.number.is_some_and(|number| self.network.is_overtaken(from, to, number));
+        let is_heard = self.is_up(to);
+        for (what, struck) in [("frame overtaken", overtaken), ("frame held up", trip.held_up)] {
+            if struck && is_heard {
+                self.observations.count(what);
+            }
+        }
     }
 }
 

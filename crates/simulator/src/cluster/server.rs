@@ -3,6 +3,7 @@
 use super::turn::Arrival;
 use super::vigil::Vigil;
 use super::{Cluster, Happening, Outside, Plan, sink::Sink};
+use crate::checkers::bounds::Watch;
 use crate::clock::Clock;
 use crate::disk::{Disk, Opened};
 use replication::node::open::check_repairable;
@@ -71,6 +72,8 @@ pub(super) struct Process {
     pub opened_at: Position,
     /// What it must have noticed.
     pub vigil: Vigil,
+    /// What was seen of its bounds.
+    pub watch: Watch,
     /// Up to where each group's commits are noted.
     pub commits_seen: BTreeMap<GroupId, u64>,
 }
@@ -94,6 +97,7 @@ impl Process {
             replies: BTreeMap::new(),
             commits_seen: BTreeMap::new(),
             vigil: Vigil::default(),
+            watch: Watch::default(),
             opened_at,
         }
     }

@@ -5,6 +5,7 @@ use crate::disk::Disk;
 use crate::observe::Observations;
 use replication::frame;
 use replication::keyspace::Durability;
+use replication::leader_follower::message::Body;
 use replication::random::Random;
 use replication::{Effects, Event, Message, NodeId, Position, Reply, RequestId};
 use std::collections::BTreeMap;
@@ -26,10 +27,14 @@ pub(super) struct Sink<'a> {
 pub(super) struct Output {
     /// For each peer, its messages as they stand in a frame.
     pub frames: BTreeMap<NodeId, Vec<u8>>,
+    /// Bytes of entries and of pieces of snapshots among them, for each peer.
+    pub entry_bytes: BTreeMap<NodeId, u64>,
     /// Replies in the order in which they were given.
     pub replies: Vec<(RequestId, Reply<'static>)>,
     /// The newest record that counts only when it is synced.
     pub to_sync: Option<Position>,
+    /// Whether files of the log were given new names.
+    pub truncated: bool,
     /// Events, for the trace.
     pub events: Vec<Event>,
 }
@@ -76,12 +81,18 @@ impl Effects for Sink<'_> {
 
     fn truncate(&mut self, before: Position) {
         if self.disk.truncate(before) {
+            self.output.truncated = true;
             self.observations.count("checkpoint truncated the log");
         }
     }
 
     fn send(&mut self, to: NodeId, message: &Message<'_>) {
         self.observations.sent(message);
+        let bytes = entry_bytes(message);
+        if bytes > 0 {
+            *self.output.entry_bytes.entry(to).or_default() += bytes;
+            self.observations.note_entry_bytes(bytes);
+        }
         let messages = self.output.frames.entry(to).or_default();
         let length = frame::push(messages, message);
         let bytes = messages.get(messages.len() - length..).unwrap_or(&[]);
@@ -99,4 +110,15 @@ impl Effects for Sink<'_> {
         self.observations.event(self.now_us, self.me, event);
         self.output.events.push(event.clone());
     }
+}
+
+/// Bytes of entries, or of a piece of a snapshot, in a message.
+fn entry_bytes(message: &Message<'_>) -> u64 {
+    let Message::LeaderFollower(message) = message else { return 0 };
+    let bytes = match &message.body {
+        Body::Append { entries, .. } => entries.len(),
+        Body::Snapshot(piece) => piece.image.records.len() + piece.image.once.len(),
+        _ => 0,
+    };
+    bytes as u64
 }

@@ -2,7 +2,7 @@
 
 use super::server::Process;
 use super::sink::{Output, Sink};
-use super::{Cluster, Happening, Outside, Timer, describe};
+use super::{Cluster, Happening, Outside, Timer, Trip, describe};
 use crate::disk::DiskFailure;
 use crate::observe::{Commit, Observations};
 use crate::promises;
@@ -62,6 +62,9 @@ impl Cluster {
         if server.disk_due_us != Some(now_us) {
             // A rest that was broken off by a batch.
             return;
+        }
+        if let Some(late) = server.disk.was_late() {
+            self.observations.count(late);
         }
         let (written, synced, next) = match server.disk.done(&mut self.random) {
             Ok(done) => done,
@@ -161,6 +164,9 @@ impl Cluster {
         let most = self.random.range(1, TURN_ARRIVALS_MAX + 1) as usize;
         let later = process.inbox.split_off(most.min(process.inbox.len()));
         let arrivals = std::mem::replace(&mut process.inbox, later);
+        if let Some(turned) = server.clock.is_read() {
+            sink.observations().count(turned);
+        }
         let stall_us = std::mem::take(&mut server.stall_us);
         // Between two inputs, or between the last look at the clock and what is said then.
         let stall_at = self.random.range(0, arrivals.len() as u64 + 1) as usize;
@@ -205,6 +211,7 @@ impl Cluster {
         self.note_early(id, process_number, early, disk_due_us);
         self.note_shown(id, led_before, at_us);
         self.look_at_leaders(id, &output, is_tick, at_us);
+        self.look_at_bounds(id);
         self.note_troubles(id, stall_us, &refused, at_us);
         self.carry_out(id, output, at_us);
     }
@@ -234,7 +241,8 @@ impl Cluster {
             | Event::VoterAdmitted { .. } => Some(Timer::RareEvent(id)),
             _ => None,
         });
-        if let Some(timer) = timer {
+        let renamed = output.truncated.then_some(Timer::Renamed(id));
+        for timer in timer.into_iter().chain(renamed) {
             self.schedule(at_us, Happening::Outside(Outside::Timer(timer)));
         }
         if self.ends_here(id) {
@@ -251,7 +259,8 @@ impl Cluster {
             if self.ends_here(id) {
                 return;
             }
-            self.send_frame(id, to, &messages, at_us);
+            let entry_bytes = output.entry_bytes.get(&to).copied().unwrap_or(0);
+            self.send_frame(id, to, &messages, entry_bytes, at_us);
         }
         for (request, reply) in output.replies {
             if self.ends_here(id) {
@@ -283,7 +292,14 @@ impl Cluster {
         }
     }
 
-    fn send_frame(&mut self, from: NodeId, to: NodeId, messages: &[u8], at_us: u64) {
+    fn send_frame(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        messages: &[u8],
+        entry_bytes: u64,
+        at_us: u64,
+    ) {
         let Some(incarnation) = self.server(from).and_then(|s| s.node()).map(|n| n.incarnation())
         else {
             return;
@@ -300,28 +316,36 @@ impl Cluster {
         let frame = Rc::new(bytes);
         self.network.keep_back(from, to, &frame, &mut self.random);
         let sets_out_us = self.network.sets_out(from, to, at_us);
-        let delays = self.network.delays(from, to, &mut self.random);
-        self.observations.count(match delays.as_slice() {
-            [] if self.network.is_cut(from, to) => "frame cut off",
-            [] => "frame lost",
-            [_] => "frame sent",
-            _ => "frame repeated",
-        });
-        if delays.is_empty() && self.network.streams.is_some() {
+        if sets_out_us > at_us {
+            self.observations.count("swizzle-clog");
+        }
+        let ways = self.network.ways(from, to, &mut self.random);
+        self.note_way(from, to, ways.len());
+        if ways.is_empty() && self.network.streams.is_some() {
             return self.break_connection(from, to, at_us);
         }
-        for delay in delays {
+        let number = self.network.number(from, to);
+        let read_us = self.network.read_at(from, to, frame.len(), sets_out_us);
+        if read_us.is_some() && !ways.is_empty() {
+            self.observations.count("slow reader");
+        }
+        if let Some(streams) = &mut self.network.streams {
+            streams.set_out(from, to, entry_bytes);
+        }
+        for way in ways {
             let damaged = self.network.damage(&frame, &mut self.random);
             if let Some(damaged) = &damaged {
                 let whole = damaged.len() == frame.len();
                 self.observations.count(if whole { "frame flipped" } else { "frame cut short" });
             }
             let frame = damaged.map_or_else(|| Rc::clone(&frame), Rc::new);
-            let mut arrives_us = sets_out_us + delay;
+            let mut arrives_us = read_us.unwrap_or(sets_out_us) + way.delay_us;
             if let Some(streams) = &mut self.network.streams {
                 arrives_us = streams.in_order(from, to, arrives_us);
             }
-            self.schedule(arrives_us, Happening::Frame { from, to, frame, connection });
+            let number = Some(number).filter(|_| !way.again);
+            let trip = Trip { number, held_up: way.held_up, entry_bytes };
+            self.schedule(arrives_us, Happening::Frame { from, to, frame, connection, trip });
         }
     }
 
@@ -331,7 +355,8 @@ impl Cluster {
         for (from, to, frame) in self.network.take_kept_back() {
             self.observations.count("old frame");
             let at_us = self.now_us + self.random.range(0, KEPT_BACK_SPREAD_US);
-            self.schedule(at_us, Happening::Frame { from, to, frame, connection: 0 });
+            let trip = Trip::default();
+            self.schedule(at_us, Happening::Frame { from, to, frame, connection: 0, trip });
         }
     }
 

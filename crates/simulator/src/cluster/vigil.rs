@@ -5,6 +5,7 @@
 use super::Cluster;
 use super::server::Process;
 use super::sink::Output;
+use crate::checkers::bounds;
 use replication::keyspace::Durability;
 use replication::leader_follower::Group;
 use replication::{Event, GroupId, NodeId, Position, replicas};
@@ -94,6 +95,24 @@ impl Cluster {
             process.vigil.unsynced.push_back((position, at_us));
         }
         self.note_unfit(id, is_tick, at_us);
+    }
+
+    /// A node's turn is over: are its bounds kept?
+    pub(super) fn look_at_bounds(&mut self, id: NodeId) {
+        let (name, now_us) = (self.name(id).to_string(), self.now_us);
+        let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };
+        let Some(process) = &mut server.process else { return };
+        let seen = &mut self.observations;
+        let mut count = |what| seen.count(what);
+        let limits = &self.plan.limits;
+        let kept = bounds::check(&process.node, limits, &mut process.watch, &mut count);
+        let kept = kept.and_then(|()| match &self.network.streams {
+            Some(streams) => bounds::wire(streams, &process.node, limits, seen.most_entry_bytes),
+            None => Ok(()),
+        });
+        if let Err(text) = kept {
+            seen.over_bounds.get_or_insert_with(|| format!("{text} ({name}, at {now_us} us)"));
+        }
     }
 
     fn note_who_answers(&mut self, id: NodeId, output: &Output) {

@@ -50,8 +50,9 @@ pub struct Harm {
 impl Disk {
     /// Damages a disk that nobody uses. `None` where there was nothing to be damaged.
     pub fn damage(&mut self, damage: Damage, random: &mut Random) -> Option<Harm> {
+        let needed = self.segments.iter().filter(|segment| !segment.is_back);
         let before: Vec<(Batch, Vec<u8>)> =
-            self.segments.iter().flat_map(Segment::batches).map(|b| self.read(b)).collect();
+            needed.flat_map(Segment::batches).map(|b| self.read(b)).collect();
         let place = random.range(0, before.len() as u64) as usize;
         let (batch, _) = before.get(place)?;
         match damage {

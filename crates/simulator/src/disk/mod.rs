@@ -60,6 +60,8 @@ pub struct Disk {
     pub slow_factor: u64,
     /// The next thing that it does takes so much longer.
     pub stall_us: u64,
+    /// What it is doing, or has done last, takes so much longer for that.
+    stalled: bool,
     /// The next write or sync fails, once.
     pub fails_once: bool,
     /// While it is full, no batch is written whole.
@@ -147,6 +149,7 @@ impl Disk {
             pace,
             slow_factor: 1,
             stall_us: 0,
+            stalled: false,
             fails_once: false,
             full: false,
             unreadable_once: false,
@@ -334,7 +337,22 @@ impl Disk {
     }
 
     fn duration(&mut self, (from, to): (u64, u64), random: &mut Random) -> u64 {
+        self.stalled = self.stall_us > 0;
         random.range(from, to) * self.slow_factor + std::mem::take(&mut self.stall_us)
+    }
+
+    /// Whether a file has a new name that a power cut would take back.
+    pub fn has_new_name(&self) -> bool {
+        self.renamed.is_some()
+    }
+
+    /// What a process has had from it at last took longer: by what, as it is counted.
+    pub fn was_late(&mut self) -> Option<&'static str> {
+        let is_slow = self.slow_factor > 1 && self.job.is_some();
+        match std::mem::take(&mut self.stalled) {
+            true => Some("disk stall"),
+            false => is_slow.then_some("slow disk"),
+        }
     }
 
     /// Writes and syncs everything at once; nothing more comes from this process. False where the
@@ -420,7 +438,7 @@ impl Disk {
     fn take_back_name(&mut self) -> bool {
         let Some(old) = self.renamed.take() else { return false };
         self.spares.pop();
-        self.segments.insert(0, old);
+        self.segments.insert(0, Segment { is_back: true, ..old });
         true
     }
 

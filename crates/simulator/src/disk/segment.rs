@@ -28,6 +28,8 @@ pub(super) struct Segment {
     pub used: usize,
     /// Up to where that survives any crash.
     pub synced: usize,
+    /// Nothing in it is needed: it was given another name, and a power cut took that back.
+    pub is_back: bool,
 }
 
 /// A batch of the log, as it lies on the disk.
@@ -47,7 +49,8 @@ impl Segment {
     pub fn blank(number: u64) -> Segment {
         let zeros = vec![0; SEGMENT_BYTES];
         let (bytes, kept, former) = (zeros.clone(), zeros.clone(), zeros);
-        Segment { number, last: Position(0), bytes, kept, former, used: 0, synced: 0 }
+        let (last, used, synced, is_back) = (Position(0), 0, 0, false);
+        Segment { number, last, bytes, kept, former, used, synced, is_back }
     }
 
     /// It is used again, under another name: whatever it holds is behind the log's end.
@@ -55,6 +58,7 @@ impl Segment {
         self.kept.clone_from(&self.bytes);
         self.former.clone_from(&self.bytes);
         (self.number, self.used, self.synced, self.last) = (number, 0, 0, Position(0));
+        self.is_back = false;
     }
 
     /// Writes a batch behind what it holds.

@@ -1,5 +1,6 @@
 //! Processes that end, start again, or stand still.
 
+use super::network::by;
 use super::{Faults, Later, anybody};
 use crate::cluster::Cluster;
 use replication::NodeId;
@@ -19,6 +20,10 @@ const STORM_CRASHES: (u64, u64) = (3, 9);
 const STEPS_MAX: u64 = 40;
 /// The same after something rare has happened to it: within what follows from that.
 const RARE_STEPS_MAX: u64 = 10;
+/// How often a machine goes down right after files of its log were given new names, and within
+/// how many steps.
+const RENAMED_PERCENT: u64 = 50;
+const RENAMED_STEPS_MAX: u64 = 3;
 /// How long a node stands still: longer than an election takes, most of the time.
 const PAUSED_US: (u64, u64) = (50_000, 900_000);
 /// How long a turn takes that stalls.
@@ -57,6 +62,17 @@ impl Faults {
             let steps = cluster.random.range(0, RARE_STEPS_MAX) as u32;
             let power = self.power(cluster);
             cluster.end_after(node, steps, power);
+        }
+    }
+
+    /// Files of a node's log have new names: the machine may go down before these are on disk.
+    pub fn on_renamed(&mut self, node: NodeId, cluster: &mut Cluster) {
+        let may = self.families.crash_points || self.families.missing_files;
+        let has = cluster.server(node).is_some_and(|server| server.disk.has_new_name());
+        let may = may && has && self.families.power;
+        if !self.over && may && cluster.random.chance(RENAMED_PERCENT) {
+            let steps = cluster.random.range(0, RENAMED_STEPS_MAX) as u32;
+            cluster.end_after(node, steps, true);
         }
     }
 
@@ -175,14 +191,13 @@ impl Faults {
         let nodes = cluster.servers.len() as u64;
         let heir = ((u64::from(leader.0) + cluster.random.range(1, nodes)) % nodes) as u16;
         let heir = NodeId(heir);
-        cluster.observations.count("single link cut");
-        cluster.network.set_cut(leader, heir, true);
-        cluster.network.set_cut(heir, leader, true);
+        cluster.network.set_cut_by(leader, heir, Some(by::SINGLE_LINK));
+        cluster.network.set_cut_by(heir, leader, Some(by::SINGLE_LINK));
         self.later(Later::Usurp(leader, heir), USURP_US, cluster);
     }
 
     pub(super) fn cut_and_restart(&mut self, leader: NodeId, heir: NodeId, cluster: &mut Cluster) {
-        self.cut(&[leader], true, true, cluster);
+        self.isolate(leader, cluster);
         for node in cluster.nodes().into_iter().filter(|node| ![leader, heir].contains(node)) {
             if cluster.is_up(node) {
                 cluster.crash(node, false);

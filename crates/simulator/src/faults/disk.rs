@@ -179,7 +179,6 @@ pub(super) fn make_well(node: NodeId, cluster: &mut Cluster) {
 pub(super) fn stall(node: NodeId, cluster: &mut Cluster) {
     let stall_us = cluster.random.range(STALL_US.0, STALL_US.1);
     cluster.trace.line(cluster.now_us, || format!("{node}'s disk stalls for {stall_us} us"));
-    cluster.observations.count("disk stall");
     if let Some(server) = server(node, cluster) {
         server.disk.stall_us = stall_us;
     }

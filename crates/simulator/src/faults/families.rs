@@ -36,6 +36,8 @@ pub struct Families {
     pub flapping: bool,
     /// Nodes are clogged one by one, and come free in another order.
     pub clogs: bool,
+    /// Nodes read slowly what others send them.
+    pub slow_readers: bool,
     /// Frames arrive long after their time.
     pub old_frames: bool,
     /// Frames are damaged on their way.
@@ -44,6 +46,8 @@ pub struct Families {
     pub clocks: bool,
     /// Wall clocks jump by seconds and minutes.
     pub far_clocks: bool,
+    /// And then by days: only where a group's time may stay ahead of every clock.
+    pub days_off: bool,
     /// Monotonic clocks run too fast or too slow, within the bound.
     pub drift: bool,
     /// Disks become slow for a while.
@@ -139,6 +143,8 @@ impl Families {
             truncated_files: chance(12),
             missing_files: chance(12),
             old_backups: chance(30) && leads,
+            slow_readers: chance(15),
+            days_off: chance(50) && model == ModelName::LeaderFollower,
             ..Families::default()
         }
     }
@@ -176,7 +182,7 @@ impl Families {
         found.map(|(_, on)| *on = true).is_some()
     }
 
-    fn list(&mut self) -> [(&'static str, &mut bool); 36] {
+    fn list(&mut self) -> [(&'static str, &mut bool); 38] {
         [
             ("crashes", &mut self.crashes),
             ("crash-of-all", &mut self.crash_of_all),
@@ -191,10 +197,12 @@ impl Families {
             ("one-way", &mut self.one_way),
             ("flapping", &mut self.flapping),
             ("clogs", &mut self.clogs),
+            ("slow-readers", &mut self.slow_readers),
             ("old-frames", &mut self.old_frames),
             ("damage", &mut self.damage),
             ("clocks", &mut self.clocks),
             ("far-clocks", &mut self.far_clocks),
+            ("days-off", &mut self.days_off),
             ("drift", &mut self.drift),
             ("slow-disks", &mut self.slow_disks),
             ("stalled-disks", &mut self.stalled_disks),

@@ -163,11 +163,6 @@ impl Member<'_> {
     fn counts(&self, other: &Member<'_>) -> bool {
         self.group.voters().contains(&(other.node.id(), other.node.incarnation()))
     }
-
-    /// Whether some slots of its state are ahead of its log: then it stands for no election.
-    fn is_ahead_of_its_log(&self) -> bool {
-        self.group.state.ahead_of(self.group.last().index).is_some()
-    }
 }
 
 /// Whether one of them can be elected, and can commit what it writes.
@@ -180,7 +175,7 @@ fn elects(core: &[Member<'_>], options: &GroupOptions) -> bool {
         let votes = known.iter().filter(|voter| voter.group.last() <= candidate.group.last());
         let sound = votes.clone().filter(|voter| !voter.group.is_suspect()).count();
         let any = options.failover == Failover::Available && votes.count() >= quorum.election;
-        !candidate.is_ahead_of_its_log() && (sound >= quorum.election || any)
+        !candidate.group.is_ahead_of_its_log() && (sound >= quorum.election || any)
     };
     known.len() >= quorum.commit && known.iter().any(may_stand)
 }

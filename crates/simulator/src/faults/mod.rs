@@ -72,12 +72,14 @@ enum Fault {
     StallTurn,
     Isolate,
     Split,
+    Halve,
     Bridge,
     Ring,
     SingleLink,
     OneWay,
     Flap,
     Swizzle,
+    SlowReader,
     OldFrames,
     Jump,
     JumpFar,
@@ -136,12 +138,15 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.stalled_turns, Fault::StallTurn),
         (families.partitions, Fault::Isolate),
         (families.partitions, Fault::Split),
+        (families.partitions, Fault::Halve),
         (families.partial, Fault::Bridge),
         (families.partial, Fault::Ring),
         (families.partial, Fault::SingleLink),
         (families.one_way, Fault::OneWay),
         (families.flapping, Fault::Flap),
         (families.clogs, Fault::Swizzle),
+        (families.slow_readers, Fault::SlowReader),
+        (families.slow_readers, Fault::SlowReader),
         (families.old_frames, Fault::OldFrames),
         (families.clocks, Fault::Jump),
         (families.clocks, Fault::Strobe),
@@ -209,7 +214,7 @@ impl Faults {
                 cluster.network.heal();
             }
             Some(Later::Usurp(leader, heir)) => self.cut_and_restart(leader, heir, cluster),
-            Some(Later::Isolate(node)) => self.cut(&[node], true, true, cluster),
+            Some(Later::Isolate(node)) => self.isolate(node, cluster),
             Some(Later::Flap(node, more)) => self.flap(node, more, cluster),
             Some(Later::Clog(node, until_us)) => self.clog(node, until_us, cluster),
             Some(Later::Strobe(node, more)) => self.strobe(node, more, cluster),
@@ -287,24 +292,22 @@ impl Faults {
             Fault::Doze => self.doze(node, cluster),
             Fault::Usurp => self.usurp(node, cluster),
             Fault::StallTurn => crash::stall_turn(node, cluster),
-            Fault::Isolate => {
-                cluster.observations.count("isolated node");
-                self.cut(&[node], true, true, cluster);
-            }
+            Fault::Isolate => self.isolate(node, cluster),
             Fault::Split => self.split(cluster),
+            Fault::Halve => self.halve(cluster),
             Fault::Bridge => self.bridge(node, cluster),
             Fault::Ring => self.ring(cluster),
             Fault::SingleLink => self.single_link(node, cluster),
             Fault::OneWay => {
                 let inwards = cluster.random.chance(50);
-                cluster.observations.count("one-way cut");
-                self.cut(&[node], inwards, !inwards, cluster);
+                self.cut(&[node], (inwards, !inwards), network::by::ONE_WAY, cluster);
             }
             Fault::Flap => self.start_flapping(node, cluster),
             Fault::Swizzle => self.swizzle(cluster),
+            Fault::SlowReader => self.slow_reader(node, cluster),
             Fault::OldFrames => cluster.release_kept_back(),
-            Fault::Jump => clock::jump(node, clock::JUMP_MS_MAX, cluster),
-            Fault::JumpFar => clock::jump_far(node, cluster),
+            Fault::Jump => clock::jump(node, clock::JUMP_MS_MAX, "clock jump", cluster),
+            Fault::JumpFar => clock::jump_far(node, self.families.days_off, cluster),
             Fault::Strobe => self.strobe(node, clock::STROBES, cluster),
             Fault::Drift => clock::drift(node, crate::clock::DRIFT_PPM_MAX, cluster),
             Fault::DriftBeyond => clock::drift(node, clock::WILD_DRIFT_PPM, cluster),

@@ -1,6 +1,6 @@
 //! What a script's `keyspace` and `timing` lines stand for.
 
-use crate::leases::DRIFT_APART_PPM;
+use crate::cluster::by_hand::SHORT_TIMING;
 use crate::options::group;
 use replication::DatacenterId;
 use replication::keyspace::{
@@ -9,17 +9,9 @@ use replication::keyspace::{
 };
 use replication::node::Timing;
 
-/// Timeouts that keep stories short, where the script does not say others.
+/// The usual timeouts of a story, where the script does not say others.
 pub fn timing_of(said: &[(String, u64)]) -> Result<Timing, String> {
-    let mut timing = Timing {
-        heartbeat_interval_us: 30_000,
-        election_timeout_us: 200_000,
-        lease_us: 150_000,
-        clock_drift_ppm: DRIFT_APART_PPM,
-        leader_wait_us: 2_000_000,
-        forward_timeout_us: 2_000_000,
-        gaps_interval_us: 1_000_000,
-    };
+    let mut timing = SHORT_TIMING;
     for (name, duration_us) in said {
         match name.as_str() {
             "heartbeat" => timing.heartbeat_interval_us = *duration_us,

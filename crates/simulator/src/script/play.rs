@@ -4,13 +4,10 @@ use super::keyspace::{model_of, timing_of};
 use super::{Expected, ScriptError, Step, parse};
 use crate::cluster::{Cluster, Outside, Plan};
 use crate::convergence;
-use crate::disk::Pace;
-use crate::network::Weather;
 use crate::options::cluster_of;
 use crate::trace::Trace;
 use replication::keyspace::{Keyspace, Model};
 use replication::mutant::Mutants;
-use replication::node::Limits;
 use replication::{ClientId, Event, KeyspaceId, NodeId, Reply};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -163,14 +160,8 @@ impl Stage {
             let id = KeyspaceId(cluster.keyspaces.len() as u32 + 1);
             cluster.keyspaces.push(Keyspace { id, prefix: prefix.into_bytes(), model });
         }
-        let plan = Plan {
-            cluster,
-            timing: timing_of(&self.timing)?,
-            limits: Limits::default(),
-            mutants: self.mutants,
-            weather: Weather::calm(),
-            pace: Pace::quick(),
-        };
+        let timing = timing_of(&self.timing)?;
+        let plan = Plan { timing, mutants: self.mutants, ..Plan::calm(cluster) };
         self.cluster = Some(Cluster::new(plan, SEED, Trace::new(true)));
         Ok(())
     }
@@ -220,8 +211,7 @@ impl Stage {
         let cluster = self.cluster()?;
         for a in &left {
             for b in right.iter().filter(|b| *b != a) {
-                cluster.network.set_cut(*a, *b, true);
-                cluster.network.set_cut(*b, *a, true);
+                cluster.cut_between(*a, *b, true);
             }
         }
         Ok(())

@@ -428,6 +428,12 @@ fn note(number: usize, operation: &Operation, cluster: &mut Cluster) {
         Outcome::Refused(error) if error.starts_with("CLOCK") => {
             cluster.observations.count("-CLOCK");
         }
+        Outcome::Refused(error) if error.starts_with("TRYAGAIN too many writes") => {
+            cluster.observations.count("too much uncommitted");
+        }
+        Outcome::Refused(error) if error.starts_with("TRYAGAIN too many commands") => {
+            cluster.observations.count("too many commands wait");
+        }
         Outcome::Done(Answer::Ok) if operation.action == Action::Clear => {
             cluster.observations.count("key flushed");
         }

@@ -12,12 +12,12 @@ const WRITES: u64 = 20;
 /// says; `None` where the follower rightly refuses its log, or no bit could be flipped.
 fn a_flipped_bit(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>> {
     let mut world = World::with_lease(mutant, seed, MS, MS);
-    assert!(world.run_until(|world| world.leader_above(0).is_some()));
-    let leader = world.leader_above(0)?;
-    let epoch = world.epoch(leader);
+    assert!(world.run_until(|world| world.cluster.leader_above(0).is_some()));
+    let leader = world.cluster.leader_above(0)?;
+    let epoch = world.cluster.epoch(leader);
     world.run(100 * MS);
-    let [damaged, third]: [_; 2] = world.others(leader).try_into().ok()?;
-    world.cut(third, true, true);
+    let [damaged, third]: [_; 2] = world.cluster.others(leader).try_into().ok()?;
+    world.cluster.cut(third, true);
     for number in 0..WRITES {
         assert!(world.write(leader, &format!("~{number};")));
     }
@@ -27,17 +27,17 @@ fn a_flipped_bit(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>
         return None;
     }
     world.cluster.crash(leader, false);
-    world.cut(third, false, false);
+    world.cluster.cut(third, false);
     world.cluster.start(damaged);
     if !world.cluster.is_up(damaged) {
         return None;
     }
-    world.run_until(|world| world.leader_above(epoch).is_some());
-    let elected = world.leader_above(epoch);
+    world.run_until(|world| world.cluster.leader_above(epoch).is_some());
+    let elected = world.cluster.leader_above(epoch);
     assert!(elected.is_none() || mutant.is_some(), "seed {seed}: {elected:?}");
     world.cluster.start(leader);
-    assert!(world.run_until(|world| world.leader_above(epoch).is_some()), "seed {seed}");
-    let next = world.leader_above(epoch)?;
+    assert!(world.run_until(|world| world.cluster.leader_above(epoch).is_some()), "seed {seed}");
+    let next = world.cluster.leader_above(epoch)?;
     assert!(world.write(next, "~last;"), "seed {seed}");
     world.run(500 * MS);
     Some(leadership::committed_prefix(&world.cluster.observations.commits))

@@ -2,21 +2,18 @@
 //! stood still for longer than an election takes steps down) covers most of it in plain seeds: here
 //! everything stays just within that.
 
-use super::{MS, World};
+use super::{ELECTION_US, MS, World};
 use replication::NodeId;
 use replication::mutant::Mutant;
 use simulator::checkers::zones;
 use simulator::history::Action;
 
-/// How long an election takes at least, in these worlds.
-const ELECTION_US: u64 = 150 * MS;
-
 /// Three nodes, a leader who has confirmed a write, and the other two.
 fn world(mutant: Option<Mutant>, seed: u64) -> (World, NodeId, [NodeId; 2]) {
     let mut world = World::new(mutant, seed, 3 * MS);
-    assert!(world.run_until(|world| world.leader_above(0).is_some()));
-    let old = world.leader_above(0).unwrap_or(NodeId(0));
-    let others = world.others(old);
+    assert!(world.run_until(|world| world.cluster.leader_above(0).is_some()));
+    let old = world.cluster.leader_above(0).unwrap_or(NodeId(0));
+    let others = world.cluster.others(old);
     assert!(world.write(old, "~old;"));
     world.run(100 * MS);
     let others = [others.first(), others.last()].map(|node| *node.unwrap_or(&old));
@@ -30,20 +27,20 @@ fn verdict(world: &World) -> Result<(), String> {
 /// Lets time pass until somebody leads in a newer epoch, but no longer than so; writes there.
 fn successor_writes(world: &mut World, epoch: u64, within_us: u64) -> bool {
     let until_us = world.cluster.now_us + within_us;
-    while world.leader_above(epoch).is_none() && world.cluster.now_us < until_us {
+    while world.cluster.leader_above(epoch).is_none() && world.cluster.now_us < until_us {
         world.run(super::STEP_US);
     }
-    world.leader_above(epoch).is_some_and(|new| world.write(new, "~new;"))
+    world.cluster.leader_above(epoch).is_some_and(|new| world.write(new, "~new;"))
 }
 
 /// The leader stands still just after it has asked, and handles the answers later.
 fn answers_are_late(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     let (mut world, old, _) = world(mutant, seed);
-    let epoch = world.epoch(old);
+    let epoch = world.cluster.epoch(old);
     world.run(seed % 30 * MS);
     world.cluster.pause(old, 110 * MS);
     world.run(7 * MS);
-    world.cut(old, true, true);
+    world.cluster.cut(old, true);
     if successor_writes(&mut world, epoch, 2 * ELECTION_US) {
         world.call(old, Action::Get);
     }
@@ -54,8 +51,8 @@ fn answers_are_late(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
 /// The leader stands still just after it has looked at its clock, when its lease is nearly over.
 fn the_clock_was_read_early(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     let (mut world, old, _) = world(mutant, seed);
-    let epoch = world.epoch(old);
-    world.cut(old, true, true);
+    let epoch = world.cluster.epoch(old);
+    world.cluster.cut(old, true);
     world.run((60 + seed % 50) * MS);
     let sleeps_us = ELECTION_US - 5 * MS;
     let wakes_us = world.cluster.now_us + sleeps_us;
@@ -71,11 +68,10 @@ fn the_clock_was_read_early(mutant: Option<Mutant>, seed: u64) -> Result<(), Str
 /// and the leader is cut off.
 fn the_voter_starts_anew(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     let (mut world, old, [voter, candidate]) = world(mutant, seed);
-    let epoch = world.epoch(old);
-    world.cluster.network.set_cut(old, candidate, true);
-    world.cluster.network.set_cut(candidate, old, true);
+    let epoch = world.cluster.epoch(old);
+    world.cluster.cut_between(old, candidate, true);
     world.run(400 * MS + seed % 40 * 5 * MS);
-    world.cut(old, true, true);
+    world.cluster.cut(old, true);
     world.cluster.crash(voter, false);
     world.cluster.start(voter);
     if successor_writes(&mut world, epoch, ELECTION_US) {
@@ -88,16 +84,17 @@ fn the_voter_starts_anew(mutant: Option<Mutant>, seed: u64) -> Result<(), String
 /// The successor that the leader has told to take over sleeps so long that the leader goes on.
 fn the_successor_wakes_up_late(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     let (mut world, old, [successor, third]) = world(mutant, seed);
-    let epoch = world.epoch(old);
+    let epoch = world.cluster.epoch(old);
     let order = ["TF.SWITCHOVER", "", world.cluster.name(successor)].map(String::from).to_vec();
     let connection = world.cluster.connect(old);
     world.cluster.request(connection, order);
-    let told = |world: &World| world.group(old).is_some_and(|group| group.is_handing_over());
+    let told =
+        |world: &World| world.cluster.group(old).is_some_and(|group| group.is_handing_over());
     assert!(world.run_until(told));
     world.cluster.pause(successor, 2 * ELECTION_US + seed % 60 * MS);
     world.run(2 * ELECTION_US - 10 * MS);
     world.cluster.network.set_cut(successor, old, true);
-    let began = |world: &World| world.epoch(successor) > epoch;
+    let began = |world: &World| world.cluster.epoch(successor) > epoch;
     assert!(world.run_until(began), "it has not taken over");
     world.cluster.network.set_cut(third, old, true);
     if successor_writes(&mut world, epoch, ELECTION_US) {

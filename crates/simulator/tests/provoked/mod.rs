@@ -6,21 +6,19 @@ mod damage;
 mod leases;
 mod lost_writes;
 
-use replication::keyspace::{Acks, Failover, LeaderFollower, Model};
-use replication::leader_follower::Group;
+use replication::keyspace::{Acks, Failover};
 use replication::mutant::{Mutant, Mutants};
 use replication::node::{Limits, Timing};
 use replication::{ClientId, DatacenterId, NodeId};
 use simulator::checkers::leadership;
+use simulator::cluster::by_hand::{MS, SHORT_TIMING};
 use simulator::cluster::{Cluster, Outside, Plan, Server};
-use simulator::disk::Pace;
 use simulator::history::{Action, Operation, Outcome};
-use simulator::leases::DRIFT_APART_PPM;
 use simulator::network::Weather;
-use simulator::options::{cluster_of, group};
-use simulator::trace::Trace;
+use simulator::options::group;
 
-const MS: u64 = 1_000;
+/// How long an election takes at least, in these worlds.
+const ELECTION_US: u64 = 150 * MS;
 const STEP_US: u64 = 100;
 const KEY: &str = "register:0";
 
@@ -37,47 +35,14 @@ impl World {
 
     /// What is not about leases has short ones: else a node that has just started does not vote.
     fn with_lease(mutant: Option<Mutant>, seed: u64, delay_us: u64, lease_us: u64) -> World {
-        let model = Model::LeaderFollower(LeaderFollower {
-            home: DatacenterId(0),
-            partitions: 1,
-            group: group(3, Acks::Majority, Failover::Safe),
-        });
         // One entry a message: what is inherited arrives alone, before the epoch's first entry.
         let limits = Limits { append_bytes_max: 1, ..Limits::default() };
-        let timing = Timing {
-            heartbeat_interval_us: 30 * MS,
-            election_timeout_us: 150 * MS,
-            leader_wait_us: 900 * MS,
-            forward_timeout_us: 900 * MS,
-            gaps_interval_us: 1_000 * MS,
-            lease_us,
-            clock_drift_ppm: DRIFT_APART_PPM,
-        };
+        let timing = Timing { election_timeout_us: ELECTION_US, lease_us, ..SHORT_TIMING };
         let weather = Weather { delay_min_us: delay_us, delay_mean_us: 0, ..Weather::calm() };
         let mutants = mutant.map_or(Mutants::default(), Mutants::plant);
-        let cluster = cluster_of(&["eu"], 3, model, seed);
-        let plan = Plan { cluster, timing, limits, mutants, weather, pace: Pace::quick() };
-        let cluster = Cluster::new(plan, seed, Trace::new(false));
+        let plan = Plan::of_three(group(3, Acks::Majority, Failover::Safe));
+        let cluster = Plan { timing, limits, mutants, weather, ..plan }.build(seed);
         World { cluster, operations: Vec::new() }
-    }
-
-    fn group(&self, node: NodeId) -> Option<&Group> {
-        self.cluster.server(node).and_then(Server::node)?.groups().next()
-    }
-
-    fn epoch(&self, node: NodeId) -> u64 {
-        self.group(node).map_or(0, Group::epoch)
-    }
-
-    fn last_index(&self, node: NodeId) -> u64 {
-        self.group(node).map_or(0, |group| group.last().index)
-    }
-
-    /// Who leads in an epoch above this one, and may answer.
-    fn leader_above(&self, epoch: u64) -> Option<NodeId> {
-        let leads =
-            |node: &NodeId| self.group(*node).is_some_and(|g| g.is_serving() && g.epoch() > epoch);
-        self.cluster.nodes().into_iter().find(leads)
     }
 
     fn run(&mut self, for_us: u64) {
@@ -142,18 +107,6 @@ impl World {
         let connection = self.call(node, Action::Set(value.to_string()));
         self.run_until(|world| matches!(world.outcome(connection), Some(Outcome::Done(_))))
     }
-
-    /// Cuts, or mends, what a node sends, what it gets, or both.
-    fn cut(&mut self, node: NodeId, out: bool, inwards: bool) {
-        for peer in self.cluster.nodes().into_iter().filter(|peer| *peer != node) {
-            self.cluster.network.set_cut(node, peer, out);
-            self.cluster.network.set_cut(peer, node, inwards);
-        }
-    }
-
-    fn others(&self, node: NodeId) -> Vec<NodeId> {
-        self.cluster.nodes().into_iter().filter(|other| *other != node).collect()
-    }
 }
 
 /// Raft's figure 8 with three nodes: an entry of an older epoch reaches a second replica, and then
@@ -161,47 +114,47 @@ impl World {
 /// votes were split, and nobody came to lead in between.
 fn figure_8(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>> {
     let mut world = World::with_lease(mutant, seed, 3 * MS, MS);
-    assert!(world.run_until(|world| world.leader_above(0).is_some()));
-    let first = world.leader_above(0).unwrap_or(NodeId(0));
-    let epoch = world.epoch(first);
+    assert!(world.run_until(|world| world.cluster.leader_above(0).is_some()));
+    let first = world.cluster.leader_above(0).unwrap_or(NodeId(0));
+    let epoch = world.cluster.epoch(first);
     assert!(world.write(first, "~a;"));
     world.run(100 * MS);
     // An entry that nobody else gets.
-    let place = world.last_index(first) + 1;
-    world.cut(first, true, true);
+    let place = world.cluster.last_index(first) + 1;
+    world.cluster.cut(first, true);
     world.call(first, Action::Set(String::from("~b;")));
-    assert!(world.run_until(|world| world.last_index(first) == place));
+    assert!(world.run_until(|world| world.cluster.last_index(first) == place));
     world.run(20 * MS);
     world.cluster.crash(first, false);
     // Another node is elected; its own first entry, in the same place, stays with it.
-    let others = world.others(first);
-    let risen = |world: &World, node: &NodeId| world.epoch(*node) > epoch;
+    let others = world.cluster.others(first);
+    let risen = |world: &World, node: &NodeId| world.cluster.epoch(*node) > epoch;
     assert!(world.run_until(|world| others.iter().any(|node| risen(world, node))));
     let second = *others.iter().find(|node| risen(&world, node)).unwrap_or(&first);
     let third = *others.iter().find(|node| **node != second).unwrap_or(&first);
     assert!(world.run_until(|world| risen(world, &third)));
-    world.cut(second, true, false);
-    if !world.run_until(|world| world.last_index(second) >= place) {
+    world.cluster.cut_ways(second, true, false);
+    if !world.run_until(|world| world.cluster.last_index(second) >= place) {
         return None;
     }
-    world.cut(second, true, true);
+    world.cluster.cut(second, true);
     // The first one is back and leads; only the old entry reaches the third.
-    world.cut(first, false, false);
-    world.cut(second, true, true);
+    world.cluster.cut(first, false);
+    world.cluster.cut(second, true);
     world.cluster.start(first);
-    assert!(world.last_index(third) < place, "the cut came too late");
-    assert!(world.run_until(|world| world.last_index(third) >= place));
-    world.cut(first, true, false);
+    assert!(world.cluster.last_index(third) < place, "the cut came too late");
+    assert!(world.run_until(|world| world.cluster.last_index(third) >= place));
+    world.cluster.cut_ways(first, true, false);
     world.run(20 * MS);
     world.cluster.crash(first, false);
     // The second comes back: its log ends in a younger epoch, and it wins.
-    world.cut(second, false, false);
-    let epoch = world.epoch(third);
-    assert!(world.run_until(|world| world.leader_above(epoch) == Some(second)));
+    world.cluster.cut(second, false);
+    let epoch = world.cluster.epoch(third);
+    assert!(world.run_until(|world| world.cluster.leader_above(epoch) == Some(second)));
     world.cluster.network.heal();
     world.cluster.start(first);
     world.run(500 * MS);
-    assert!(world.group(first).is_some_and(|group| group.commit() > place));
+    assert!(world.cluster.group(first).is_some_and(|group| group.commit() > place));
     let seen = &world.cluster.observations;
     let one = leadership::one_leader_per_epoch(&seen.leaderships);
     Some(one.and_then(|()| leadership::committed_prefix(&seen.commits)))
@@ -215,16 +168,17 @@ fn two_candidates(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
     let stands = |world: &World, node: NodeId| {
         let server = world.cluster.server(node).and_then(Server::node);
         let incarnation = server.map(|server| server.incarnation()).unwrap_or_default();
-        world.group(node).is_some_and(|g| g.role_name(node, incarnation) == "candidate")
+        world.cluster.group(node).is_some_and(|g| g.role_name(node, incarnation) == "candidate")
     };
     let voter = |world: &World| {
         let voted = |node: &NodeId| {
-            let mut others = world.others(*node).into_iter();
-            world.epoch(*node) == 1 && others.all(|o| world.epoch(o) == 1 && stands(world, o))
+            let mut others = world.cluster.others(*node).into_iter();
+            world.cluster.epoch(*node) == 1
+                && others.all(|o| world.cluster.epoch(o) == 1 && stands(world, o))
         };
         nodes.iter().copied().find(voted)
     };
-    if world.run_until(|world| voter(world).is_some() || world.leader_above(0).is_some())
+    if world.run_until(|world| voter(world).is_some() || world.cluster.leader_above(0).is_some())
         && let Some(voter) = voter(&world)
     {
         world.cluster.crash(voter, true);
@@ -241,25 +195,26 @@ fn two_candidates(mutant: Option<Mutant>, seed: u64) -> Result<(), String> {
 fn a_late_vote(mutant: Option<Mutant>, seed: u64) -> Option<Result<(), String>> {
     let mut world = World::with_lease(mutant, seed, 3 * MS, MS);
     let nodes = world.cluster.nodes();
-    let first = |world: &World| nodes.iter().copied().find(|node| world.epoch(*node) == 1);
+    let first = |world: &World| nodes.iter().copied().find(|node| world.cluster.epoch(*node) == 1);
     assert!(world.run_until(|world| first(world).is_some()));
     let candidate = first(&world)?;
-    let others = world.others(candidate);
-    let are_in_the_first = |world: &World| others.iter().all(|node| world.epoch(*node) == 1);
+    let others = world.cluster.others(candidate);
+    let are_in_the_first =
+        |world: &World| others.iter().all(|node| world.cluster.epoch(*node) == 1);
     // The answers are lost, but for a copy that is on its way.
-    world.cut(candidate, false, true);
+    world.cluster.cut_ways(candidate, false, true);
     world.cluster.network.weather.keep_back_percent = 100;
     assert!(world.run_until(are_in_the_first));
     world.run(20 * MS);
     world.cluster.network.weather.keep_back_percent = 0;
-    world.cut(candidate, false, false);
-    let is_in_the_second = |world: &World| world.epoch(candidate) == 2;
+    world.cluster.cut(candidate, false);
+    let is_in_the_second = |world: &World| world.cluster.epoch(candidate) == 2;
     let stands_again = |world: &World| is_in_the_second(world) || !are_in_the_first(world);
     assert!(world.run_until(stands_again));
     if !is_in_the_second(&world) || !are_in_the_first(&world) {
         return None;
     }
-    world.cut(candidate, true, true);
+    world.cluster.cut(candidate, true);
     world.cluster.release_kept_back();
     world.run(1_000 * MS);
     let leaderships = &world.cluster.observations.leaderships;

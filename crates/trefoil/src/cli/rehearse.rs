@@ -1,7 +1,7 @@
 //! `trefoil rehearse`: how many failovers another election timeout would have caused in the last
 //! day, by the silences that the nodes have noted of each other.
 //!
-//! A follower that does not hear its leader for a time between T and 2T (drawn anew each time)
+//! A follower that does not hear its leader for a time between T and 1.5 T (drawn anew each time)
 //! asks for votes; those who hear the leader refuse, and the leader itself does, too. So a failover
 //! takes as many followers that miss the leader as an election needs votes: of the followers'
 //! counts the one at that place, the largest first, is the most failovers that there could have

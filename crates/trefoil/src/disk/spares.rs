@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub enum SpareOrder {
     /// This segment is not needed any more, nor are the others of so many that went with it. As
     /// many are kept as spares: the log will have grown by about as much when the next go, and
-    /// a segment that is used again needs no zeros, and is in the page cache. More are deleted.
+    /// a segment that is used again needs no zeros. More are deleted.
     Recycle(Arc<Segment>, usize),
     /// A spare has been taken.
     Taken,

@@ -271,7 +271,7 @@ fn lags_and_losses(
     let unheard = at_leader(|here| here.unheard_leaders);
     all.add(MetricType::Gauge, ("unheard_leaders", None), help, unheard);
     let help = "At the leader: entries that are gone with those leaders, at least";
-    let unheard = at_leader(|here| here.unheard_entries);
+    let unheard = at_leader(|here| here.unheard_at_least);
     all.add(MetricType::Gauge, ("unheard_entries_at_least", None), help, unheard);
 }
 

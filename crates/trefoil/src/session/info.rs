@@ -185,20 +185,20 @@ fn lost_writes(session: &Session<'_>, text: &mut String) {
     let keyspaces = &session.state.cluster.keyspaces;
     let groups = keyspaces.iter().flat_map(|k| session.node.status(session.time, k.id));
     let (mut acknowledged, mut not_acknowledged, mut maybe) = (0, 0, 0);
-    let (mut given_up, mut unheard, mut unheard_leaders) = (0, 0, 0);
+    let (mut given_up, mut unheard_at_least, mut unheard_leaders) = (0, 0, 0);
     for here in groups.filter_map(|group| group.here) {
         acknowledged += here.lost_writes.acknowledged;
         not_acknowledged += here.lost_writes.not_acknowledged;
         maybe += here.lost_writes.maybe;
         given_up += here.lost_writes.given_up;
-        unheard += here.unheard_entries;
+        unheard_at_least += here.unheard_at_least;
         unheard_leaders += here.unheard_leaders;
     }
     field(text, "lost_writes_acknowledged", acknowledged);
     field(text, "lost_writes_not_acknowledged", not_acknowledged);
     field(text, "lost_writes_maybe", maybe);
     field(text, "lost_writes_given_up", given_up);
-    field(text, "lost_writes_unheard_at_least", unheard);
+    field(text, "lost_writes_unheard_at_least", unheard_at_least);
     field(text, "unheard_leaders", unheard_leaders);
     field(text, "lost_writes_reported_total", session.sink.counts.lost_writes);
 }

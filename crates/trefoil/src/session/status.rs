@@ -146,7 +146,7 @@ fn member_fields(session: &Session<'_>, here: &MemberStatus) -> String {
             here.lost_writes.not_acknowledged,
             here.lost_writes.maybe,
             here.lost_writes.given_up,
-            here.unheard_entries,
+            here.unheard_at_least,
             here.unheard_leaders,
             here.once_sessions,
             log_fields(session, here),

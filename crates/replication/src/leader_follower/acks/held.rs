@@ -92,6 +92,17 @@ impl Held {
         no_writes && self.reads.is_empty() && self.evaluated.is_empty()
     }
 
+    /// How many writes wait for their keyspace's acks, how many for others, and how many WAITs
+    /// there are.
+    pub(in super::super) fn counts(&self) -> (usize, usize, usize) {
+        (self.writes.len(), self.special.len(), self.waits.len())
+    }
+
+    /// Bytes of what reads of earlier turns will answer: counted anew, and as they are counted.
+    pub(in super::super) fn recount_reads(&self) -> (u64, u64) {
+        (self.reads.recount(), self.reads.bytes())
+    }
+
     /// The earliest deadline of a reply that waits.
     pub fn next_deadline(&self) -> u64 {
         let write = self.writes.front().map_or(u64::MAX, |write| write.deadline_us);
@@ -272,7 +283,8 @@ impl Group {
         self.release(turn);
     }
 
-    /// A client of this node has gone: nobody asks any more whether its write has arrived.
+    /// A client of this node has gone, and these were its: nobody asks any more whether its write
+    /// has arrived.
     pub fn forget_waits(&mut self, is_its: impl Fn(Requester) -> bool) {
         if let Role::Leader(leader) = &mut self.role {
             leader.held.waits.retain(|wait| !is_its(wait.requester));

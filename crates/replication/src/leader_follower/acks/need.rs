@@ -16,7 +16,7 @@ use alloc::format;
 
 /// Writes of one group that wait for something else than their keyspace's acks. They are looked
 /// at one by one whenever copies are added.
-pub(super) const SPECIAL_WRITES_MAX: usize = 4096;
+pub const SPECIAL_WRITES_MAX: usize = 4096;
 
 /// What a write's reply waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

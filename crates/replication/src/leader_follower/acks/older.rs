@@ -83,10 +83,8 @@ impl Group {
     ) -> Option<(Reply<'static>, u64)> {
         let Role::Leader(leader) = &self.role else { return None };
         let still_us = turn.now.monotonic_us.saturating_sub(leader.sight.since_us);
-        if index <= leader.visible || still_us < STILL_US || !self.is_serving() {
-            return None;
-        }
-        if leader.sight.told > leader.visible {
+        let is_told = leader.sight.told > leader.visible;
+        if index <= leader.visible || still_us < STILL_US || is_told || !self.is_serving() {
             return None;
         }
         // A write that outlives the read's deadline may yet be acknowledged.
@@ -99,6 +97,7 @@ impl Group {
         let says = evaluation.write == Write::Nothing;
         says.then(|| (evaluation.reply.into_owned(), hidden))
     }
+
     /// Whether who asks now has written anything behind an entry, on the same connection.
     fn has_own_after(&self, turn: &Turn<'_>, index: u64) -> bool {
         let Some(asker) = &turn.local.asker else { return true };

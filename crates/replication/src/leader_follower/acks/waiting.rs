@@ -29,6 +29,11 @@ impl WaitingReads {
         self.bytes
     }
 
+    /// The same, counted anew: for observers.
+    pub(super) fn recount(&self) -> u64 {
+        self.rounds.iter().chain(&self.hidden).map(bytes_of).sum()
+    }
+
     pub(super) fn next_deadline(&self) -> u64 {
         let round = self.rounds.front().map_or(u64::MAX, |read| read.deadline_us);
         if self.hidden.is_empty() { round } else { round.min(self.least_deadline_us) }

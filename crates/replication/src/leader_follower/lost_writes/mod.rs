@@ -52,7 +52,7 @@ use report::{LostWrite, Status, What};
 pub use unheard::{Unheard, Why};
 
 /// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
-const KEPT_BYTES_MAX: usize = 64 << 20;
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// What is kept of writes that were cut, and what is needed to tell of them.
 #[derive(Default)]
@@ -120,6 +120,12 @@ impl LostWrites {
         }
         self.bytes += write.bytes();
         self.kept.insert(write.id, write);
+    }
+
+    /// Bytes of what is kept: counted anew, and as they are counted; for observers.
+    pub(super) fn recount(&self) -> (u64, u64) {
+        let bytes = self.kept.values().map(|write| write.bytes() as u64);
+        (bytes.sum(), self.bytes as u64)
     }
 
     fn remove(&mut self, id: EntryId) -> Option<LostWrite> {

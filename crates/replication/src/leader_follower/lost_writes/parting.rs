@@ -26,6 +26,9 @@ use alloc::vec::Vec;
 /// between.
 const PAUSE_US: u64 = 1_000;
 
+/// Bytes of what was found that a turn writes into the node's log, and one entry more.
+pub(in crate::leader_follower) const KEPT_AT_ONCE_BYTES_MAX: usize = 256 << 10;
+
 /// What is looked for in a state before a snapshot replaces it.
 pub struct Parting {
     /// Which leader wrote what of the snapshot, up to its floor.
@@ -45,11 +48,6 @@ pub struct Parting {
 }
 
 impl Parting {
-    /// When the group wants a turn for it, in microseconds of the monotonic clock.
-    pub(in crate::leader_follower) fn next_deadline(&self) -> u64 {
-        self.due_us
-    }
-
     fn find(&mut self, id: EntryId, key: &[u8], record: &Record<'_>) {
         self.keys += 1;
         let value_bytes = record.value().map_or(0, |value| value.len());
@@ -71,6 +69,20 @@ pub(in crate::leader_follower) fn is_cut(floor: EntryId, epochs: &Epochs, id: En
 }
 
 impl Group {
+    /// Whether a snapshot is there that waits for what is to be kept aside of the old state.
+    pub fn is_parting(&self) -> bool {
+        self.parting().is_some()
+    }
+
+    /// When the group wants a turn to look for that, in microseconds of the monotonic clock.
+    pub(in crate::leader_follower) fn parting_deadline(&self) -> u64 {
+        self.parting().map_or(u64::MAX, |parting| parting.due_us)
+    }
+
+    fn parting(&self) -> Option<&Parting> {
+        self.installing.as_ref()?.parting.as_ref()
+    }
+
     /// All pieces of a snapshot are there: it takes the place of what is here, at once, or after
     /// what is to be kept aside is found.
     pub(in crate::leader_follower) fn end_installing(
@@ -126,7 +138,8 @@ impl Group {
     ) -> Option<u64> {
         // Both logs change their epochs at these places only.
         let borders = epochs.first_indexes().chain(self.epochs.first_indexes());
-        let borders = borders.chain([from, floor.index + 1]).filter(|index| *index >= from);
+        let borders =
+            borders.chain([from, floor.index.saturating_add(1)]).filter(|index| *index >= from);
         let id_at = |index| {
             let epoch = self.epochs.reign_at(index).map_or(0, |reign| reign.epoch);
             EntryId { epoch, index }
@@ -188,11 +201,16 @@ impl Group {
 
     /// Writes some of what was found into the node's log.
     fn keep_some(&mut self, turn: &mut Turn<'_>, parting: &mut Parting) {
+        let mut bytes = 0;
         for _ in 0..self.limits.records_at_once_max {
             let Some((id, changes)) = parting.found.pop_first() else { return };
             let write = self.known_by_state(turn, id, changes);
+            bytes += write.bytes();
             self.log_kept(turn, &write);
             self.lost_writes.insert(write);
+            if bytes >= KEPT_AT_ONCE_BYTES_MAX {
+                return;
+            }
         }
     }
 

@@ -38,7 +38,7 @@ impl Group {
             );
             return self.hold_read(turn, requester, again.index, Reply::error(text));
         }
-        if !self.has_room() {
+        if !self.takes_write() {
             return turn.refuse(requester, NO_ROOM);
         }
         let name = self.next_name(turn);

@@ -104,7 +104,7 @@ impl Group {
             leader: reign.leader,
             epoch: reign.epoch,
             first: next.first_index,
-            at_least: (next.heard + 1).saturating_sub(next.first_index),
+            at_least: next.heard.saturating_add(1).saturating_sub(next.first_index),
             at_most: match next.after_loss {
                 true => None,
                 false => Some(self.limits.uncommitted_entries_max as u64),

@@ -158,7 +158,7 @@ impl Group {
                  {AHEAD_MS_MAX}; nothing was done",
                 name.started_ms.saturating_sub(self.time_ms(turn))
             ),
-            Seen::New | Seen::Open if !self.has_room() => NO_ROOM.into(),
+            Seen::New | Seen::Open if !self.takes_write() => NO_ROOM.into(),
             Seen::New | Seen::Open => return Some(name),
         };
         turn.refuse(requester, text);

@@ -206,6 +206,11 @@ impl OnceTable {
         self.bytes
     }
 
+    /// The same for each session, counted anew: for observers.
+    pub fn recount(&self) -> impl Iterator<Item = usize> {
+        self.sessions.iter().map(|((_, name), session)| bytes_of(name, session))
+    }
+
     /// Writes the sessions of a slot as they are committed.
     pub fn encode_slot(&self, slot: u16, committed: &Committed<'_>, w: &mut Writer<'_>) {
         for ((_, name), session) in self.of_slots(slot, slot) {

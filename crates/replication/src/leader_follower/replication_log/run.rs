@@ -5,7 +5,7 @@
 use crate::wire::{Read, Reader};
 
 /// The bytes of an entry's length, before the entry.
-pub(super) const LENGTH_BYTES: usize = 4;
+pub(in crate::leader_follower) const LENGTH_BYTES: usize = 4;
 
 /// The entries of a run, in order; ends at the first that is malformed.
 #[derive(Clone, Debug)]

@@ -20,9 +20,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use undo::{Aside, Undo};
 
-/// Records from which on removing all keys puts the whole table aside. A table has a place for
-/// each of its slots: putting small ones aside, one for each FLUSHALL of a pipeline, would cost
-/// far more than their records.
+/// Records from which on removing all keys puts the whole table aside, and a table that nobody
+/// needs is freed by and by. A table has a place for each of its slots: putting small ones aside,
+/// one for each FLUSHALL of a pipeline, would cost far more than their records.
 const LARGE_FROM: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// The records of one group.
@@ -41,7 +41,7 @@ pub struct State {
     uncommitted_clear: u64,
     /// Large tables that nobody needs any more: they are freed by and by, see `leaving.rs`.
     replaced: Vec<Store>,
-    /// Tables with so many records are large.
+    /// Tables with so many records are large: [`LARGE_FROM`], or fewer.
     large_from: usize,
 }
 
@@ -235,11 +235,7 @@ impl State {
             .collect();
         let State { store, undo, .. } = self;
         for key in keys {
-            store.remove_over(&key, |old| {
-                if undoable {
-                    undo.push(index, false, &key, old);
-                }
-            });
+            store.remove_over(&key, |old| undo.push(index, false, &key, old));
         }
     }
 

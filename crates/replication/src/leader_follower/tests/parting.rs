@@ -1,6 +1,7 @@
 //! What a snapshot costs of the state and the log that it replaces, and what is kept aside of them.
 
 use super::super::log_record::{Body as LogBody, LogRecord};
+use super::super::lost_writes::parting::KEPT_AT_ONCE_BYTES_MAX;
 use super::staging::{KEYS, leader_and_follower, restarted, snapshot};
 use super::*;
 use crate::wire::Reader;
@@ -24,7 +25,11 @@ fn cut_entries(records: &[Vec<u8>]) -> usize {
 /// A member that knows all keys of an earlier leader's to be committed, and whose leader, in a
 /// later epoch, has a snapshot of nothing for it.
 fn parted() -> (Member, EntryId) {
-    let (mut leader, mut member) = leader_and_follower();
+    let (leader, member) = leader_and_follower();
+    parted_from(leader, member)
+}
+
+fn parted_from(mut leader: Member, mut member: Member) -> (Member, EntryId) {
     snapshot(&mut leader, &mut member, &mut |_| true);
     member.group.limits.records_at_once_max = AT_ONCE;
     member.agree_with(PEER, NEW_EPOCH);
@@ -75,6 +80,27 @@ fn an_old_state_is_searched_a_part_at_a_time() {
     assert!(steps >= 2 * keys / AT_ONCE, "{steps} steps");
     assert!(member.group.state.store.is_empty());
     assert_eq!(cut_entries(&member.sink.records[first..]), keys);
+}
+
+#[test]
+fn of_large_values_a_step_writes_down_few() {
+    const LARGE_BYTES: usize = 100 << 10;
+    let (mut leader, member) = leader_and_follower();
+    (0..10).for_each(|number| leader.set_to(number, vec![b'v'; LARGE_BYTES]));
+    leader.matched_by(PEER);
+    let (mut member, floor) = parted_from(leader, member);
+    let mut logged = member.sink.records.len();
+    let first = logged;
+    member.hear(PEER, NEW_EPOCH, Body::Snapshot(piece(floor, (0, LAST_SLOT), Some(0))));
+    while member.group.is_parting() {
+        let new = member.sink.records.get(logged..).unwrap();
+        let bytes: usize = new.iter().map(Vec::len).sum();
+        assert!(bytes < KEPT_AT_ONCE_BYTES_MAX + 2 * LARGE_BYTES, "{bytes} bytes in a step");
+        logged = member.sink.records.len();
+        member.now_us += 1_000;
+        member.step(|_, _| {});
+    }
+    assert_eq!(cut_entries(&member.sink.records[first..]), usize::try_from(KEYS).unwrap());
 }
 
 #[test]

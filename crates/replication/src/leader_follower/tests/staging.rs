@@ -20,12 +20,16 @@ type Said = Vec<(NodeId, Vec<u8>)>;
 
 impl Member {
     pub(super) fn set(&mut self, number: u64) {
+        self.set_to(number, format!("value {number}").into_bytes());
+    }
+
+    pub(super) fn set_to(&mut self, number: u64, value: Vec<u8>) {
         self.step(|group, turn| {
             let id = group.next_id();
             let record = Record {
                 stamp: Stamp::at(1_000 + number),
                 dot: Dot { actor: id.epoch, counter: id.index },
-                value: Value::String(format!("value {number}").into_bytes().into()),
+                value: Value::String(value.into()),
                 expiry_stamp: Stamp::ZERO,
                 expires_at_ms: None,
                 increments: Default::default(),

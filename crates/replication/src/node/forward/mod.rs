@@ -40,6 +40,9 @@ const NOT_DONE: &str = "CLUSTERDOWN this node has found no leader or replica of 
 const NOT_READ: &str = "CLUSTERDOWN this node has found no leader or replica of the keyspace that \
                         could answer this (TF.STATUS says what it knows)";
 
+/// Neither a leader nor its answers come.
+const TOO_MANY: &str = "TRYAGAIN too many commands wait for this keyspace; nothing was done";
+
 /// Buffers of commands that are kept for commands to come, and the largest that is kept.
 const SPARE_BUFFERS_MAX: usize = 1_024;
 const SPARE_BUFFER_BYTES_MAX: usize = 4 << 10;
@@ -109,6 +112,21 @@ impl Forwards {
     /// Whether commands wait for a group.
     fn waits(&self, group: GroupId) -> bool {
         !self.waiting.is_empty() && self.waiting.get(&group).is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// How many commands of a group wait, for somebody who can carry them out or for an answer. One
+    /// that is refused elsewhere waits again: so both count together.
+    fn count(&self, group: GroupId) -> usize {
+        self.sent.count(group) + self.waiting.get(&group).map_or(0, VecDeque::len)
+    }
+
+    /// The same for all groups, counted anew: for observers.
+    pub(super) fn recount(&self) -> BTreeMap<GroupId, usize> {
+        let mut counts = self.sent.recount();
+        for (group, queue) in &self.waiting {
+            *counts.entry(*group).or_default() += queue.len();
+        }
+        counts
     }
 
     /// When the earliest command has waited long enough; a tick before that does no harm.
@@ -187,6 +205,10 @@ impl Roles {
         if is_free && self.try_here(turn, requester, group, work) {
             return;
         }
+        let is_full = self.forwards.count(group) >= self.limits.waiting_commands_max;
+        if is_full && !turn.local.mutants.is(Mutant::WaitingIgnored) {
+            return turn.refuse(requester, TOO_MANY);
+        }
         let mut encoded = self.forwards.spare.pop().unwrap_or_default();
         encode(&mut encoded);
         let patience_us = match work {
@@ -210,11 +232,7 @@ impl Roles {
                 Some((back, _)) => command = back,
             }
         }
-        let queue = self.forwards.waiting.entry(group).or_default();
-        if queue.len() >= self.limits.waiting_commands_max {
-            return turn.refuse(requester, "TRYAGAIN too many commands wait for this keyspace");
-        }
-        queue.push_back(command);
+        self.forwards.waiting.entry(group).or_default().push_back(command);
     }
 
     /// Sends what waits, as far as there is somebody to send it to. Called at the end of a turn.

@@ -46,6 +46,8 @@ pub(super) struct AllSent {
     earliest_us: Option<u64>,
     /// What each client has out in each group; nothing shows the table's order.
     clients: HashTable<Out>,
+    /// How many are out in each group that ever had some, in the groups' order.
+    counts: Vec<(GroupId, usize)>,
     spare: Vec<VecDeque<u64>>,
 }
 
@@ -73,6 +75,7 @@ impl AllSent {
     /// A command goes out under the token that is returned.
     pub(super) fn insert(&mut self, sent: Sent) -> (u64, &Sent) {
         self.note_client(&sent);
+        *self.count_mut(sent.group) += 1;
         self.earliest_us = Some(self.next_deadline().min(sent.deadline_us));
         self.next += 1;
         let place = self.free.pop().unwrap_or_else(|| {
@@ -90,6 +93,8 @@ impl AllSent {
         let entry = self.places.get_mut(place)?;
         let (_, sent) = entry.take_if(|(known, _)| *known == token)?;
         self.free.push(place);
+        let count = self.count_mut(sent.group);
+        *count = count.saturating_sub(1);
         if self.is_empty() {
             self.earliest_us = None;
         }
@@ -181,7 +186,24 @@ impl AllSent {
 
     /// How many are out in a group.
     pub(super) fn count(&self, group: GroupId) -> usize {
-        self.iter().filter(|(_, sent)| sent.group == group).count()
+        let place = self.counts.binary_search_by_key(&group, |(group, _)| *group);
+        place.ok().and_then(|place| self.counts.get(place)).map_or(0, |(_, count)| *count)
+    }
+
+    fn count_mut(&mut self, group: GroupId) -> &mut usize {
+        let place = self.counts.binary_search_by_key(&group, |(group, _)| *group);
+        let place = place.unwrap_or_else(|place| {
+            self.counts.insert(place, (group, 0));
+            place
+        });
+        &mut self.counts[place].1
+    }
+
+    /// The same for all groups, counted anew: for observers.
+    pub(super) fn recount(&self) -> BTreeMap<GroupId, usize> {
+        let mut counts = BTreeMap::new();
+        self.iter().for_each(|(_, sent)| *counts.entry(sent.group).or_default() += 1);
+        counts
     }
 
     /// The nodes that have some.

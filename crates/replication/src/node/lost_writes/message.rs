@@ -20,6 +20,17 @@ pub struct LostId {
     pub entry: EntryId,
 }
 
+/// What such a name is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// A lost write.
+    Write,
+    /// What is told of the leader of this epoch, which was not heard out.
+    Unheard(u64),
+    /// The group's reports that were given up.
+    GivenUp,
+}
+
 impl LostId {
     /// Reads a name; `None` if it is none.
     pub fn parse(text: &[u8]) -> Option<LostId> {
@@ -42,9 +53,18 @@ impl LostId {
         LostId { group, entry: EntryId { epoch, index: 0 } }
     }
 
-    /// The epoch, if it is such a name.
-    pub fn unheard(&self) -> Option<u64> {
-        (self.entry.index == 0).then_some(self.entry.epoch)
+    /// The name of the group's reports that were given up: nobody leads in epoch 0.
+    pub fn of_given_up(group: GroupId) -> LostId {
+        LostId::of_unheard(group, 0)
+    }
+
+    /// What it names.
+    pub fn named(&self) -> Named {
+        match self.entry {
+            EntryId { epoch: 0, index: 0 } => Named::GivenUp,
+            EntryId { epoch, index: 0 } => Named::Unheard(epoch),
+            _ => Named::Write,
+        }
     }
 
     /// The name in print.
@@ -221,5 +241,8 @@ mod tests {
         {
             assert_eq!(LostId::parse(wrong.as_bytes()), None, "{wrong}");
         }
+        assert_eq!(id.named(), Named::Write);
+        assert_eq!(LostId::of_unheard(group, 3).named(), Named::Unheard(3));
+        assert_eq!(LostId::of_given_up(group).named(), Named::GivenUp);
     }
 }

@@ -30,7 +30,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use message::{Answer, Found, LostId, Question};
+use message::{Answer, Found, LostId, Named, Question};
 
 /// Reports that one node puts into a LIST; it says how many more there are.
 const LISTED_MAX: usize = 10_000;
@@ -215,7 +215,7 @@ impl Roles {
             Question::List(prefix) => return (self.list_lost(prefix), Position(0)),
             Question::Find(id) => {
                 let group = self.groups.get(&id.group);
-                if let Some(epoch) = id.unheard() {
+                if let Named::Unheard(epoch) = id.named() {
                     let unheard = group.into_iter().flat_map(|group| group.unheard());
                     let unheard = unheard.filter(|unheard| unheard.epoch == epoch);
                     answer.unheard.extend(unheard.map(|unheard| (id.group, unheard)));
@@ -228,10 +228,10 @@ impl Roles {
             }
             Question::Forget(id, replayed_as) => {
                 if let Some(group) = self.groups.get_mut(&id.group)
-                    && let Some(position) = match id.unheard() {
-                        Some(0) => group.forget_given_up(turn),
-                        Some(epoch) => group.forget_unheard(turn, epoch),
-                        None => group.forget_lost(turn, id.entry, replayed_as),
+                    && let Some(position) = match id.named() {
+                        Named::Write => group.forget_lost(turn, id.entry, replayed_as),
+                        Named::Unheard(epoch) => group.forget_unheard(turn, epoch),
+                        Named::GivenUp => group.forget_given_up(turn),
                     }
                 {
                     answer.done = true;
@@ -258,11 +258,14 @@ impl Roles {
                 answer.found.insert(LostId { group: group.id, entry: write.id }, found);
             }
             let is_under = keyspace.starts_with(prefix) || prefix.starts_with(keyspace);
-            let unheard = group.unheard().take(LISTED_MAX).filter(|_| is_under);
+            if !is_under {
+                continue;
+            }
+            let unheard = group.unheard().take(LISTED_MAX);
             answer.unheard.extend(unheard.map(|unheard| (group.id, unheard)));
             let given_up = group.reported_counts().given_up;
-            if is_under && given_up > 0 {
-                *answer.given_up.entry(group.id).or_default() += given_up;
+            if given_up > 0 {
+                answer.given_up.insert(group.id, given_up);
             }
         }
         answer
@@ -335,7 +338,10 @@ impl Roles {
                 turn.refuse(requester, not_found(id, &silent));
             }
             // What is told of an unheard leader the group itself forgets, by an entry of its log.
-            Purpose::Forget(id) if !query.silent.is_empty() && id.unheard().is_none() => {
+            Purpose::Forget(id) if matches!(id.named(), Named::Unheard(_)) => {
+                turn.answer(requester, Reply::Ok, None);
+            }
+            Purpose::Forget(_) if !query.silent.is_empty() => {
                 let text = format!("PARTIAL forgotten, but {silent} may still know of it");
                 turn.refuse(requester, text);
             }

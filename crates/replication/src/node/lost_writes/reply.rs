@@ -25,7 +25,7 @@ pub(super) fn list(
     all.extend(answer.given_up.iter().map(|(group, count)| {
         fields(vec![
             ("kind", text("given-up")),
-            ("id", text(LostId::of_unheard(*group, 0).print())),
+            ("id", text(LostId::of_given_up(*group).print())),
             ("keyspace", keyspace(cluster, *group)),
             ("partition", number(u64::from(group.partition))),
             ("count", number(*count)),

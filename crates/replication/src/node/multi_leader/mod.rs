@@ -200,7 +200,7 @@ fn flush_error(error: Cow<'static, str>, deleted: usize, keys: usize) -> Cow<'st
 
 /// Why this leader cannot take a write now.
 fn write_error(group: &Group, turn: &Turn<'_>) -> Option<Cow<'static, str>> {
-    if !group.has_room() {
+    if !group.takes_write() {
         return Some(Cow::Borrowed(NO_ROOM));
     }
     leader::clock_error(group.newest_stamp(), turn.now.wall_ms).map(Cow::Owned)

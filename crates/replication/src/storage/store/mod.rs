@@ -213,7 +213,8 @@ impl Store {
     }
 
     /// The earliest deadline of all records, passed or not, in wall-clock milliseconds since 1970.
-    pub fn next_deadline_ms(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.first_ms()
     }
 
