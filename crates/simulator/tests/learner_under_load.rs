@@ -1,5 +1,5 @@
-//! A member with an empty disk is admitted while clients write without a pause, also where its disk is
-//! slower than the others': under load there is no moment at which it has all that is committed.
+//! A member with an empty disk is admitted while clients write without a pause, also where its disk
+//! is slower than the others': under load it never has all that is committed at the moment.
 #![allow(clippy::unwrap_used)]
 
 mod world;

@@ -141,14 +141,14 @@ impl Group {
 
     /// A member whose disk does not count yet and who has caught up is admitted by an entry.
     ///
-    /// Caught up is who durably has what was committed a tick ago: under load, what is committed now
-    /// is never on a disk that is a little slower.
+    /// Caught up is who durably has what was committed a tick ago: under load, what is committed
+    /// now is never on a disk that is a little slower.
     ///
     /// That is safe, as nothing rests on it: the entry comes behind all that was ever committed by
-    /// the old disk's help, and is itself committed by C of the *others*. So these have all of that,
-    /// and an election of E meets one of them (C + E > N), whatever the new disk has. For what comes
-    /// later, the new disk counts only with what it has matched itself. The bound keeps those out
-    /// whose ack and vote would help the group for a long time to nothing.
+    /// the old disk's help, and is itself committed by C of the *others*. So these have all of it,
+    /// and an election of E meets one of them (C + E > N), whatever the new disk has. For what
+    /// comes later, the new disk counts only with what it has matched itself. The bound keeps out
+    /// those whose ack and vote would be of no use for a long time.
     fn admit_learners(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         if self.commit < leader.first_index || self.handover.is_some() {
