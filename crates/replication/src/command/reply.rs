@@ -37,6 +37,19 @@ impl<'a> Reply<'a> {
         matches!(self, Reply::Error(_))
     }
 
+    /// Bytes that it takes, about: of its values, and for what is in an array also of the places.
+    pub fn held_bytes(&self) -> u64 {
+        match self {
+            Reply::Bulk(value) => value.len() as u64,
+            Reply::Simple(words) | Reply::Error(words) => words.len() as u64,
+            Reply::Array(parts) => {
+                let place = size_of::<Reply<'_>>() as u64;
+                parts.iter().map(|part| place + part.held_bytes()).sum()
+            }
+            Reply::Ok | Reply::Integer(_) | Reply::Nil => 0,
+        }
+    }
+
     /// The same reply, borrowing nothing.
     pub fn into_owned(self) -> Reply<'static> {
         match self {

@@ -28,6 +28,12 @@ pub enum Group {
     String,
 }
 
+/// Whether a command of this name answers a list of keys, as long as there are keys: such commands
+/// are handed to the core one by one.
+pub fn lists_keys(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"keys") || name.eq_ignore_ascii_case(b"scan")
+}
+
 /// Which keys a command concerns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Reach {

@@ -24,6 +24,8 @@ pub struct Leader {
     pub(super) progress: BTreeMap<NodeId, Progress>,
     /// Members whose new disk is about to be admitted, with the entry that does it.
     admitting: BTreeMap<NodeId, u64>,
+    /// Up to where the log was committed at the last tick; everything before the first one.
+    commit_before: u64,
     pub(super) held: Held,
     pub(super) lease: Lease,
     /// Whether everybody has been told that it serves.
@@ -62,6 +64,7 @@ impl Group {
             since_us: now_us,
             progress,
             admitting: BTreeMap::new(),
+            commit_before: u64::MAX,
             held: Held::default(),
             lease: Lease::default(),
             is_announced: false,
@@ -137,18 +140,28 @@ impl Group {
     }
 
     /// A member whose disk does not count yet and who has caught up is admitted by an entry.
+    ///
+    /// Caught up is who durably has what was committed a tick ago: under load, what is committed
+    /// now is never on a disk that is a little slower.
+    ///
+    /// That is safe, as nothing rests on it: the entry comes behind all that was ever committed by
+    /// the old disk's help, and is itself committed by C of the *others*. So these have all of it,
+    /// and an election of E meets one of them (C + E > N), whatever the new disk has. For what
+    /// comes later, the new disk counts only with what it has matched itself. The bound keeps out
+    /// those whose ack and vote would be of no use for a long time.
     fn admit_learners(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         if self.commit < leader.first_index || self.handover.is_some() {
             return;
         }
         let commit = self.commit;
+        let enough = core::mem::replace(&mut leader.commit_before, commit).min(commit);
         leader.admitting.retain(|_, index| *index > commit);
         let caught_up: Vec<(NodeId, Incarnation)> = leader
             .progress
             .iter()
             .filter(|(node, progress)| {
-                progress.durable >= commit
+                progress.durable >= enough
                     && progress.durable > 0
                     && !self.voters.counts(**node, progress.incarnation)
                     && !leader.admitting.contains_key(node)

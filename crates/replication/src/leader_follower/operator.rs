@@ -7,7 +7,8 @@
 //! refuses where it hears of a leader, where the members could elect one by themselves, where
 //! another one that could lead has a longer log, and where it reaches fewer than E members, itself
 //! included (empty disks will do). Otherwise it asks for votes in a new epoch, as a candidate does,
-//! but of all disks that are there. E of them make it leader, under a possible loss (`history.rs`),
+//! but of all disks that are there. That epoch is above any that the lost disks can have been in
+//! (`leap.rs`). E of them make it leader, under a possible loss (`history.rs`),
 //! and the entry that opens its epoch names them as the voters (`voters.rs`): these disks elect
 //! nobody before their logs have that entry. Where it does not come to lead, nothing but votes is
 //! left.
@@ -18,10 +19,13 @@
 //! one (C + E > N): that one has the longer log.
 //!
 //! An old disk that comes back later is not among the voters: it is a learner, and if it knows of
-//! committed entries that are not in the new leader's log, its state is replaced.
+//! committed entries that are not in the new leader's log, its state is replaced. The voters that
+//! it knows itself elect it no more: those of them that go on are in a later epoch, and their logs
+//! end with one.
 
 use super::electable::{Present, electable};
 use super::election::Candidate;
+use super::leap::epoch_of_word;
 use super::message::{Body, VoterSet};
 use super::voters::Disks;
 use super::{Group, Role, log_record};
@@ -232,12 +236,13 @@ impl Group {
         let others = word.answers.iter().map(|(node, answer)| (*node, answer.incarnation));
         let voters: Disks = others.chain([me]).collect();
         let newest = word.answers.values().map(|answer| answer.current).max().unwrap_or(0);
-        let epoch = newest.max(self.epoch).saturating_add(1);
+        let epoch = epoch_of_word(newest.max(self.epoch), &mut turn.local.random);
         word.epoch = epoch;
         word.deadline_us = turn.now.monotonic_us.saturating_add(self.timing.election_timeout_us);
         // The role first: it must not be taken for that of an election at work.
         self.adopt_epoch(turn, epoch, "an operator has said that this node is to go on");
         self.voted_for = Some(turn.local.me);
+        self.reset_election_timer(turn);
         let position = self.write_vote(turn);
         let candidate = Candidate::by_word(voters, position);
         let named = candidate.named();

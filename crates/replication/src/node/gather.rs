@@ -9,10 +9,16 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// For so many bytes is there room while a list of all keys is on its way: how long it is nobody
+/// knows before it is there, and a client may ask for hundreds at once.
+const KEYS_ON_THEIR_WAY_BYTES: u64 = 4 << 20;
+
 /// Commands whose parts are out.
 #[derive(Default)]
 pub struct Gathers {
     next: u64,
+    /// See [`Gathers::held_bytes`].
+    held_bytes: u64,
     open: BTreeMap<u64, Gather>,
 }
 
@@ -58,8 +64,14 @@ impl Gathers {
             missing: parts,
             written: LastWrites::default(),
         };
+        self.held_bytes += gather.held_bytes();
         self.open.insert(self.next, gather);
         self.next
+    }
+
+    /// Bytes of the parts that are there, and room for the lists of keys that are not.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// The client that a command came from, if it came from one of this node.
@@ -79,7 +91,9 @@ impl Gathers {
 
     /// A client has gone: nobody asks any more what its WAITs wait for.
     pub fn forget_waits(&mut self, client: ClientId) {
-        self.open.retain(|_, gather| gather.kind != Kind::Least || !gather.is_of(client));
+        let is_its = |gather: &Gather| gather.kind == Kind::Least && gather.is_of(client);
+        let gone = self.open.extract_if(.., |_, gather| is_its(gather));
+        self.held_bytes -= gone.map(|(_, gather)| gather.held_bytes()).sum::<u64>();
     }
 }
 
@@ -92,6 +106,7 @@ impl Roles {
             if slot.is_some() {
                 continue;
             }
+            self.gathers.held_bytes += reply.held_bytes();
             *slot = Some(reply);
             if let Some(write) = last_write {
                 gather.written.add(write);
@@ -100,6 +115,7 @@ impl Roles {
             if gather.missing == 0
                 && let Some(gather) = self.gathers.open.remove(&number)
             {
+                self.gathers.held_bytes -= gather.held_bytes();
                 let requester = gather.requester;
                 if let Kind::Replay(token) = gather.kind {
                     let reply = gather.parts.into_iter().flatten().next().unwrap_or(Reply::Nil);
@@ -118,6 +134,11 @@ impl Roles {
 }
 
 impl Gather {
+    fn held_bytes(&self) -> u64 {
+        let there: u64 = self.parts.iter().flatten().map(Reply::held_bytes).sum();
+        there + self.kind.room_bytes()
+    }
+
     fn is_of(&self, client: ClientId) -> bool {
         matches!(self.requester, Requester::Client(request) if request.client == client)
     }
@@ -131,6 +152,11 @@ impl Gather {
 }
 
 impl Kind {
+    /// For how many bytes there is room while parts are on their way.
+    fn room_bytes(self) -> u64 {
+        if self == Kind::Keys { KEYS_ON_THEIR_WAY_BYTES } else { 0 }
+    }
+
     /// Makes one reply of the parts, none of which has failed.
     fn join(self, parts: Vec<Reply<'static>>, turn: &mut Turn<'_>) -> Reply<'static> {
         match self {

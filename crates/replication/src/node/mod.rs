@@ -135,10 +135,11 @@ impl Node {
     }
 
     /// Bytes of what reads will answer that were evaluated and wait: for the end of the turn, for
-    /// their leader to be confirmed, or until what they saw is visible. A driver that sees it rise
-    /// gives no more commands until it falls.
+    /// their leader to be confirmed, until what they saw is visible, or for the other parts of
+    /// their answer; and room for lists of all keys that are on their way. A driver that sees it
+    /// rise gives no more commands until it falls.
     pub fn held_read_bytes(&self) -> u64 {
-        self.roles.groups.held_read_bytes()
+        self.roles.groups.held_read_bytes() + self.roles.gathers.held_bytes()
     }
 
     /// No read of one key answers more bytes from here; a bound.

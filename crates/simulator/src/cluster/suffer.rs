@@ -37,6 +37,13 @@ impl Cluster {
         }
     }
 
+    /// The node's disk takes so many times longer from now on.
+    pub fn slow_disk(&mut self, id: NodeId, factor: u64) {
+        if let Some(server) = self.servers.get_mut(usize::from(id.0)) {
+            server.disk.slow_factor = factor;
+        }
+    }
+
     /// All of this is over.
     pub fn spare(&mut self, id: NodeId) {
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return };

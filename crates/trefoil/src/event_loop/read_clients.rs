@@ -7,6 +7,7 @@ use crate::operator_log;
 use crate::resp::encode;
 use crate::resp::parse::{Batch, Parsed};
 use crate::session::{self, After, Session, SessionCommand};
+use replication::command::table::lists_keys;
 use replication::node::HELD_READ_BYTES_MAX;
 use replication::{Arguments, ClientId, Input, RequestId, Requests};
 use std::io::{ErrorKind, Read};
@@ -286,8 +287,13 @@ impl EventLoop {
         run: Range<usize>,
     ) -> Option<usize> {
         let is_crowded = self.node.held_read_bytes() > HELD_READ_BYTES_MAX;
-        let may_be_long =
-            || self.node.longest_record().saturating_mul(run.len()) > ANSWER_BYTES_AT_ONCE;
+        let may_be_long = || {
+            let of = |run: Range<usize>| Arguments::new(bytes, batch.spans_of(run));
+            let records = batch.spans_of(run.clone()).len().saturating_sub(run.len());
+            let lists = |n: usize| lists_keys(of(n..n + 1).get(0).unwrap_or(&[]));
+            self.node.longest_record().saturating_mul(records) > ANSWER_BYTES_AT_ONCE
+                || run.clone().any(lists)
+        };
         if !is_crowded && (run.len() == 1 || !may_be_long()) {
             self.step_run(place, bytes, batch, run);
             return None;

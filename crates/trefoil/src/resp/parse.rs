@@ -5,6 +5,7 @@
 
 use replication::Span;
 use std::fmt;
+use std::ops::Range;
 
 /// Arguments of one request: Redis's own limit.
 pub const ARGUMENTS_MAX: i64 = 1_048_576;
@@ -38,6 +39,14 @@ impl Batch {
     pub fn clear(&mut self) {
         self.spans.clear();
         self.ends.clear();
+    }
+
+    /// The arguments of some of the requests, one after another.
+    pub fn spans_of(&self, run: Range<usize>) -> &[Span] {
+        let end_of = |number: Option<usize>| number.and_then(|n| self.ends.get(n));
+        let start = end_of(run.start.checked_sub(1)).map_or(0, |end| *end as usize);
+        let end = end_of(run.end.checked_sub(1)).map_or(0, |end| *end as usize);
+        self.spans.get(start..end).unwrap_or(&[])
     }
 
     fn complete_length(&self) -> usize {

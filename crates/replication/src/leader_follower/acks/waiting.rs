@@ -2,7 +2,6 @@
 //! visible. One that waits for a write that has no copies holds up no other one: it steps aside.
 
 use super::held::{Answer, Read};
-use crate::Reply;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -110,15 +109,11 @@ fn bytes_of(read: &Read) -> u64 {
     answer_bytes(&read.answer)
 }
 
-/// Bytes of an answer, about: of its values.
+/// Bytes of an answer, about.
 pub(super) fn answer_bytes(answer: &Answer) -> u64 {
-    let bytes = |reply: &Reply<'_>| match reply {
-        Reply::Bulk(value) => value.len() as u64,
-        _ => 0,
-    };
     match answer {
-        Answer::Ready(reply) => bytes(reply),
-        Answer::Either(either) => bytes(&either.newest) + bytes(&either.older),
+        Answer::Ready(reply) => reply.held_bytes(),
+        Answer::Either(either) => either.newest.held_bytes() + either.older.held_bytes(),
         Answer::Outcome(_) | Answer::OutcomeAsked(_) | Answer::Degraded(_) => 0,
     }
 }
@@ -127,7 +122,7 @@ pub(super) fn answer_bytes(answer: &Answer) -> u64 {
 mod tests {
     use super::*;
     use crate::turn::Requester;
-    use crate::{ClientId, RequestId};
+    use crate::{ClientId, Reply, RequestId};
     use alloc::borrow::Cow;
     use alloc::vec;
 
@@ -143,6 +138,18 @@ mod tests {
             _ => u64::MAX,
         };
         reads.into_iter().map(sequence).collect()
+    }
+
+    #[test]
+    fn an_array_counts_with_all_that_is_in_it() {
+        let key = || Reply::Bulk(Cow::Owned(vec![0; 10]));
+        let keys: Vec<Reply<'static>> = (0..1_000).map(|_| key()).collect();
+        let answer = Answer::Ready(Reply::Array(vec![key(), Reply::Array(keys)]));
+        let mut waiting = WaitingReads::default();
+        waiting.push(Read { answer, ..read(1, 3, 1) });
+        assert!(waiting.bytes() >= 1_000 * (10 + size_of::<Reply<'_>>() as u64));
+        assert!(waiting.next_confirmed(3, 1).is_some());
+        assert_eq!(waiting.bytes(), 0);
     }
 
     #[test]
