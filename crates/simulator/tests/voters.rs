@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use replication::keyspace::{Acks, Failover};
-use replication::leader_follower::message::VoterSet;
 use replication::node::Limits;
 use replication::{NodeId, Reply};
 use simulator::cluster::{Cluster, Plan};
@@ -22,19 +21,6 @@ fn cluster(limits: Limits) -> Cluster {
     cluster
 }
 
-/// Each member's disk.
-fn disks(cluster: &Cluster) -> VoterSet {
-    let disk = |node| (node, cluster.server(node).unwrap().node().unwrap().incarnation());
-    cluster.nodes().into_iter().map(disk).collect()
-}
-
-/// Whether all members know all disks that are there for the voters.
-fn all_count(cluster: &Cluster) -> bool {
-    let disks = disks(cluster);
-    let knows = |node| cluster.group(node).is_some_and(|group| group.voters() == disks);
-    cluster.nodes().into_iter().all(knows)
-}
-
 fn write(cluster: &mut Cluster, node: NodeId) {
     let value = "v".repeat(VALUE_BYTES);
     for number in 0..WRITES {
@@ -49,21 +35,21 @@ fn replace_disks(cluster: &mut Cluster, nodes: &[NodeId]) {
         cluster.crash(*node, false);
         cluster.wipe(*node);
         cluster.start(*node);
-        assert!(cluster.until(all_count));
+        assert!(cluster.until(Cluster::all_disks_count));
     }
 }
 
 /// All lose their power at once, and come back; whether they elect a leader.
 fn survives_a_power_cut_of_all(cluster: &mut Cluster) -> bool {
-    let before = disks(cluster);
+    let before = cluster.disks();
     for node in cluster.nodes() {
         cluster.crash(node, true);
     }
     for node in cluster.nodes() {
         cluster.start(node);
     }
-    assert_eq!(disks(cluster), before);
-    cluster.until(|cluster| cluster.leader().is_some() && all_count(cluster))
+    assert_eq!(cluster.disks(), before);
+    cluster.until(|cluster| cluster.leader().is_some() && cluster.all_disks_count())
 }
 
 /// The second new disk takes its checkpoint while it is still being brought up: after the power cut
@@ -98,7 +84,7 @@ fn disks_that_an_operator_has_named_count_after_a_power_cut_of_all() {
     }
     // Where the node has just noticed that it leads no longer, it may have to be said again.
     assert!((0..3).any(|_| cluster.ask(left, &["TF.RECOVER", ""]) == Some(Reply::Ok)));
-    assert!(cluster.until(all_count));
+    assert!(cluster.until(Cluster::all_disks_count));
     write(&mut cluster, left);
     assert!(survives_a_power_cut_of_all(&mut cluster));
 }

@@ -9,6 +9,7 @@ use crate::options::cluster_of;
 use crate::trace::Trace;
 use replication::keyspace::{self, GroupOptions, LeaderFollower, Model};
 use replication::leader_follower::Group;
+use replication::leader_follower::message::VoterSet;
 use replication::mutant::Mutants;
 use replication::node::{Limits, Timing};
 use replication::{ClientId, DatacenterId, NodeId, Reply};
@@ -161,6 +162,19 @@ impl Cluster {
     /// The same where it leads in a later epoch than this one.
     pub fn leader_above(&self, epoch: u64) -> Option<NodeId> {
         self.node_where(|group| group.is_serving() && group.epoch() > epoch)
+    }
+
+    /// Each node's disk; nothing where one of them is down.
+    pub fn disks(&self) -> Option<VoterSet> {
+        let disk = |node| Some((node, self.server(node)?.node()?.incarnation()));
+        self.nodes().into_iter().map(disk).collect()
+    }
+
+    /// Whether all nodes are up, and know each other's disks for those of voters.
+    pub fn all_disks_count(&self) -> bool {
+        let Some(disks) = self.disks() else { return false };
+        let knows = |node| self.group(node).is_some_and(|group| group.voters() == disks);
+        self.nodes().into_iter().all(knows)
     }
 
     /// The epoch that a node is in; 0 while it is down.
