@@ -49,6 +49,13 @@ fn a_bad_configuration_is_refused_with_its_line() {
 }
 
 #[test]
+fn what_explain_says_of_a_file_without_nodes_is_about_that_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "bad.toml", &format!("[cluster]\nname = \"x\"\n{KEYSPACE}"));
+    refused(&["explain", "--config", file.to_str().unwrap()], &["bad.toml", "[[node]]"]);
+}
+
+#[test]
 fn a_datacenter_that_no_node_is_in_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let text = "[[keyspace]]\nprefix = \"a:\"\nmodel = \"leader-follower\"\nhome = \"asia\"\n";

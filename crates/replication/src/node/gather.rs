@@ -93,7 +93,8 @@ impl Gathers {
     pub fn forget_waits(&mut self, client: ClientId) {
         let is_its = |gather: &Gather| gather.kind == Kind::Least && gather.is_of(client);
         let gone = self.open.extract_if(.., |_, gather| is_its(gather));
-        self.held_bytes -= gone.map(|(_, gather)| gather.held_bytes()).sum::<u64>();
+        let gone_bytes = gone.map(|(_, gather)| gather.held_bytes()).sum();
+        self.held_bytes = self.held_bytes.saturating_sub(gone_bytes);
     }
 }
 
@@ -115,7 +116,8 @@ impl Roles {
             if gather.missing == 0
                 && let Some(gather) = self.gathers.open.remove(&number)
             {
-                self.gathers.held_bytes -= gather.held_bytes();
+                let held_bytes = self.gathers.held_bytes;
+                self.gathers.held_bytes = held_bytes.saturating_sub(gather.held_bytes());
                 let requester = gather.requester;
                 if let Kind::Replay(token) = gather.kind {
                     let reply = gather.parts.into_iter().flatten().next().unwrap_or(Reply::Nil);

@@ -108,10 +108,10 @@ pub fn only_keyspaces(name: &str, text: &str) -> Result<(), ConfigError> {
     if problems.is_empty() { Ok(()) } else { Err(ConfigError::new(name, text, problems)) }
 }
 
-/// Whether a text describes nodes, not only keyspaces.
+/// Whether a text is meant to describe a cluster with its nodes, not only keyspaces.
 pub fn names_nodes(name: &str, text: &str) -> Result<bool, ConfigError> {
     let file = file::parse(text).map_err(|problem| problem.of(name, text))?;
-    Ok(!file.node.is_empty())
+    Ok(file.cluster.is_some() || !file.node.is_empty())
 }
 
 /// Reads a file of a sensible size.

@@ -114,13 +114,14 @@ impl Forwards {
         !self.waiting.is_empty() && self.waiting.get(&group).is_some_and(|queue| !queue.is_empty())
     }
 
-    /// How many commands of a group wait, for somebody who can carry them out or for an answer. One
-    /// that is refused elsewhere waits again: so both count together.
-    fn count(&self, group: GroupId) -> usize {
-        self.sent.count(group) + self.waiting.get(&group).map_or(0, VecDeque::len)
+    /// Whether so many commands of a group wait, for somebody who can carry them out or for an
+    /// answer. One that is refused elsewhere waits again: so both count together.
+    fn is_full(&self, group: GroupId, most: usize) -> bool {
+        let waiting = self.waiting.get(&group).map_or(0, VecDeque::len);
+        waiting + self.sent.len() >= most && waiting + self.sent.count(group) >= most
     }
 
-    /// The same for all groups, counted anew: for observers.
+    /// How many wait in each group, counted anew: for observers.
     pub(super) fn recount(&self) -> BTreeMap<GroupId, usize> {
         let mut counts = self.sent.recount();
         for (group, queue) in &self.waiting {
@@ -205,7 +206,7 @@ impl Roles {
         if is_free && self.try_here(turn, requester, group, work) {
             return;
         }
-        let is_full = self.forwards.count(group) >= self.limits.waiting_commands_max;
+        let is_full = self.forwards.is_full(group, self.limits.waiting_commands_max);
         if is_full && !turn.local.mutants.is(Mutant::WaitingIgnored) {
             return turn.refuse(requester, TOO_MANY);
         }

@@ -48,6 +48,8 @@ pub(super) struct AllSent {
     clients: HashTable<Out>,
     /// How many are out in each group that ever had some, in the groups' order.
     counts: Vec<(GroupId, usize)>,
+    /// The place there that was looked for last: the next command is of the same group, mostly.
+    counted_last: usize,
     spare: Vec<VecDeque<u64>>,
 }
 
@@ -65,7 +67,12 @@ struct Out {
 
 impl AllSent {
     pub(super) fn is_empty(&self) -> bool {
-        self.places.len() == self.free.len()
+        self.len() == 0
+    }
+
+    /// How many are out in all groups.
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
     }
 
     fn iter(&self) -> impl Iterator<Item = &(u64, Sent)> {
@@ -191,12 +198,14 @@ impl AllSent {
     }
 
     fn count_mut(&mut self, group: GroupId) -> &mut usize {
-        let place = self.counts.binary_search_by_key(&group, |(group, _)| *group);
-        let place = place.unwrap_or_else(|place| {
-            self.counts.insert(place, (group, 0));
-            place
-        });
-        &mut self.counts[place].1
+        if self.counts.get(self.counted_last).is_none_or(|(known, _)| *known != group) {
+            let place = self.counts.binary_search_by_key(&group, |(group, _)| *group);
+            self.counted_last = place.unwrap_or_else(|place| {
+                self.counts.insert(place, (group, 0));
+                place
+            });
+        }
+        &mut self.counts[self.counted_last].1
     }
 
     /// The same for all groups, counted anew: for observers.
