@@ -59,7 +59,8 @@ impl Group {
                 self.anchor(floor, position);
                 self.epochs = epochs;
                 self.degraded = degraded;
-                self.note_openings();
+                self.note_openings(floor.index);
+                self.name_start();
             }
             Body::Image(image) => self.replay_image(&image)?,
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
@@ -122,14 +123,25 @@ impl Group {
 
     /// The epochs that a checkpoint remembers end at its floor: what opens one behind it is in the
     /// log.
-    fn note_openings(&mut self) {
-        for index in self.log.start().index + 1..=self.log.last_index() {
+    fn note_openings(&mut self, floor: u64) {
+        for index in floor + 1..=self.log.last_index() {
             let Some(body) = self.log.get(index) else { return };
             if Head::of(body).is_ok_and(|head| head.is_of_epochs())
                 && let Ok(entry) = Entry::decode(body)
             {
                 self.epochs.note(&entry);
             }
+        }
+    }
+
+    /// A log that begins in front of its checkpoint does not say which entry is in front of it; the
+    /// epochs do. Logs are compared by it: a start that nobody can name is in no other log.
+    fn name_start(&mut self) {
+        let start = self.log.start();
+        if start.epoch == 0
+            && let Some(reign) = self.epochs.reign_at(start.index)
+        {
+            self.log.name_start(EntryId { epoch: reign.epoch, ..start });
         }
     }
 
@@ -150,8 +162,6 @@ impl Group {
     fn anchor(&mut self, floor: EntryId, position: Position) {
         if !self.anchored || self.log.last_index() < floor.index {
             self.log = ReplicationLog::starting_after(floor, position);
-        } else {
-            self.log.name_start(floor);
         }
         self.anchored = true;
         self.commit = self.commit.max(floor.index);

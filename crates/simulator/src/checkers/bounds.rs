@@ -75,6 +75,7 @@ pub fn check(node: &Node, limits: &Limits, watch: &mut Watch, count: Count<'_>) 
         uncommitted(group, limits)?;
         replies(group, limits, count)?;
         before.see(group);
+        start(group)?;
         if !watch.turns.is_multiple_of(KEPT_TURNS) {
             continue;
         }
@@ -179,6 +180,17 @@ fn log(kept: &Kept, limits: &Limits, before: &Before) -> Verdict {
     same("the bytes of the log", kept.log)?;
     let committed = kept.log.found - kept.tail_bytes.min(kept.log.found);
     most("bytes of committed entries in memory", committed, factor * limits.log_bytes_max)
+}
+
+/// Logs are compared by the entry in front of what they have left: its epoch is known.
+fn start(group: &Group) -> Verdict {
+    match group.id_at(group.log_start()) {
+        Some(start) if start.epoch == 0 && start.index > 0 => Err(format!(
+            "bounds: nobody knows the epoch of entry {}, after which the log begins",
+            start.index
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What is remembered of commands: within both bounds, but that a session is never forgotten for
