@@ -32,7 +32,7 @@
 //!   `staging.rs`, and `leaving.rs` for what it replaces).
 //! - What is told later: `acks/outcome.rs`, `degrade_ledger.rs`, `lost_writes/`, and what is not
 //!   done twice: `once/`. All rest on `epochs.rs`, which remembers who wrote what.
-//! - After a restart: `recovery.rs`. For observers: `sizes.rs`.
+//! - After a restart: `recovery.rs`, `reading.rs`. For observers: `sizes.rs`.
 
 pub mod acks;
 mod append;
@@ -57,6 +57,7 @@ pub mod message;
 pub mod once;
 pub mod operator;
 pub mod progress;
+mod reading;
 mod receive;
 pub mod recovery;
 pub mod replication_log;
@@ -164,12 +165,8 @@ pub struct Group {
     installing: Option<staging::Installing>,
     /// States that a snapshot has replaced.
     leaving: leaving::Leaving,
-    /// The staged pieces of the snapshot that is being read from the node's log.
-    recovering: Option<staging::Staged>,
-    /// The log that is being read has lost pieces of the snapshot that it says was installed: a
-    /// checkpoint must follow.
-    lacks_pieces: bool,
-    anchored: bool,
+    /// While the node's log is being read.
+    reading: reading::Reading,
     suspicion: suspicion::Suspicion,
     word: Option<operator::Word>,
     /// What it has promised as a follower, whoever it follows.
@@ -230,9 +227,7 @@ impl Group {
             shown: follower_reads::Shown::default(),
             installing: None,
             leaving: leaving::Leaving::default(),
-            recovering: None,
-            lacks_pieces: false,
-            anchored: false,
+            reading: reading::Reading::default(),
             suspicion: suspicion::Suspicion::default(),
             word: None,
             promise: lease::Promise::default(),

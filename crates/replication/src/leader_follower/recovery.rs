@@ -1,10 +1,11 @@
 //! After a restart: the group as the node's log has it.
 //!
-//! Records come in the order in which they were written. Entries are only kept; what is committed
-//! among them is known from images (which hold committed state only) and from records that say so
-//! now and then, and the rest when a leader tells. That rest is little, so that it is no long step
-//! to apply it, to lead with it, or to cut it. A log whose beginning was dropped after a checkpoint
-//! starts with entries that are followed by the checkpoint they belong to.
+//! Records come in the order in which they were written. What is committed among the entries is
+//! known from images (which hold committed state only) and from records that say so now and then:
+//! it is applied then, and kept only as far as followers are served from memory. Of the rest a
+//! leader tells. That rest is little, so that it is no long step to apply it, to lead with it, or
+//! to cut it. A log whose beginning was dropped after a checkpoint starts with entries that are
+//! followed by the checkpoint they belong to.
 
 use super::Group;
 use super::entry::{Entry, Head, Payload};
@@ -12,6 +13,7 @@ use super::epochs::Epochs;
 use super::follower_reads::Shown;
 use super::image::Image;
 use super::log_record::{Body, LogRecord};
+use super::reading::Reading;
 use super::replication_log::ReplicationLog;
 use super::replication_log::run::Bodies;
 use super::staging::Staged;
@@ -25,12 +27,8 @@ impl Group {
     /// Takes a record of this group from the node's log.
     pub fn replay(&mut self, position: Position, record: LogRecord<'_>) -> Read<()> {
         match record.body {
-            Body::Entries(run) => {
-                for body in Bodies::of(&run) {
-                    self.replay_entry(position, body?)?;
-                }
-            }
-            Body::Cut { last_kept } => self.replay_cut(last_kept),
+            Body::Entries(run) => self.replay_entries(position, &run)?,
+            Body::Cut { last_kept } => self.replay_cut(last_kept)?,
             Body::Vote { epoch, voted_for } => {
                 self.epoch = epoch;
                 self.voted_for = voted_for;
@@ -50,7 +48,7 @@ impl Group {
                 newest,
             } => {
                 self.newest_stamp = self.newest_stamp.max(newest);
-                self.lacks_pieces = false;
+                self.reading.lacks_pieces = false;
                 self.suspicion.restore(suspect);
                 self.epoch = epoch;
                 self.voted_for = voted_for;
@@ -61,6 +59,7 @@ impl Group {
                 self.degraded = degraded;
                 self.note_openings(floor.index);
                 self.name_start();
+                self.apply_known()?;
             }
             Body::Image(image) => self.replay_image(&image)?,
             Body::CutEntry(bytes) => self.lost_writes.replay_kept(&bytes)?,
@@ -70,23 +69,23 @@ impl Group {
                 self.lost_writes.acknowledged.replay_all(after, epoch);
             }
             Body::GivenUp(count) => self.lost_writes.replay_given_up(count),
-            Body::SnapshotBegin => self.recovering = Some(Staged::new(&self.state)),
+            Body::SnapshotBegin => self.reading.staged = Some(Staged::new(&self.state)),
             Body::Staged(image) => {
-                if let Some(staged) = &mut self.recovering {
+                if let Some(staged) = &mut self.reading.staged {
                     staged.take(&image)?;
                 }
             }
             Body::SnapshotEnd { floor, voters, as_of, covered, epochs, degraded, newest } => {
                 self.newest_stamp = self.newest_stamp.max(newest);
-                self.replay_staged();
+                self.replay_staged(floor);
                 self.restart_log(floor, position);
-                self.anchored = true;
+                self.reading.begin_after(floor.index);
                 self.covered = covered;
                 self.epochs = epochs;
                 self.degraded = degraded;
                 self.voters.restore(&voters, true, as_of);
             }
-            Body::Committed(index) => self.commit = self.commit.max(index),
+            Body::Committed(index) => self.replay_committed(index)?,
             Body::Suspect(suspect) => self.suspicion.restore(suspect),
             Body::Forget => self.forget_all(),
         }
@@ -94,21 +93,38 @@ impl Group {
     }
 
     fn replay_image(&mut self, image: &Image<'_>) -> Read<()> {
+        self.commit = self.commit.max(image.applied);
+        self.apply_known()?;
         let newest = self.state.install(image)?;
         self.newest_stamp = self.newest_stamp.max(newest);
-        self.commit = self.commit.max(image.applied);
+        self.reading.image((image.first_slot, image.last_slot), image.applied);
+        // Slots that contain no more than this are ahead of nothing.
+        self.state.commit(self.reading.applied());
         Ok(())
     }
 
-    fn replay_entry(&mut self, position: Position, body: &[u8]) -> Read<()> {
+    fn replay_committed(&mut self, index: u64) -> Read<()> {
+        self.commit = self.commit.max(index);
+        self.apply_known()
+    }
+
+    fn replay_entries(&mut self, position: Position, run: &[u8]) -> Read<()> {
+        for body in Bodies::of(run) {
+            self.replay_entry(body?)?;
+        }
+        self.log.record_up_to(self.log.last_index(), position);
+        Ok(())
+    }
+
+    fn replay_entry(&mut self, body: &[u8]) -> Read<()> {
         let entry = Entry::decode_to_apply(body)?;
         // A checkpoint in the part that a later one has superseded may name a floor whose entries
         // are gone: what follows begins anew, and the later checkpoint covers it.
         let superseded = self.log.is_empty() && entry.id.index > self.log.last_index() + 1;
-        if !self.anchored || superseded {
+        if !self.reading.anchored || superseded {
             let start = EntryId { epoch: 0, index: entry.id.index.saturating_sub(1) };
             self.log = ReplicationLog::starting_after(start, Position(0));
-            self.anchored = true;
+            self.reading.begin_after(start.index);
         }
         if entry.id.index != self.log.last_index() + 1 {
             return Err(Malformed);
@@ -116,7 +132,6 @@ impl Group {
         self.newest_stamp = self.newest_stamp.max(entry.stamp);
         self.epoch = self.epoch.max(entry.id.epoch);
         self.log.append(body.len(), |bytes| bytes.extend_from_slice(body));
-        self.log.record_up_to(entry.id.index, position);
         self.epochs.note(&entry);
         Ok(())
     }
@@ -145,7 +160,10 @@ impl Group {
         }
     }
 
-    fn replay_cut(&mut self, last_kept: u64) {
+    fn replay_cut(&mut self, last_kept: u64) -> Read<()> {
+        if self.reading.has_applied_above(last_kept) {
+            return Err(Malformed);
+        }
         self.log.cut_above(last_kept);
         self.epochs.cut(last_kept);
         self.voters.cut(self.log.last());
@@ -153,25 +171,27 @@ impl Group {
             // The log's beginning was dropped in the midst of a tail that was cut later: nothing
             // of it is left, and the checkpoint that allowed it is still to come.
             self.log = ReplicationLog::default();
-            self.anchored = false;
+            self.reading.begin_anew();
         }
+        Ok(())
     }
 
     /// A checkpoint names the entry before which everything is in images: the log goes back to it
     /// where it goes back to anything.
     fn anchor(&mut self, floor: EntryId, position: Position) {
-        if !self.anchored || self.log.last_index() < floor.index {
+        if !self.reading.anchored || self.log.last_index() < floor.index {
             self.log = ReplicationLog::starting_after(floor, position);
+            self.reading.begin_after(floor.index);
         }
-        self.anchored = true;
         self.commit = self.commit.max(floor.index);
     }
 
     /// A snapshot is closed: what is staged is the state. Where its first pieces were dropped from
     /// the log's beginning, a checkpoint with all of it follows.
-    fn replay_staged(&mut self) {
-        let staged = self.recovering.take().filter(Staged::is_complete);
-        self.lacks_pieces = staged.is_none();
+    fn replay_staged(&mut self, floor: EntryId) {
+        let staged = self.reading.staged.take().filter(Staged::is_complete);
+        self.reading.lacks_pieces = staged.is_none();
+        self.reading.replace(self.slots(), staged.as_ref().map(|_| floor.index));
         self.state = staged.map_or_else(|| self.state.anew(), Staged::into_state);
     }
 
@@ -194,44 +214,56 @@ impl Group {
         (self.epoch, self.voted_for, self.commit) = (0, None, 0);
         self.recorded_commit = 0;
         self.newest_stamp = crate::version::Stamp::ZERO;
-        (self.recovering, self.anchored, self.lacks_pieces) = (None, false, false);
+        self.reading = Reading::default();
     }
 
-    /// All records are read: applies what is known to be committed.
+    fn slots(&self) -> (u16, u16) {
+        (self.state.store.first_slot(), self.state.store.last_slot())
+    }
+
+    /// Applies what is known to be committed so far, and forgets what is not kept for followers:
+    /// all entries since the oldest image would be many times the state.
+    fn apply_known(&mut self) -> Read<()> {
+        let target = self.commit.min(self.log.last_index());
+        for index in self.reading.applied() + 1..=target {
+            self.apply_read(index)?;
+        }
+        self.reading.apply_up_to(target);
+        self.state.commit(target);
+        self.log.prune(target, self.log_bytes_max());
+        Ok(())
+    }
+
+    /// Applies an entry that is in memory, and known to be committed.
+    fn apply_read(&mut self, index: u64) -> Read<()> {
+        let Some(body) = self.log.get(index) else { return Err(Malformed) };
+        let entry = Entry::decode_to_apply(body)?;
+        self.state.apply(&entry, false);
+        // Nobody waits for this node yet, and it may have no room for several states.
+        drop(self.state.take_replaced());
+        if let Some(origin) = &entry.origin {
+            self.covered.advance(origin.dot);
+        }
+        match entry.payload {
+            Payload::Voter(node, disk) => self.voters.admit(entry.id, node, disk),
+            Payload::Covers(vector) => self.covered.merge(&vector),
+            Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
+            Payload::OpeningAfterLoss(_, voters) => self.voters.replace(entry.id, &voters),
+            Payload::Opening(_) | Payload::HeardOut(_) | Payload::Changes(_) | Payload::Clear => {}
+        }
+        Ok(())
+    }
+
+    /// All records are read: applies the rest of what is known to be committed.
     pub fn finish_recovery(&mut self) -> Read<()> {
-        self.recovering = None;
-        if self.lacks_pieces {
+        if self.reading.lacks_pieces || !self.reading.is_complete(self.slots()) {
             return Err(Malformed);
         }
         let start = self.log.start().index;
         self.commit = self.commit.min(self.log.last_index()).max(start);
-        if start > 0 && !self.state.is_imaged_up_to(start) {
-            return Err(Malformed);
-        }
-        for index in self.log.start().index + 1..=self.commit {
-            let Some(body) = self.log.get(index) else { return Err(Malformed) };
-            let entry = Entry::decode_to_apply(body)?;
-            self.state.apply(&entry, false);
-            // Nobody waits for this node yet, and it may have no room for several states.
-            drop(self.state.take_replaced());
-            if let Some(origin) = &entry.origin {
-                self.covered.advance(origin.dot);
-            }
-            match entry.payload {
-                Payload::Voter(node, disk) => self.voters.admit(entry.id, node, disk),
-                Payload::Covers(vector) => self.covered.merge(&vector),
-                Payload::Degrade(note) => self.degraded.take(entry.id, entry.stamp, note),
-                Payload::OpeningAfterLoss(_, voters) => self.voters.replace(entry.id, &voters),
-                Payload::Opening(_)
-                | Payload::HeardOut(_)
-                | Payload::Changes(_)
-                | Payload::Clear => {}
-            }
-        }
+        self.apply_known()?;
+        self.reading = Reading::default();
         self.find_named_voters();
-        self.state.commit(self.commit);
-        // The node's log may reach back further than followers are served from memory.
-        self.log.prune(self.commit, self.log_bytes_max());
         self.recorded_commit = self.commit;
         self.lost_writes.acknowledged.finish_recovery(self.epoch, self.commit);
         self.shown = Shown::after_start(self.log.last_index());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod parting;
+mod reading;
 mod staging;
 mod window;
 

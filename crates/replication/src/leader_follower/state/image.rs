@@ -161,23 +161,4 @@ impl State {
         self.ahead.push((image.first_slot, image.last_slot, image.applied));
         Ok(newest)
     }
-
-    /// Whether images up to this index at least have been installed for all slots.
-    pub fn is_imaged_up_to(&self, index: u64) -> bool {
-        let mut ranges: Vec<(u16, u16)> = self
-            .ahead
-            .iter()
-            .filter(|(_, _, applied)| *applied >= index)
-            .map(|(first, last, _)| (*first, *last))
-            .collect();
-        ranges.sort_unstable();
-        let mut next = u32::from(self.store.first_slot());
-        for (first, last) in ranges {
-            if u32::from(first) > next {
-                return false;
-            }
-            next = next.max(u32::from(last) + 1);
-        }
-        next > u32::from(self.store.last_slot())
-    }
 }
