@@ -130,6 +130,8 @@ pub enum Mutant {
     UncommittedIgnored,
     /// However many commands wait for a leader or for its answer, more may.
     WaitingIgnored,
+    /// A log that rests gets no mark: damage to its newest batch looks like a torn end (trap A16).
+    RestUnmarked,
 }
 
 /// Whether planted bugs are compiled in.
