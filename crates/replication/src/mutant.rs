@@ -130,6 +130,11 @@ pub enum Mutant {
     UncommittedIgnored,
     /// However many commands wait for a leader or for its answer, more may.
     WaitingIgnored,
+    /// A log that rests gets no mark: damage to its newest batch looks like a torn end (trap A16).
+    RestUnmarked,
+    /// An operator's word takes the epoch behind the newest that is left, which a lost disk may
+    /// have been in: what that named is told to be committed.
+    WordTakesNextEpoch,
 }
 
 /// Whether planted bugs are compiled in.

@@ -33,9 +33,10 @@ pub struct Promises {
 /// # Errors
 /// The first violation, in words.
 pub fn judge(options: &Options, history: &History, seen: &Observations, end: &End) -> Verdict {
-    if seen.losses.is_empty() {
-        let entries = (&*seen.commits, &seen.asked);
-        outcomes::check(&history.questions, &history.operations, entries, end)?;
+    let (questions, operations) = (&history.questions, &history.operations);
+    match seen.losses.iter().map(|loss| loss.at_us).max() {
+        None => outcomes::check(questions, operations, (&seen.commits, &seen.asked), end)?,
+        Some(since_us) => outcomes::check_since(since_us, questions, operations, end)?,
     }
     acks_mean_copies(options, history, seen)?;
     visible_copies::check(history, &options.plan.cluster, seen)?;

@@ -159,6 +159,8 @@ pub struct Observations {
     pub over_bounds: Option<String>,
     /// Leaderships that began under a possible loss.
     pub losses: Vec<Leadership>,
+    /// When more disks were lost at once than any group can do without.
+    pub disasters: Vec<u64>,
     /// Of each of them, by its group and epoch: the members that may have lacked something then.
     pub suspects: BTreeMap<(GroupId, u64), BTreeSet<NodeId>>,
     /// The members that take themselves for suspect, as they last did while they were up.

@@ -260,8 +260,11 @@ impl OnceClients {
         if !operation.is_done() && attempt.is_done() {
             attempt.copies = outcomes::copies_of_value(&attempt, cluster);
         }
+        // What was lost with a majority of the disks is carried out like any other.
+        let told_us = operation.returned_us;
+        let may_be_lost = cluster.observations.disasters.iter().any(|at_us| *at_us >= told_us);
         match (&operation.outcome, &attempt.outcome) {
-            (Outcome::Done(before), Outcome::Done(now)) if before != now => {
+            (Outcome::Done(before), Outcome::Done(now)) if before != now && !may_be_lost => {
                 let text = format!("call {:?} was answered {before:?}, then {now:?}", call.words);
                 self.contradiction.get_or_insert(text);
             }

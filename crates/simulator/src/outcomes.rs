@@ -22,6 +22,8 @@ pub struct Question {
     pub token: AnyToken,
     /// The write's operation: its place in the history.
     pub operation: usize,
+    /// When it was asked.
+    pub asked_us: u64,
     /// The answer's words.
     pub answer: String,
 }
@@ -29,8 +31,8 @@ pub struct Question {
 impl Question {
     /// A question about the write of an operation was answered.
     pub fn answered(
-        token: AnyToken,
-        operation: usize,
+        (token, operation): (AnyToken, usize),
+        asked_us: u64,
         reply: &Reply<'_>,
         cluster: &mut Cluster,
     ) -> Question {
@@ -49,7 +51,7 @@ impl Question {
             });
         }
         cluster.trace.line(cluster.now_us, || format!("outcome of {token:?}: {answer}"));
-        Question { token, operation, answer }
+        Question { token, operation, asked_us, answer }
     }
 }
 

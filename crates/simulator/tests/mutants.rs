@@ -88,6 +88,7 @@ const PLANTED: &[Planted] = &[
     at("A20", Mutant::ForwardUnbound, LeaderFollower, 645),
     at("A20", Mutant::OpenIsRefused, LeaderFollower, 12),
     at("A20", Mutant::OutcomeByIndex, LeaderFollower, 14),
+    at("", Mutant::WordTakesNextEpoch, LeaderFollower, 40),
     at("A21", Mutant::OwnDeadlines, LeaderFollower, 8),
     at("A20", Mutant::OpenPartHidden, LeaderFollower, 57),
     at("A22", Mutant::AppliedOutOfOrder, LeaderFollower, 2),

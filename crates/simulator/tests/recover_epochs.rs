@@ -27,7 +27,7 @@ struct Lost {
 
 impl Lost {
     fn new() -> Lost {
-        let mut world = three_nodes();
+        let mut world = three_nodes(1);
         let left = world.others(world.leader().unwrap())[0];
         let lost = world.others(left).try_into().unwrap();
         world.crash(left, false);
@@ -57,8 +57,8 @@ impl Lost {
 }
 
 /// A group of which any two may go on, with a leader.
-fn three_nodes() -> Cluster {
-    let mut cluster = Plan::of_three(group(3, Acks::Majority, Failover::Safe)).build(1);
+fn three_nodes(seed: u64) -> Cluster {
+    let mut cluster = Plan::of_three(group(3, Acks::Majority, Failover::Safe)).build(seed);
     assert!(cluster.until(|cluster| cluster.leader().is_some()));
     cluster
 }
@@ -170,11 +170,43 @@ fn an_old_disk_is_not_elected_by_the_voters_that_it_knows() {
     assert!(has(&mut world, leader, "new0") && !has(&mut world, leader, "lost0"));
 }
 
+/// Whoever restarts goes by the newest disks that it ever knew to count, and not by those that the
+/// operator had named before one of them was replaced.
+#[test]
+fn a_disk_that_was_replaced_after_the_word_counts_after_a_restart() {
+    for seed in 1..=20 {
+        let mut world = three_nodes(seed);
+        let left = world.nodes()[0];
+        for node in world.others(left) {
+            world.crash(node, false);
+            world.wipe(node);
+            world.start(node);
+        }
+        recover(&mut world, left);
+        assert!(world.until(Cluster::all_disks_count));
+        let replaced = world.others(world.leader().unwrap())[0];
+        world.crash(replaced, false);
+        world.wipe(replaced);
+        world.start(replaced);
+        assert!(world.until(Cluster::all_disks_count));
+        // What is known is on all disks.
+        world.pass(500 * MS);
+        for node in world.nodes() {
+            world.crash(node, true);
+        }
+        let away = world.others(replaced)[seed as usize % 2];
+        for node in world.others(away) {
+            world.start(node);
+        }
+        assert!(world.until(|world| world.leader().is_some()), "seed {seed}");
+    }
+}
+
 /// Of two words neither of which knows of the other, both leave names of their own.
 #[test]
 fn two_words_on_two_sets_of_disks_do_not_name_the_same_epochs() {
     let epoch_after = |seen: u64| {
-        let mut world = three_nodes();
+        let mut world = three_nodes(1);
         let left = world.nodes()[0];
         let lost = world.others(left);
         switch_over_to(&mut world, seen);

@@ -31,6 +31,7 @@ use super::voters::Disks;
 use super::{Group, Role, log_record};
 use crate::command::Reply;
 use crate::keyspace::Durability;
+use crate::mutant::Mutant;
 use crate::turn::{Requester, Turn};
 use crate::version::EntryId;
 use crate::{Incarnation, NodeId};
@@ -236,7 +237,11 @@ impl Group {
         let others = word.answers.iter().map(|(node, answer)| (*node, answer.incarnation));
         let voters: Disks = others.chain([me]).collect();
         let newest = word.answers.values().map(|answer| answer.current).max().unwrap_or(0);
-        let epoch = epoch_of_word(newest.max(self.epoch), &mut turn.local.random);
+        let newest = newest.max(self.epoch);
+        let epoch = match turn.local.mutants.is(Mutant::WordTakesNextEpoch) {
+            true => newest + 1,
+            false => epoch_of_word(newest, &mut turn.local.random),
+        };
         word.epoch = epoch;
         word.deadline_us = turn.now.monotonic_us.saturating_add(self.timing.election_timeout_us);
         // The role first: it must not be taken for that of an election at work.

@@ -128,13 +128,19 @@ impl Group {
     }
 
     /// The log has another end, or is known to be committed further: whom does it name by an
-    /// operator's word?
+    /// operator's word? Not by one that was committed before this process: then the set is as new,
+    /// or newer, whatever is known to be committed now.
     pub(super) fn find_named_voters(&mut self) {
-        let in_entry = |index: u64| match Entry::decode(self.log.get(index)?).ok()?.payload {
-            Payload::OpeningAfterLoss(_, voters) if !voters.is_empty() => {
-                Some((index, voters.into_iter().collect()))
+        let in_entry = |index: u64| {
+            let entry = Entry::decode(self.log.get(index)?).ok()?;
+            match entry.payload {
+                Payload::OpeningAfterLoss(_, voters)
+                    if !voters.is_empty() && !self.voters.knows(entry.id) =>
+                {
+                    Some((index, voters.into_iter().collect()))
+                }
+                _ => None,
             }
-            _ => None,
         };
         self.voters.named = self.epochs.losses_after(self.commit).find_map(in_entry);
     }

@@ -12,6 +12,8 @@ pub const RECORD_KIND: u8 = 0;
 pub const BEGIN_KIND: u8 = 2;
 /// The first byte of a record of what was heard of other nodes (`gap_record.rs`).
 pub const GAPS_KIND: u8 = 4;
+/// The only byte of an idle mark (`idle_mark.rs`).
+pub const IDLE_MARK_KIND: u8 = 5;
 
 /// Who a data directory belongs to: the first record of a log, of every start and every
 /// checkpoint.

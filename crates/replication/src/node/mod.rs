@@ -15,6 +15,7 @@ pub mod gather;
 pub mod groups;
 pub mod heartbeat;
 pub mod heartbeat_gaps;
+pub mod idle_mark;
 mod leave;
 pub mod log_record;
 pub mod lost_writes;
@@ -85,6 +86,7 @@ pub struct Roles {
     heartbeat_due_us: u64,
     /// When what was heard of other nodes goes to the log.
     gaps_due_us: u64,
+    rest: idle_mark::Rest,
     /// Until when what an earlier process has promised may hold.
     promised_until_us: u64,
 }
@@ -279,6 +281,7 @@ impl Roles {
             self.send_heartbeats(turn);
             self.outlive_promises(turn);
             self.write_gaps(turn);
+            self.mark_resting_log(turn);
             self.lose_silent(turn);
             self.tend_streams();
             for group in self.groups.values_mut() {

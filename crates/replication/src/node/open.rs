@@ -5,6 +5,7 @@ use super::forward::Forwards;
 use super::gather::Gathers;
 use super::groups::Groups;
 use super::heartbeat::Peer;
+use super::idle_mark::Rest;
 use super::log_record::{self, Begin, Identity};
 use super::lost_writes::LostQueries;
 use super::routes::Routes;
@@ -107,6 +108,7 @@ impl Starting {
             log_record::GAPS_KIND => {
                 self.roles.replay_gaps(&mut r, self.now).map_err(malformed)?;
             }
+            log_record::IDLE_MARK_KIND => r.finish().map_err(malformed)?,
             _ => return Err(OpenError::Malformed(position)),
         }
         Ok(())
@@ -223,6 +225,7 @@ impl Roles {
             checkpoint: Checkpoint::default(),
             heartbeat_due_us: 0,
             gaps_due_us: 0,
+            rest: Rest::default(),
             promised_until_us: 0,
             cluster,
         };

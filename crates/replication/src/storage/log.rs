@@ -42,8 +42,8 @@
 //! would lose acknowledged writes silently: recovery refuses. Only headers with this log's name
 //! prove.
 //!
-//! What is not here: the newest batch, if its synced bytes were lost, cannot be told from a torn
-//! one; a later batch is needed to tell.
+//! The newest batch, if its synced bytes were lost, cannot be told from a torn one: a later batch
+//! is needed to tell. So a log that comes to rest gets one, in which nothing is (`idle_mark.rs`).
 
 mod recovery;
 

@@ -64,15 +64,37 @@ pub fn check(
         if answer != "PENDING" {
             settled.insert(token, answer);
         }
-        if let Some(operation) = operations.get(question.operation)
-            && let Action::Append(value) = &operation.action
-            && let Some(read) = end.get(&operation.key)
-        {
-            let values = tokens(read.as_deref().unwrap_or("").as_bytes());
-            let survives = values.contains(value);
-            if (answer == "COMMITTED" && !survives) || (answer == "LOST" && survives) {
-                return Err(format!("{value} ({token:?}) is {answer}, and the end is {values:?}"));
-            }
+        holds_in_the_end(question, operations, end)?;
+    }
+    Ok(())
+}
+
+/// The same after a possible loss, for what was asked since the last one: only against what is
+/// there in the end, as what was committed before it may be lost.
+pub fn check_since(
+    since_us: u64,
+    questions: &[Question],
+    operations: &[Operation],
+    end: &BTreeMap<String, Option<String>>,
+) -> Verdict {
+    let mut since = questions.iter().filter(|question| question.asked_us > since_us);
+    since.try_for_each(|question| holds_in_the_end(question, operations, end))
+}
+
+fn holds_in_the_end(
+    question: &Question,
+    operations: &[Operation],
+    end: &BTreeMap<String, Option<String>>,
+) -> Verdict {
+    let Question { token, answer, .. } = question;
+    if let Some(operation) = operations.get(question.operation)
+        && let Action::Append(value) = &operation.action
+        && let Some(read) = end.get(&operation.key)
+    {
+        let values = tokens(read.as_deref().unwrap_or("").as_bytes());
+        let survives = values.contains(value);
+        if (answer == "COMMITTED" && !survives) || (answer == "LOST" && survives) {
+            return Err(format!("{value} ({token:?}) is {answer}, and the end is {values:?}"));
         }
     }
     Ok(())
@@ -91,7 +113,7 @@ mod tests {
     fn ask(epoch: u64, answer: &str) -> Question {
         let id = EntryId { epoch, index: 5 };
         let token = AnyToken::Entry(Token { group: GROUP, id });
-        Question { token, operation: 0, answer: answer.into() }
+        Question { token, operation: 0, asked_us: 0, answer: answer.into() }
     }
 
     /// A question about a command that was forwarded: number 9 of its connection is the entry.
@@ -107,7 +129,7 @@ mod tests {
             key_mark: 0,
             last_batch: 1,
         });
-        Question { token, operation: 0, answer: answer.into() }
+        Question { token, operation: 0, asked_us: 0, answer: answer.into() }
     }
 
     fn verdict(questions: &[Question], end: &str) -> Verdict {

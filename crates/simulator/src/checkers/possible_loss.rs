@@ -21,6 +21,10 @@ pub fn has_lost(seen: &Observations, keyspace: KeyspaceId) -> bool {
 /// counts no more. And where everything is synced, never.
 pub fn announced_with_cause(options: &Options, seen: &Observations) -> Verdict {
     for loss in &seen.losses {
+        if seen.disasters.iter().any(|at_us| *at_us <= loss.at_us) {
+            // By an operator's word.
+            continue;
+        }
         let Some(group) = group_options(options, loss.group.keyspace) else { continue };
         let quorum = Quorum::of(group);
         let suspects = suspects_with_cause(seen, loss);

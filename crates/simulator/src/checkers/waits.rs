@@ -21,7 +21,8 @@ pub fn check(options: &Options, history: &History, seen: &Observations, end: &En
         enough_have_it(waited).map_err(|text| format!("{key}: {action:?}: {text}"))?;
         let Some(keyspace) = options.plan.cluster.keyspace_of(key.as_bytes()) else { continue };
         // What is only written may go with the power of all; what is on disk may not.
-        let stays = waited.own.is_some() || !has_lost(seen, keyspace.id);
+        let kept = waited.own.is_some() || !has_lost(seen, keyspace.id);
+        let stays = kept && !seen.disasters.iter().any(|at_us| *at_us >= waited.at_us);
         let copies = usize::try_from(waited.copies()).unwrap_or(0);
         let safe = options.quorum_of(key).is_some_and(|quorum| quorum.survives(copies));
         let Action::Append(value) = action else { continue };

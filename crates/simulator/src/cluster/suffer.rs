@@ -9,7 +9,11 @@
 use super::sink::Sink;
 use super::turn::Arrival;
 use super::{Cluster, Happening, Outside};
-use replication::{Input, NodeId};
+use crate::disk::Disk;
+use replication::keyspace::Durability;
+use replication::node::idle_mark::IDLE_MARK;
+use replication::random::Random;
+use replication::{Input, NodeId, Position};
 
 /// So many pauses in a hundred come between a look at the clock and the inputs of that turn.
 const STALE_CLOCK_PERCENT: u64 = 50;
@@ -144,7 +148,11 @@ impl Cluster {
         process.node.step(server.clock.time(at_us), Input::Stop, &mut sink);
         // What it would still say is told to nobody, as the server writes to no socket any more.
         drop(sink.finish());
-        if !server.disk.close() {
+        let is_kept = server.disk.close() && {
+            server.disk.append(IDLE_MARK, Durability::Fsync);
+            server.disk.close()
+        };
+        if !is_kept {
             return self.crash(id, false);
         }
         server.process = None;
@@ -178,9 +186,18 @@ impl Cluster {
 
     /// Flips a bit on a crashed node's disk.
     pub fn flip_bit(&mut self, id: NodeId) -> bool {
+        self.flip(id, Disk::flip_bit)
+    }
+
+    /// The same in the batch that holds a record.
+    pub fn flip_bit_of(&mut self, id: NodeId, position: Position) -> bool {
+        self.flip(id, |disk, random| disk.flip_bit_of(position, random))
+    }
+
+    fn flip(&mut self, id: NodeId, flip: impl FnOnce(&mut Disk, &mut Random) -> bool) -> bool {
         let (now_us, name) = (self.now_us, self.name(id).to_string());
         let Some(server) = self.servers.get_mut(usize::from(id.0)) else { return false };
-        let flipped = server.disk.flip_bit(&mut self.random);
+        let flipped = flip(&mut server.disk, &mut self.random);
         if flipped {
             self.trace.line(now_us, || format!("{name}'s disk has a bit flipped"));
             self.observations.count("flipped bit");

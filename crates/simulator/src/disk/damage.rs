@@ -13,6 +13,10 @@ use replication::random::Random;
 use replication::storage::log::SECTOR_BYTES;
 use std::ops::Range;
 
+/// So many bits flip in the newest segment, and so many in the newest batch of one: what is damaged
+/// there is most easily taken for a torn end.
+const NEWEST_PERCENT: u64 = 30;
+
 /// How a disk destroys what it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
@@ -161,14 +165,34 @@ impl Disk {
     pub fn flip_bit(&mut self, random: &mut Random) -> bool {
         let count = self.segments.len();
         let known = self.segments.iter().flat_map(Segment::batches).map(|b| b.durable).max();
-        let place = random.range(0, count as u64) as usize;
-        let Some(segment) = self.segments.get_mut(place) else { return false };
+        let place = match random.chance(NEWEST_PERCENT) {
+            true => count.saturating_sub(1),
+            false => random.range(0, count as u64) as usize,
+        };
+        let Some(segment) = self.segments.get(place) else { return false };
         let mut batches = segment.batches();
         batches.retain(|batch| Some(batch.first) <= known);
-        let Some(batch) = batches.get(random.range(0, batches.len() as u64) as usize) else {
-            return false;
+        let batch = match random.chance(NEWEST_PERCENT) {
+            true => batches.last(),
+            false => batches.get(random.range(0, batches.len() as u64) as usize),
         };
-        let at = random.range(batch.range.start as u64, batch.range.end as u64) as usize;
+        let range = batch.map(|batch| batch.range.clone());
+        range.is_some_and(|range| self.flip_within(place, range, random))
+    }
+
+    /// Flips a bit of the batch that holds a record. Says whether it is there.
+    pub fn flip_bit_of(&mut self, position: Position, random: &mut Random) -> bool {
+        let found = self.segments.iter().enumerate().rev().find_map(|(place, segment)| {
+            let batches = segment.batches();
+            let batch = batches.into_iter().rev().find(|batch| batch.first <= position)?;
+            Some((place, batch.range))
+        });
+        found.is_some_and(|(place, range)| self.flip_within(place, range, random))
+    }
+
+    fn flip_within(&mut self, place: usize, range: Range<usize>, random: &mut Random) -> bool {
+        let Some(segment) = self.segments.get_mut(place) else { return false };
+        let at = random.range(range.start as u64, range.end as u64) as usize;
         let bit = 1 << random.range(0, 8);
         for view in [&mut segment.bytes, &mut segment.kept] {
             if let Some(byte) = view.get_mut(at) {

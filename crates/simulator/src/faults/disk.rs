@@ -91,6 +91,7 @@ impl Faults {
     pub(super) fn may_lose(&mut self, node: NodeId, cluster: &Cluster) -> bool {
         let leads = leader_groups(cluster, node) > 0;
         let calm = leads || (is_whole(cluster) && crate::convergence::all_equal(cluster));
+        let calm = calm && !self.disaster;
         let may = (leads || !self.wiped) && calm && self.flipped.is_empty() && all_count(cluster);
         self.wiped |= may;
         may
@@ -221,7 +222,7 @@ pub(super) fn all_hold_all(cluster: &Cluster) -> bool {
 /// lost disk then means that an operator must begin anew; and beside a lost disk, one that may have
 /// lost its last second (a lie has come out) leaves too few for an election, unless failover goes
 /// before safety.
-fn all_count(cluster: &Cluster) -> bool {
+pub(super) fn all_count(cluster: &Cluster) -> bool {
     let available = is_available(&cluster.plan().cluster);
     let nodes: Vec<_> = cluster.servers.iter().filter_map(|server| server.node()).collect();
     let all_are_up = nodes.len() == cluster.servers.len();

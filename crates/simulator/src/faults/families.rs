@@ -87,6 +87,9 @@ pub struct Families {
     pub missing_files: bool,
     /// A disk is restored from a backup that an earlier process made.
     pub old_backups: bool,
+    /// More disks are lost at once than a group can do without, and an operator says which one is
+    /// to go on.
+    pub lost_majorities: bool,
 }
 
 /// Keeps what was added later apart from all other draws of a seed.
@@ -145,6 +148,7 @@ impl Families {
             old_backups: chance(30) && leads,
             slow_readers: chance(15),
             days_off: chance(50) && model == ModelName::LeaderFollower,
+            lost_majorities: chance(10) && model == ModelName::LeaderFollower,
             ..Families::default()
         }
     }
@@ -182,7 +186,7 @@ impl Families {
         found.map(|(_, on)| *on = true).is_some()
     }
 
-    fn list(&mut self) -> [(&'static str, &mut bool); 38] {
+    fn list(&mut self) -> [(&'static str, &mut bool); 39] {
         [
             ("crashes", &mut self.crashes),
             ("crash-of-all", &mut self.crash_of_all),
@@ -222,6 +226,7 @@ impl Families {
             ("truncated-files", &mut self.truncated_files),
             ("missing-files", &mut self.missing_files),
             ("old-backups", &mut self.old_backups),
+            ("lost-majorities", &mut self.lost_majorities),
         ]
     }
 }

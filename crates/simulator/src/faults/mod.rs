@@ -57,6 +57,10 @@ enum Later {
     Damage(NodeId, Damage, u32),
     /// A disk is restored from a backup, in the same way.
     Restore(NodeId, u32),
+    /// While some nodes are down, all others lose their disks.
+    LoseRest(Vec<NodeId>, Vec<NodeId>),
+    /// An operator says that one of these is to go on, until one does.
+    Recover(Vec<NodeId>),
 }
 
 /// What can be done to a cluster.
@@ -101,6 +105,7 @@ enum Fault {
     ReadError,
     Damage(Damage),
     BackUp,
+    LoseMajority,
 }
 
 /// The faults of a run.
@@ -119,6 +124,8 @@ pub struct Faults {
     flipped: BTreeSet<NodeId>,
     /// What disks held when they were backed up.
     backups: BTreeMap<NodeId, Disk>,
+    /// Whether a majority of the disks is lost, or about to be.
+    disaster: bool,
 }
 
 /// Every fault with the family that it belongs to; those that are named twice come twice as often.
@@ -177,6 +184,8 @@ fn possible(families: Families) -> Vec<Fault> {
         (families.missing_files, Fault::Damage(Damage::Missing)),
         (families.old_backups, Fault::BackUp),
         (families.old_backups, Fault::BackUp),
+        (families.lost_majorities, Fault::LoseMajority),
+        (families.lost_majorities, Fault::LoseMajority),
     ];
     table.into_iter().filter(|(on, _)| *on).map(|(_, fault)| fault).collect()
 }
@@ -195,6 +204,7 @@ impl Faults {
             wiped: false,
             flipped: BTreeSet::new(),
             backups: BTreeMap::new(),
+            disaster: false,
         };
         if families.skewed_clocks {
             clock::skew_all(cluster);
@@ -205,10 +215,12 @@ impl Faults {
 
     /// A timer of these faults.
     pub fn timer(&mut self, number: u64, cluster: &mut Cluster) {
-        if self.over {
+        let later = self.later.remove(&number);
+        // What only an operator can mend is mended also when the faults are over.
+        if self.over && !matches!(later, Some(Later::Recover(_))) {
             return;
         }
-        match self.later.remove(&number) {
+        match later {
             Some(Later::Restart(node)) => self.start(node, cluster),
             Some(Later::Fall(node, more)) => self.fall(node, more, cluster),
             Some(Later::Mend) => {
@@ -225,6 +237,8 @@ impl Faults {
             Some(Later::GoBack(node, process)) => self.go_back(node, process, cluster),
             Some(Later::Damage(node, damage, more)) => self.damage(node, damage, more, cluster),
             Some(Later::Restore(node, more)) => self.restore(node, more, cluster),
+            Some(Later::LoseRest(left, lost)) => self.lose_rest(left, lost, cluster),
+            Some(Later::Recover(left)) => self.recover(left, cluster),
             None if number == NEXT => {
                 self.strike(cluster);
                 self.plan_next(cluster);
@@ -328,6 +342,7 @@ impl Faults {
             Fault::ReadError => self.read_error(node, cluster),
             Fault::Damage(damage) => self.damage(node, damage, ATTEMPTS, cluster),
             Fault::BackUp => self.back_up(node, cluster),
+            Fault::LoseMajority => self.lose_majority(node, cluster),
         }
     }
 }

@@ -62,7 +62,7 @@ enum Waiting {
     /// A look at all keys.
     Survey(Survey),
     /// What has become of a write: a place in `held`.
-    Question(usize),
+    Question(usize, u64),
     /// How many followers have a write.
     Wait(Wait),
 }
@@ -201,7 +201,7 @@ impl Workload {
                     }
                 }
             }
-            Waiting::Question(held) => self.answered(held, reply, cluster),
+            Waiting::Question(held, at_us) => self.answered((held, at_us), reply, cluster),
             Waiting::Wait(wait) => self.waited(&wait, connection, reply, cluster),
             Waiting::Survey(mut survey) => {
                 let before = survey.clone();
@@ -241,7 +241,7 @@ impl Workload {
         let Some(client) = self.clients.get_mut(number) else { return };
         for waiting in std::mem::take(&mut client.waiting).into_values() {
             match waiting {
-                Waiting::Question(_) | Waiting::Wait(_) => {}
+                Waiting::Question(..) | Waiting::Wait(_) => {}
                 Waiting::Survey(survey) => client.scan = survey.goes_on().then_some(survey),
                 Waiting::Operations(places) => {
                     for place in places {
@@ -383,14 +383,19 @@ impl Workload {
         let words = vec![String::from("TF.OUTCOME"), word.clone()];
         let Some((_, sequence)) = self.send(number, words, cluster) else { return false };
         let Some(client) = self.clients.get_mut(number) else { return false };
-        client.waiting.insert(sequence, Waiting::Question(held));
+        client.waiting.insert(sequence, Waiting::Question(held, cluster.now_us));
         true
     }
 
-    /// A question about a write was answered.
-    pub fn answered(&mut self, held: usize, reply: &Reply<'_>, cluster: &mut Cluster) {
+    /// A question about a write, asked at that moment, was answered.
+    pub fn answered(
+        &mut self,
+        (held, asked_us): (usize, u64),
+        reply: &Reply<'_>,
+        cluster: &mut Cluster,
+    ) {
         if let Some((_, token, operation)) = self.held.get(held) {
-            let question = Question::answered(*token, *operation, reply, cluster);
+            let question = Question::answered((*token, *operation), asked_us, reply, cluster);
             self.history.questions.push(question);
         }
     }

@@ -374,6 +374,13 @@ impl Log {
         result
     }
 
+    /// The same, with a record behind everything that proves that it was on disk.
+    pub fn mark_and_close(&mut self, mark: &[u8]) -> Result<(), DiskError> {
+        let marked = self.write_all().map(|()| self.append_parts(mark, &[], Durability::Fsync));
+        let closed = self.close();
+        marked.and(closed)
+    }
+
     fn write_all(&mut self) -> Result<(), DiskError> {
         if let Some(write) = self.own.take() {
             self.order(Order::Write(write));

@@ -54,6 +54,15 @@ pub(super) fn read(
     Ok((records, tail))
 }
 
+/// Flips a bit of the first segment; returns the bytes as they are now.
+fn damage(path: &Path, at: usize) -> Vec<u8> {
+    let file = segment_path(path, 1);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    bytes
+}
+
 /// Closes the log and opens it again.
 fn reopen(mut log: Log, path: &Path, segment_bytes_max: u64) -> (Records, Log) {
     log.close().unwrap();
@@ -150,10 +159,7 @@ fn a_torn_end_is_cut_and_the_log_goes_on_behind_it() {
     fill(&mut log, 3);
     log.close().unwrap();
     drop(log);
-    let file = segment_path(directory.path(), 1);
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[2 * SECTOR_BYTES + 50] ^= 1;
-    fs::write(&file, &bytes).unwrap();
+    damage(directory.path(), 2 * SECTOR_BYTES + 50);
     let (records, mut log) = open(directory.path(), 1 << 16).unwrap();
     assert_eq!(records, expected(1..=2));
     fill(&mut log, 2);
@@ -214,13 +220,22 @@ fn damage_in_the_middle_is_refused_and_nothing_is_changed() {
     fill(&mut log, 4);
     log.close().unwrap();
     drop(log);
-    let file = segment_path(directory.path(), 1);
-    let mut bytes = fs::read(&file).unwrap();
-    *bytes.get_mut(50).unwrap() ^= 1;
-    fs::write(&file, &bytes).unwrap();
+    let bytes = damage(directory.path(), 50);
     let Err(error) = open(directory.path(), 1 << 16) else { panic!("the damage was not seen") };
     assert!(error.to_string().contains("damaged"), "{error}");
-    assert_eq!(fs::read(&file).unwrap(), bytes);
+    assert_eq!(fs::read(segment_path(directory.path(), 1)).unwrap(), bytes);
+}
+
+#[test]
+fn damage_at_the_end_of_a_marked_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut log) = open(directory.path(), 1 << 16).unwrap();
+    fill(&mut log, 3);
+    log.mark_and_close(b"mark").unwrap();
+    drop(log);
+    damage(directory.path(), 2 * SECTOR_BYTES + 50);
+    let Err(error) = open(directory.path(), 1 << 16) else { panic!("the damage was not seen") };
+    assert!(error.to_string().contains("damaged"), "{error}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 use super::{EventLoop, LoopError};
 use crate::disk::DiskHand;
+use replication::node::idle_mark::IDLE_MARK;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -98,7 +99,10 @@ impl Relay {
             };
             match goes_on {
                 Ok(true) => {}
-                Ok(false) => return Some(event_loop.sink.log.close().map_err(LoopError::Disk)),
+                Ok(false) => {
+                    let closed = event_loop.sink.log.mark_and_close(IDLE_MARK);
+                    return Some(closed.map_err(LoopError::Disk));
+                }
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -169,6 +169,12 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// The key that changes are about, as [`Changes::of_write`] reads them, if it is only one.
+    pub fn only_key(bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let mut r = Reader(bytes);
+        if r.short() == Ok(1) { r.short_bytes().ok() } else { None }
+    }
+
     /// Reads the changes of a write of this name, as its entry has them: see [`super::Shared`].
     pub fn of_write(name: Name, bytes: &'a [u8]) -> Read<Changes<'a>> {
         let mut r = Reader(bytes);

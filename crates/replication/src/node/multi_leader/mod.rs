@@ -1,10 +1,11 @@
 //! Multi-leader keyspaces: a leader-follower group in each datacenter, and the exchange between
 //! them. The groups replicate, `multi_leader/` decides; this folder carries values from one to the
 //! other: here the commands at a datacenter's leader, in `exchange.rs` what goes to and comes from
-//! the other datacenters.
+//! the other datacenters, in `take_in.rs` how that becomes entries.
 
 mod delete_many;
 mod exchange;
+mod take_in;
 
 use crate::command::{Arguments, KeyCommand, Reply, error};
 use crate::data::{self, Evaluation, ExpiresAt, Name, Write};
