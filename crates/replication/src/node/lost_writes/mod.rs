@@ -99,7 +99,11 @@ impl Roles {
         command: Lost<'_>,
     ) {
         if self.lost_queries.open.len() >= QUERIES_MAX {
-            return turn.refuse(requester, "TRYAGAIN too many TF.LOST commands are under way");
+            let text = format!(
+                "TRYAGAIN nothing was done: {QUERIES_MAX} TF.LOST commands are under way on this \
+                 node; send this one, and those after it, again when they are answered"
+            );
+            return turn.refuse(requester, text);
         }
         let asker = turn.local.asker.clone();
         let (text, purpose): (&[u8], fn(LostId) -> Purpose) = match command {
