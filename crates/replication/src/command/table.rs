@@ -387,7 +387,8 @@ static TABLE: [CommandInfo; 66] = [
         .about(Group::Server, "What the keyspace of a prefix guarantees, and what it does not."),
     data("tf.lost", -2, W, lost::lost).about(
         Group::Server,
-        "Writes that a failover has cost: `LIST [prefix]`, `SHOW id`, `REPLAY id`, `FORGET id`.",
+        "Writes that a failover has cost: `LIST [prefix] [COUNT n] [AFTER id]`, `SHOW id`, \
+         `REPLAY id`, `FORGET id`.",
     ),
     data("tf.once", -5, TFWITH, once::once).about(
         Group::Server,

@@ -108,10 +108,14 @@ pub enum Action<'a> {
 /// What `TF.LOST` does. An id is as LIST prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lost<'a> {
-    /// All lost writes that have a key under a prefix.
+    /// Lost writes that have a key under a prefix, in the order of their ids.
     List {
         /// The prefix; empty for all.
         prefix: &'a [u8],
+        /// How many; at most those that a list ever has.
+        count: Option<u32>,
+        /// Only what comes after this id.
+        after: Option<&'a [u8]>,
     },
     /// One of them, whole.
     Show(&'a [u8]),

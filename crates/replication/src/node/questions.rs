@@ -83,7 +83,7 @@ impl Roles {
         turn.answer(requester, reply, None);
     }
 
-    fn keyspace_named(&self, prefix: &[u8]) -> Result<&Keyspace, Reply<'static>> {
+    pub(super) fn keyspace_named(&self, prefix: &[u8]) -> Result<&Keyspace, Reply<'static>> {
         let keyspaces = &self.cluster.keyspaces;
         keyspaces.iter().find(|keyspace| keyspace.prefix == prefix).ok_or_else(|| {
             let shown = |keyspace: &Keyspace| format!("\"{}\"", keyspace.prefix.escape_ascii());

@@ -122,8 +122,15 @@ pub fn parse(text: &str) -> Result<File, Box<Problem>> {
             Some((name, options)) => Problem::at(span, format!("unknown option `{name}`"))
                 .help(format!("the options here are {options}")),
             None => {
+                let option = option_at(text, span.start);
+                if option.ends_with("-ms") && error.message().contains("expected i64") {
+                    let what = format!("`{option}` is a whole number of milliseconds");
+                    return Box::new(
+                        Problem::at(span, what).help(format!("for one second: {option} = 1000")),
+                    );
+                }
                 let problem = Problem::at(span.clone(), error.message());
-                match values_of(option_at(text, span.start)) {
+                match values_of(option) {
                     Some(values) => problem.help(values),
                     None => problem,
                 }
@@ -169,4 +176,18 @@ fn unknown_option(message: &str) -> Option<(&str, &str)> {
     let (name, rest) = message.strip_prefix("unknown field `")?.split_once('`')?;
     let options = rest.strip_prefix(", expected ")?;
     Some((name, options.strip_prefix("one of ").unwrap_or(options)))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_time_that_is_no_number_is_told_what_it_is_and_how_to_write_it() {
+        for wrong in ["\"1s\"", "1.5", "true"] {
+            let text = format!("[[keyspace]]\nprefix = \"\"\nack-timeout-ms = {wrong}\n");
+            let problem = format!("{:?}", super::parse(&text).err());
+            for word in ["`ack-timeout-ms` is a whole number of milliseconds", "= 1000"] {
+                assert!(problem.contains(word), "{problem}");
+            }
+        }
+    }
 }

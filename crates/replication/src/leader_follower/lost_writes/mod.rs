@@ -17,7 +17,7 @@
 //!   has survived in it.
 //! - *For how long.* Until an operator says FORGET, or REPLAY has brought it back (`replay.rs`);
 //!   in every checkpoint; up to a bound, over which the oldest are given up, with an
-//!   alarm, and counted.
+//!   alarm, and counted. What was forgotten does not come back (`forgotten.rs`).
 //!
 //! While the old leader has not come back, its successors say what they know: see `unheard.rs`.
 //!
@@ -29,6 +29,7 @@
 
 pub mod acknowledged;
 mod before;
+mod forgotten;
 pub mod parting;
 pub mod replay;
 pub mod report;
@@ -60,6 +61,8 @@ pub struct LostWrites {
     kept: BTreeMap<EntryId, LostWrite>,
     /// Those whose fate is not known yet.
     open: BTreeSet<EntryId>,
+    /// Those that were forgotten or replayed: see `forgotten.rs`.
+    forgotten: BTreeSet<EntryId>,
     bytes: usize,
     /// Reports that were given up, and that no operator has forgotten.
     given_up: u64,
@@ -86,10 +89,12 @@ pub struct Counts {
 pub enum Fate {
     /// No log has it any more.
     Lost,
-    /// It is in the committed log after all, or an operator has forgotten it.
+    /// It is in the committed log after all, or there were too many.
     Gone,
     /// A new entry does what it did.
     Replayed(EntryId),
+    /// An operator has forgotten it.
+    Forgotten,
 }
 
 impl Counts {
@@ -144,8 +149,9 @@ impl LostWrites {
                 }
             }
             Fate::Gone => drop(self.remove(id)),
+            Fate::Forgotten => self.note_forgotten(id),
             Fate::Replayed(now) => {
-                self.remove(id);
+                self.note_forgotten(id);
                 // What was written over the lost write may be replayed after it: it is there again,
                 // under another name.
                 for write in self.kept.values_mut() {
@@ -234,6 +240,9 @@ impl Group {
     /// `None` if it is no client's.
     fn lost_write(&self, turn: &Turn<'_>, entry: &Entry<'_>, what: What) -> Option<LostWrite> {
         let (id, asker) = (entry.id, entry.asker?.into_owned());
+        if self.has_forgotten(id) {
+            return None;
+        }
         let once = entry.once.as_deref().map(Once::without_forgotten);
         let reign = self.epochs.reign_of(id.epoch);
         let leader = reign.map(|reign| (reign.leader, reign.incarnation));
@@ -411,6 +420,7 @@ impl Group {
         let kept = core::mem::take(&mut self.lost_writes.kept);
         kept.values().for_each(|write| self.log_kept(turn, write));
         self.lost_writes.kept = kept;
+        self.checkpoint_forgotten(turn);
         if self.lost_writes.given_up > 0 {
             self.log_given_up(turn);
         }
@@ -433,26 +443,6 @@ impl Group {
         }
         Some(self.log_given_up(turn))
     }
-
-    /// Forgets a report, or a witness's entry. Returns from when on that is durable; `None` if
-    /// there is none. `replayed_as` names the entry that has brought it back.
-    pub fn forget_lost(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: EntryId,
-        replayed_as: Option<EntryId>,
-    ) -> Option<Position> {
-        let is_there = self.lost_writes.kept.get(&id).is_some_and(|write| write.is_lost);
-        if !is_there && replayed_as.is_none() {
-            return None;
-        }
-        // Where writes merge, a dot is not an entry's name.
-        let replayed_as = replayed_as.filter(|_| !self.merges());
-        let fate = replayed_as.map_or(Fate::Gone, Fate::Replayed);
-        let position = self.log_fate(turn, id, fate, Durability::Fsync);
-        self.lost_writes.apply(id, fate);
-        Some(position)
-    }
 }
 
 impl Fate {
@@ -466,6 +456,7 @@ impl Fate {
                 w.u8(2);
                 w.entry_id(id);
             }
+            Fate::Forgotten => w.u8(3),
         }
     }
 
@@ -475,6 +466,7 @@ impl Fate {
             0 => Ok(Fate::Lost),
             1 => Ok(Fate::Gone),
             2 => Ok(Fate::Replayed(r.entry_id()?)),
+            3 => Ok(Fate::Forgotten),
             _ => Err(Malformed),
         }
     }

@@ -204,6 +204,9 @@ impl Group {
         let mut bytes = 0;
         for _ in 0..self.limits.records_at_once_max {
             let Some((id, changes)) = parting.found.pop_first() else { return };
+            if self.has_forgotten(id) {
+                continue;
+            }
             let write = self.known_by_state(turn, id, changes);
             bytes += write.bytes();
             self.log_kept(turn, &write);

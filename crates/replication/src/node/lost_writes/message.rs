@@ -5,7 +5,7 @@ use crate::leader_follower::lost_writes::report::LostWrite;
 use crate::version::EntryId;
 use crate::wire::{Malformed, Read, Reader, Writer};
 use crate::{DatacenterId, GroupId, KeyspaceId};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -77,11 +77,22 @@ impl LostId {
     }
 }
 
+/// A part of the list.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Page<'a> {
+    /// Writes that have a key under it.
+    pub prefix: &'a [u8],
+    /// The ids that come after this one.
+    pub after: Option<LostId>,
+    /// So many of them.
+    pub count: u32,
+}
+
 /// What one node asks another.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Question<'a> {
-    /// Which writes do you report that have a key under a prefix?
-    List(&'a [u8]),
+    /// Which writes do you report, of those that are asked for?
+    List(Page<'a>),
     /// What do you know of this one?
     Find(LostId),
     /// Forget this one, durably; replayed as the entry, if one is given.
@@ -94,9 +105,11 @@ impl<'a> Question<'a> {
         let mut bytes = Vec::new();
         let mut w = Writer(&mut bytes);
         match self {
-            Question::List(prefix) => {
+            Question::List(Page { prefix, after, count }) => {
                 w.u8(0);
                 w.bytes(prefix);
+                write_optional(&mut w, *after);
+                w.u32(*count);
             }
             Question::Find(id) => {
                 w.u8(1);
@@ -118,7 +131,10 @@ impl<'a> Question<'a> {
     pub fn decode(bytes: &'a [u8]) -> Read<Question<'a>> {
         let mut r = Reader(bytes);
         let question = match r.u8()? {
-            0 => Question::List(r.bytes()?),
+            0 => {
+                let (prefix, after) = (r.bytes()?, read_optional(&mut r)?);
+                Question::List(Page { prefix, after, count: r.u32()? })
+            }
             1 => Question::Find(LostId { group: r.group()?, entry: r.entry_id()? }),
             2 => {
                 let id = LostId { group: r.group()?, entry: r.entry_id()? };
@@ -148,6 +164,10 @@ pub struct Answer {
     pub found: BTreeMap<LostId, Found>,
     /// How many more there are.
     pub more: u64,
+    /// Up to where nothing is left out; `None` if nothing is left out.
+    pub whole_up_to: Option<LostId>,
+    /// Names of reports that were forgotten: who knows that counts, and not who still has them.
+    pub forgotten: BTreeSet<LostId>,
     /// How many reports were given up.
     pub given_up: BTreeMap<GroupId, u64>,
     /// Earlier leaders that were not heard out.
@@ -166,11 +186,38 @@ impl Answer {
             }
         }
         self.more += other.more;
+        self.whole_up_to = match (self.whole_up_to, other.whole_up_to) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.forgotten.extend(other.forgotten);
         for (group, count) in other.given_up {
             *self.given_up.entry(group).or_default() += count;
         }
         self.unheard.extend(other.unheard);
         self.done |= other.done;
+    }
+
+    /// Takes out what was forgotten although somebody still reports it.
+    pub fn hide_forgotten(&mut self) -> Vec<LostId> {
+        let forgotten = &self.forgotten;
+        let hidden = self.found.extract_if(.., |id, _| forgotten.contains(id));
+        hidden.map(|(id, _)| id).collect()
+    }
+
+    /// Leaves at most so many reports, and none behind which others are left out; tells after
+    /// which the next ones come, if there are any.
+    pub fn cut_to(&mut self, count: usize) -> Option<LostId> {
+        let mut end = self.whole_up_to;
+        if self.found.len() > count {
+            let last = self.found.keys().nth(count.saturating_sub(1)).copied();
+            end = end.into_iter().chain(last).min();
+        }
+        let end = end?;
+        let before = self.found.len();
+        self.found.retain(|id, _| *id <= end);
+        self.more += (before - self.found.len()) as u64;
+        (self.more > 0).then_some(end)
     }
 
     /// The answer's bytes.
@@ -184,6 +231,12 @@ impl Answer {
             w.u32(found.shortened);
         }
         w.u64(self.more);
+        write_optional(&mut w, self.whole_up_to);
+        w.u32(self.forgotten.len() as u32);
+        for id in &self.forgotten {
+            w.group(id.group);
+            w.entry_id(id.entry);
+        }
         w.u32(self.given_up.len() as u32);
         for (group, count) in &self.given_up {
             w.group(*group);
@@ -209,6 +262,10 @@ impl Answer {
             answer.found.insert(id, Found { write, shortened: r.u32()? });
         }
         answer.more = r.u64()?;
+        answer.whole_up_to = read_optional(&mut r)?;
+        for _ in 0..r.u32()? {
+            answer.forgotten.insert(LostId { group: r.group()?, entry: r.entry_id()? });
+        }
         for _ in 0..r.u32()? {
             answer.given_up.insert(r.group()?, r.u64()?);
         }
@@ -219,6 +276,21 @@ impl Answer {
         r.finish()?;
         Ok(answer)
     }
+}
+
+fn write_optional(w: &mut Writer<'_>, id: Option<LostId>) {
+    w.bool(id.is_some());
+    if let Some(id) = id {
+        w.group(id.group);
+        w.entry_id(id.entry);
+    }
+}
+
+fn read_optional(r: &mut Reader<'_>) -> Read<Option<LostId>> {
+    Ok(match r.bool()? {
+        true => Some(LostId { group: r.group()?, entry: r.entry_id()? }),
+        false => None,
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! REPLAY asks for the report, has the group's leader do the write again (`replay.rs` beside the
 //! report), and when that is acknowledged has the report forgotten, durably.
 
+mod list;
 pub mod message;
 mod reply;
 
@@ -21,7 +22,6 @@ use crate::command::verb::Lost;
 use crate::keyspace::Durability;
 use crate::leader_follower::lost_writes::replay::FLUSH_IS_NOT_REPLAYED;
 use crate::leader_follower::lost_writes::report::{LostWrite, What};
-use crate::storage::record::Value;
 use crate::turn::{Asker, LastWrite, Requester, Turn};
 use crate::wire::Writer;
 use crate::{GroupId, Message as AnyMessage, NodeId, Position, Reply, Session};
@@ -30,14 +30,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use message::{Answer, Found, LostId, Named, Question};
+use message::{Answer, Found, LostId, Named, Page, Question};
 
 /// Reports that one node puts into a LIST; it says how many more there are.
 const LISTED_MAX: usize = 10_000;
-/// Bytes of keys and values that one node puts into a LIST.
-const LISTED_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a value that LIST shows; SHOW shows all of them.
-const LISTED_VALUE_BYTES_MAX: usize = 1024;
 /// Commands about lost writes that wait for other nodes.
 const QUERIES_MAX: usize = 1024;
 
@@ -53,6 +49,8 @@ struct Query {
     requester: Requester,
     asker: Option<Asker>,
     purpose: Purpose,
+    /// The answer to a list of nothing, where no keyspace has what was named.
+    unnamed: Option<Reply<'static>>,
     /// Who has not answered.
     missing: BTreeSet<NodeId>,
     /// Who will not.
@@ -66,9 +64,13 @@ struct Query {
 /// Why it was asked.
 #[derive(Clone, Copy)]
 enum Purpose {
-    List,
+    /// So many.
+    List(usize),
     Show(LostId),
+    /// FORGET's first step: whether there is something to be forgotten.
     Forget(LostId),
+    /// FORGET's second step: it is.
+    Forgotten(LostId),
     /// REPLAY's first step: the report.
     Replay(LostId),
     /// REPLAY's second step: the write is done again, under this gather.
@@ -97,30 +99,45 @@ impl Roles {
         command: Lost<'_>,
     ) {
         if self.lost_queries.open.len() >= QUERIES_MAX {
-            return turn.refuse(requester, "TRYAGAIN too many TF.LOST commands are under way");
+            let text = format!(
+                "TRYAGAIN nothing was done: {QUERIES_MAX} TF.LOST commands are under way on this \
+                 node; send this one, and those after it, again when they are answered"
+            );
+            return turn.refuse(requester, text);
         }
         let asker = turn.local.asker.clone();
         let (text, purpose): (&[u8], fn(LostId) -> Purpose) = match command {
-            Lost::List { prefix } => {
-                let question = Question::List(prefix);
-                return self.ask_lost(turn, requester, asker, Purpose::List, question);
+            Lost::List { prefix, count, after } => {
+                let parsed = after.map(|after| self.lost_id(after)).transpose();
+                let Ok(after) = parsed.map_err(|text| turn.refuse(requester, text)) else { return };
+                let count = count.unwrap_or(LISTED_MAX as u32).min(LISTED_MAX as u32);
+                let question = Question::List(Page { prefix, after, count });
+                let purpose = Purpose::List(count as usize);
+                return self.ask_lost(turn, requester, asker, purpose, question);
             }
             Lost::Show(id) => (id, Purpose::Show),
             Lost::Replay(id) => (id, Purpose::Replay),
             Lost::Forget(id) => (id, Purpose::Forget),
         };
-        let id = LostId::parse(text).filter(|id| self.placement.contains_key(&id.group));
-        let Some(id) = id else {
-            let text = echo(text, ECHO_BYTES_MAX);
-            let text = format!("ERR '{text}' is not the id of a lost write: see TF.LOST LIST");
-            return turn.refuse(requester, text);
-        };
-        let purpose = purpose(id);
-        let question = match purpose {
-            Purpose::Forget(_) => Question::Forget(id, None),
-            _ => Question::Find(id),
+        let parsed = self.lost_id(text).map_err(|text| turn.refuse(requester, text));
+        let Ok(id) = parsed else { return };
+        let (purpose, question) = match (purpose(id), id.named()) {
+            // What is not a write has no copies.
+            (Purpose::Forget(_), Named::Unheard(_) | Named::GivenUp) => {
+                (Purpose::Forgotten(id), Question::Forget(id, None))
+            }
+            (purpose, _) => (purpose, Question::Find(id)),
         };
         self.ask_lost(turn, requester, asker, purpose, question);
+    }
+
+    /// The id of a lost write that this cluster can have.
+    fn lost_id(&self, text: &[u8]) -> Result<LostId, String> {
+        let id = LostId::parse(text).filter(|id| self.placement.contains_key(&id.group));
+        id.ok_or_else(|| {
+            let text = echo(text, ECHO_BYTES_MAX);
+            format!("ERR '{text}' is not the id of a lost write: see TF.LOST LIST")
+        })
     }
 
     /// Asks everybody who could know.
@@ -149,6 +166,7 @@ impl Roles {
             requester,
             asker,
             purpose,
+            unnamed: self.unnamed(question),
             missing: BTreeSet::new(),
             silent: BTreeSet::new(),
             answer: Answer::default(),
@@ -212,7 +230,7 @@ impl Roles {
     fn know_of_lost(&mut self, turn: &mut Turn<'_>, question: Question<'_>) -> (Answer, Position) {
         let mut answer = Answer::default();
         match question {
-            Question::List(prefix) => return (self.list_lost(prefix), Position(0)),
+            Question::List(page) => return (self.list_lost(page), Position(0)),
             Question::Find(id) => {
                 let group = self.groups.get(&id.group);
                 if let Named::Unheard(epoch) = id.named() {
@@ -225,11 +243,14 @@ impl Roles {
                     let found = Found { write: write.clone(), shortened: 0 };
                     answer.found.insert(id, found);
                 }
+                answer.done = group.is_some_and(|group| group.keeps_lost(id.entry));
+                let has_forgotten = group.is_some_and(|group| group.has_forgotten(id.entry));
+                answer.forgotten.extend(has_forgotten.then_some(id));
             }
             Question::Forget(id, replayed_as) => {
                 if let Some(group) = self.groups.get_mut(&id.group)
                     && let Some(position) = match id.named() {
-                        Named::Write => group.forget_lost(turn, id.entry, replayed_as),
+                        Named::Write => Some(group.forget_lost(turn, id.entry, replayed_as)),
                         Named::Unheard(epoch) => group.forget_unheard(turn, epoch),
                         Named::GivenUp => group.forget_given_up(turn),
                     }
@@ -240,35 +261,6 @@ impl Roles {
             }
         }
         (answer, Position(0))
-    }
-
-    fn list_lost(&self, prefix: &[u8]) -> Answer {
-        let mut answer = Answer::default();
-        let mut bytes = 0;
-        for group in self.groups.values() {
-            let keyspace = self.cluster.keyspace(group.id.keyspace);
-            let keyspace = keyspace.map_or(&[][..], |keyspace| &keyspace.prefix);
-            for write in group.reported().filter(|write| write.is_under(prefix, keyspace)) {
-                if answer.found.len() >= LISTED_MAX || bytes >= LISTED_BYTES_MAX {
-                    answer.more += 1;
-                    continue;
-                }
-                let found = shortened(write.clone());
-                bytes += found.write.bytes();
-                answer.found.insert(LostId { group: group.id, entry: write.id }, found);
-            }
-            let is_under = keyspace.starts_with(prefix) || prefix.starts_with(keyspace);
-            if !is_under {
-                continue;
-            }
-            let unheard = group.unheard().take(LISTED_MAX);
-            answer.unheard.extend(unheard.map(|unheard| (group.id, unheard)));
-            let given_up = group.reported_counts().given_up;
-            if given_up > 0 {
-                answer.given_up.insert(group.id, given_up);
-            }
-        }
-        answer
     }
 
     /// Whoever is not up, or has taken too long, is not waited for.
@@ -317,16 +309,12 @@ impl Roles {
         let requester = query.requester;
         let silent = self.names(&query.silent);
         match query.purpose {
-            Purpose::List => {
-                let silent = query.silent.iter().copied();
-                let reply = reply::list(&self.cluster, &query.answer, silent);
-                turn.answer(requester, reply, None);
-            }
+            Purpose::List(count) => self.tell_list(turn, query, count),
             Purpose::Show(id) => match query.answer.found.get(&id) {
-                Some(found) => {
+                Some(found) if !query.answer.forgotten.contains(&id) => {
                     turn.answer(requester, reply::report(&self.cluster, &id, found), None);
                 }
-                None => match query.answer.unheard.first() {
+                _ => match query.answer.unheard.first() {
                     Some((group, unheard)) => {
                         let reply = reply::of_unheard(&self.cluster, *group, unheard);
                         turn.answer(requester, reply, None);
@@ -334,21 +322,28 @@ impl Roles {
                     None => turn.refuse(requester, not_found(id, &silent)),
                 },
             },
-            Purpose::Forget(id) if !query.answer.done => {
+            Purpose::Forget(id) if query.answer.done || query.answer.found.contains_key(&id) => {
+                let (purpose, question) = (Purpose::Forgotten(id), Question::Forget(id, None));
+                self.ask_lost(turn, requester, query.asker, purpose, question);
+            }
+            Purpose::Forget(id) => turn.refuse(requester, not_found(id, &silent)),
+            Purpose::Forgotten(id) if !query.answer.done => {
                 turn.refuse(requester, not_found(id, &silent));
             }
             // What is told of an unheard leader the group itself forgets, by an entry of its log.
-            Purpose::Forget(id) if matches!(id.named(), Named::Unheard(_)) => {
+            Purpose::Forgotten(id) if matches!(id.named(), Named::Unheard(_)) => {
                 turn.answer(requester, Reply::Ok, None);
             }
-            Purpose::Forget(_) if !query.silent.is_empty() => {
+            Purpose::Forgotten(_) if !query.silent.is_empty() => {
                 let text = format!("PARTIAL forgotten, but {silent} may still know of it");
                 turn.refuse(requester, text);
             }
-            Purpose::Forget(_) => turn.answer(requester, Reply::Ok, None),
+            Purpose::Forgotten(_) => turn.answer(requester, Reply::Ok, None),
             Purpose::Replay(id) => match query.answer.found.remove(&id) {
-                Some(found) => self.replay_lost(turn, query, id, &found.write),
-                None => turn.refuse(requester, not_found(id, &silent)),
+                Some(found) if !query.answer.forgotten.contains(&id) => {
+                    self.replay_lost(turn, query, id, &found.write);
+                }
+                _ => turn.refuse(requester, not_found(id, &silent)),
             },
             Purpose::Write(_) => {}
             Purpose::Replayed(id, _) if !query.answer.done || !query.silent.is_empty() => {
@@ -413,22 +408,4 @@ fn not_found(id: LostId, silent: &str) -> String {
         silent => format!(" (no answer from {silent})"),
     };
     format!("ERR there is no lost write {}{silent}", id.print())
-}
-
-/// A report as a list shows it: long values are cut short, and counted.
-fn shortened(mut write: LostWrite) -> Found {
-    let mut shortened = 0;
-    if let What::Changes(changes) = &mut write.what {
-        let records = changes.iter_mut().flat_map(|c| [c.old.as_mut(), c.new.as_mut()]);
-        for record in records.flatten() {
-            if let Value::String(bytes) = &mut record.value
-                && bytes.len() > LISTED_VALUE_BYTES_MAX
-                && record.increments.is_empty()
-            {
-                bytes.to_mut().truncate(LISTED_VALUE_BYTES_MAX);
-                shortened += 1;
-            }
-        }
-    }
-    Found { write, shortened }
 }

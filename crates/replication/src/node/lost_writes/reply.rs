@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 pub(super) fn list(
     cluster: &Cluster,
     answer: &Answer,
+    next: Option<LostId>,
     silent: impl Iterator<Item = NodeId>,
 ) -> Reply<'static> {
     let mut all: Vec<Reply<'static>> = Vec::new();
@@ -32,7 +33,9 @@ pub(super) fn list(
         ])
     }));
     if answer.more > 0 {
-        all.push(fields(vec![("kind", text("more")), ("count", number(answer.more))]));
+        let after = next.map_or(Reply::Nil, |id| text(id.print()));
+        let count = number(answer.more);
+        all.push(fields(vec![("kind", text("more")), ("count", count), ("after", after)]));
     }
     let unreachable =
         |node| fields(vec![("kind", text("unreachable")), ("node", name(cluster, node))]);
