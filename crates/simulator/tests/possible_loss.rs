@@ -6,7 +6,7 @@
 
 use replication::keyspace::{Acks, Durability, Failover, GroupOptions};
 use replication::leader_follower::Group;
-use replication::leader_follower::lost_writes::report::{LostWrite, What};
+use replication::leader_follower::lost_writes::report::{LostWrite, Status, What};
 use replication::node::{Limits, Timing};
 use replication::{NodeId, Reply};
 use simulator::cluster::by_hand::{MS, PATIENCE_US, SHORT_TIMING};
@@ -122,4 +122,42 @@ fn a_leader_that_has_nothing_is_followed_by_one_that_has_something() {
 #[test]
 fn what_the_log_no_longer_has_is_told_by_the_state() {
     is_told(&["k1", "k2", "k3", "k4", "k5"], 100);
+}
+
+/// A leader is stopped by its operator right after its writer was told OK, with the commit; the two
+/// who go on lose their power, and with it the write. `None` where the power cut took less.
+fn stopped_and_lost(seed: u64) -> Option<(Cluster, NodeId)> {
+    let mut cluster = cluster(seed, Limits { records_at_once_max: 2, ..Limits::default() });
+    let old = cluster.within(PATIENCE_US, |cluster| leads_above(cluster, 0)).unwrap();
+    assert!(writes(&mut cluster, old, "told", "a"));
+    // Nobody is told of this one: whoever stops with it has something to write down.
+    cluster.cut(old, true);
+    let connection = cluster.connect(old);
+    cluster.send(connection, &["SET", "open", "b"]);
+    cluster.pass(MS);
+    assert!(cluster.last_index(old) > cluster.commit(old), "seed {seed}");
+    cluster.stop_clean(old);
+    cluster.cut(old, false);
+    for node in cluster.others(old) {
+        cluster.crash(node, true);
+        cluster.start(node);
+    }
+    let leader = cluster.within(PATIENCE_US, |cluster| leads_above(cluster, 1))?;
+    (cluster.commit(leader) == 0 && cluster.last_index(leader) == 1).then_some((cluster, old))
+}
+
+#[test]
+fn what_a_stopped_leader_had_acknowledged_with_the_commit_is_not_told_as_refused() {
+    let mut staged = 0;
+    for seed in 1..=SEEDS {
+        let Some((mut cluster, old)) = stopped_and_lost(seed) else { continue };
+        staged += 1;
+        cluster.start(old);
+        let has_all = |cluster: &Cluster| lost_keys(cluster, old).len() == 2;
+        assert!(cluster.until(has_all), "seed {seed}: {:?}", lost_keys(&cluster, old));
+        let reported = cluster.group(old).into_iter().flat_map(Group::reported);
+        let statuses: Vec<Status> = reported.map(|write| write.status).collect();
+        assert_eq!(statuses, [Status::Maybe, Status::NotAcknowledged], "seed {seed}");
+    }
+    assert!(staged >= 5, "{staged}");
 }

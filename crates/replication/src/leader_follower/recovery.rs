@@ -273,8 +273,14 @@ impl Group {
     /// Writes down how far the log is committed, when it has grown by as much as a piece of an
     /// image. Nobody waits for it.
     pub(super) fn record_commit(&mut self, turn: &mut Turn<'_>) {
-        let is_much = self.bytes_since_commit >= self.limits.image_bytes_max;
-        if !is_much || self.commit <= self.recorded_commit {
+        if self.bytes_since_commit >= self.limits.image_bytes_max {
+            self.record_commit_now(turn);
+        }
+    }
+
+    /// The same, however little it has grown.
+    pub(super) fn record_commit_now(&mut self, turn: &mut Turn<'_>) {
+        if self.commit <= self.recorded_commit {
             return;
         }
         (self.recorded_commit, self.bytes_since_commit) = (self.commit, 0);

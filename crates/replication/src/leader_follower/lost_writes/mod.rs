@@ -405,9 +405,12 @@ impl Group {
     }
 
     /// The process stops as it was asked to: whom it has told OK is written down, and that it has
-    /// told nobody else. Where nothing is left that could be cut, nobody will ask.
+    /// told nobody else. Where nothing is left that could be cut, nobody will ask. Up to where the
+    /// log is committed is written down before: an acknowledgement that came with the commit is
+    /// remembered by that alone, and under a possible loss such an entry may be cut, too.
     pub fn on_stop(&mut self, turn: &mut Turn<'_>) {
         self.record_entries(turn);
+        self.record_commit_now(turn);
         if self.log.last_index() > self.commit {
             let after = self.lost_writes.acknowledged.known_from_log();
             let record = log_record::Body::AcknowledgedAll { after, epoch: self.epoch };
