@@ -422,6 +422,7 @@ impl Group {
     /// This node leads no longer: whoever still waits is told that the outcome is open.
     fn step_down(&mut self, turn: &mut Turn<'_>, reason: Cow<'static, str>) {
         self.record_entries(turn);
+        self.end_waits(turn);
         let copies = self.copies(turn);
         let role = core::mem::replace(&mut self.role, Role::Follower);
         let Role::Leader(leader) = role else { return };

@@ -142,11 +142,16 @@ impl Group {
         }
     }
 
-    /// A heartbeat says who leads now, and that it serves.
+    /// A heartbeat says who leads now, and that it serves. Whoever was not told to take over, with
+    /// the whole log, was elected without it: that is a failover, which may have cost what was
+    /// acknowledged, whether or not the same node leads.
     pub(super) fn note_new_leader(&mut self, turn: &mut Turn<'_>, leader: NodeId, epoch: u64) {
         let Some(handover) = self.handover.take_if(|handover| handover.epoch < epoch) else {
             return;
         };
+        if !handover.is_told || handover.order.to != leader {
+            return self.end_handover(turn, handover);
+        }
         let pause_us = turn.now.monotonic_us.saturating_sub(handover.since_us);
         let (group, pause_ms) = (self.id, pause_us.div_ceil(1000));
         turn.event(Event::HandedOver { group, epoch, to: leader, pause_ms });

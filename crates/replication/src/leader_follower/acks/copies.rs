@@ -254,6 +254,16 @@ impl Group {
         }
     }
 
+    /// The leadership is about to end: each WAIT and WAITAOF is told what there is, as at its
+    /// deadline.
+    pub(in super::super) fn end_waits(&mut self, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        for wait in core::mem::take(&mut leader.held.waits) {
+            let (_, reply) = self.wait_reply(turn, &wait);
+            turn.answer(wait.requester, reply, None);
+        }
+    }
+
     /// Whether a WAIT or WAITAOF has what it waits for, and what it would be told now.
     pub(super) fn wait_reply(&mut self, turn: &Turn<'_>, wait: &Wait) -> (bool, Reply<'static>) {
         let have = if wait.local.is_some() { Have::Synced } else { Have::Durable };

@@ -58,7 +58,8 @@ impl Group {
     }
 
     /// The leadership is over: reads may be tried again, the outcome of writes is open. `copies`
-    /// says up to where each replica durably had the log.
+    /// says up to where each replica durably had the log. Those who wait for copies are answered
+    /// before, as long as this node knows what there are ([`Group::end_waits`]).
     pub(in super::super) fn revoke(
         &mut self,
         turn: &mut Turn<'_>,
@@ -68,7 +69,7 @@ impl Group {
     ) {
         let why = format!("this leader stepped down ({reason})");
         let need = self.need();
-        let Held { writes, special, reads, mut evaluated, waits } = leader.held;
+        let Held { writes, special, reads, mut evaluated, waits: _ } = leader.held;
         let usual = writes.into_iter().map(|write| (write, need));
         let special = special.into_iter().map(|special| (special.write, special.need));
         for (write, need) in usual.chain(special) {
@@ -78,10 +79,6 @@ impl Group {
         let (evaluated, values) = evaluated.drain();
         for read in reads.into_all().chain(evaluated.map(|read| read.into_read(values, 0))) {
             turn.refuse(read.requester, format!("TRYAGAIN {why}"));
-        }
-        for wait in waits {
-            let none = super::copies::wait_counts(wait.local.is_some(), false, 0);
-            turn.answer(wait.requester, none, None);
         }
     }
 
