@@ -135,6 +135,8 @@ pub enum Mutant {
     /// An operator's word takes the epoch behind the newest that is left, which a lost disk may
     /// have been in: what that named is told to be committed.
     WordTakesNextEpoch,
+    /// An old leader whose disk has lost its last second in a power cut is heard out.
+    TornHeardOut,
 }
 
 /// Whether planted bugs are compiled in.

@@ -6,9 +6,10 @@ use crate::cluster::Cluster;
 use crate::history::History;
 use replication::keyspace::{AckLevel, Durability, Model};
 use replication::leader_follower::Group;
+use replication::leader_follower::lost_writes::Why;
 use replication::leader_follower::lost_writes::report::NOT_KNOWN;
 use replication::node::lost_writes::message::LostId;
-use replication::{GroupId, Reply};
+use replication::{GroupId, NodeId, Reply};
 use std::collections::BTreeMap;
 
 /// The truth about a cluster that has come to rest.
@@ -27,19 +28,9 @@ pub fn truth(cluster: &Cluster) -> Truth {
     };
     // Whatever anybody has taken for committed has survived, or another checker says so.
     let committed = seen.commits.iter().map(|commit| (commit.group, commit.entry));
-    let options = cluster.plan().cluster.keyspaces.first().map(|keyspace| match &keyspace.model {
-        Model::LeaderFollower(options) => (options.group.ack_level, options.group.durability),
-        Model::MultiLeader(options) => (options.group.ack_level, options.group.durability),
-        Model::Leaderless(options) => (AckLevel::Durable, options.durability),
-    });
-    let (level, durability) = options.unwrap_or((AckLevel::Durable, Durability::Fsync));
+    let (level, _) = promised(cluster);
     let possible_loss = !seen.losses.is_empty();
     let committed = committed.filter(|_| !possible_loss);
-    let mut wipes = seen.wipes.clone();
-    if durability == Durability::Interval {
-        // What was written and not synced, and acknowledged, is gone with the power.
-        wipes.extend(seen.power_cuts.iter().map(|(at_us, node)| (*node, *at_us)));
-    }
     Truth {
         level,
         possible_loss,
@@ -48,8 +39,26 @@ pub fn truth(cluster: &Cluster) -> Truth {
         answered: seen.answered.clone(),
         leaders: leaders.collect(),
         crashes: seen.crashes.clone(),
-        wipes,
+        wipes: seen.wipes.clone(),
+        torn: torn(cluster),
     }
+}
+
+/// At which level the cluster's first keyspace acknowledges, and what of a copy counts.
+fn promised(cluster: &Cluster) -> (AckLevel, Durability) {
+    let options = cluster.plan().cluster.keyspaces.first().map(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(options) => (options.group.ack_level, options.group.durability),
+        Model::MultiLeader(options) => (options.group.ack_level, options.group.durability),
+        Model::Leaderless(options) => (AckLevel::Durable, options.durability),
+    });
+    options.unwrap_or((AckLevel::Durable, Durability::Fsync))
+}
+
+/// When nodes may have lost, with their power, what they had acknowledged.
+fn torn(cluster: &Cluster) -> Vec<(NodeId, u64)> {
+    let (_, durability) = promised(cluster);
+    let cuts = cluster.observations.power_cuts.iter().map(|(at_us, node)| (*node, *at_us));
+    cuts.filter(|_| durability == Durability::Interval).collect()
 }
 
 /// How every leadership before the present one has ended, where there is a present one: what its
@@ -79,7 +88,7 @@ pub fn ends(cluster: &Cluster, history: &History, truth: &Truth) -> Vec<End> {
             epoch: entry.epoch,
             lost: 0,
             acknowledged: 0,
-            reign: reign(present, entry.epoch),
+            reign: reign(present, truth, name),
         });
         end.lost += 1;
         end.acknowledged += u64::from(lost_write_report::was_promised(history, truth, request));
@@ -87,10 +96,13 @@ pub fn ends(cluster: &Cluster, history: &History, truth: &Truth) -> Vec<End> {
     ends.into_values().collect()
 }
 
-fn reign(group: &Group, epoch: u64) -> Option<Reign> {
+fn reign(group: &Group, truth: &Truth, name: &Name) -> Option<Reign> {
+    let epoch = name.1.epoch;
     let reign = group.epochs.reign_of(epoch)?;
     let next = group.epochs.reign_at(group.epochs.first_index_after(epoch)?)?;
-    let led_on = (reign.leader, reign.incarnation) == (next.leader, next.incarnation);
+    let same_disk = (reign.leader, reign.incarnation) == (next.leader, next.incarnation);
+    // What its power has taken it cannot have seen.
+    let led_on = same_disk && !truth.befell(name, &truth.torn);
     Some(Reign { heard_out: reign.heard_out > 0, led_on })
 }
 
@@ -111,17 +123,42 @@ pub fn told(cluster: &Cluster) -> Vec<Told> {
 /// What LIST says: the reports, and what is told of leaders that were not heard out.
 pub type Listed = (Vec<Report>, Vec<Told>);
 
-/// The reports in LIST's reply; `None` while a node that could know of others is not heard. `gone`
-/// are the names of nodes that have come back with another disk: of what one of them had led
-/// before, nobody hears again. So it is of anybody who led before a `possible_loss`.
+/// Of which leaders nobody may ever hear all.
+pub struct Excuses {
+    /// The names of nodes that have come back with another disk.
+    gone: Vec<String>,
+    /// The names of nodes that may have lost with their power what they had acknowledged: they are
+    /// told of in these words only.
+    torn: Vec<String>,
+    /// A leader began under a possible loss: of nobody who led before that.
+    possible_loss: bool,
+}
+
+impl Excuses {
+    /// What has befallen a cluster.
+    pub fn of(cluster: &Cluster) -> Excuses {
+        let seen = &cluster.observations;
+        let gone = seen.wipes.iter().map(|(node, _)| *node).chain(seen.repaired.iter().copied());
+        let torn = torn(cluster).into_iter().map(|(node, _)| node);
+        let name = |node| cluster.name(node).to_string();
+        Excuses {
+            gone: gone.map(name).collect(),
+            torn: torn.map(name).collect(),
+            possible_loss: !seen.losses.is_empty(),
+        }
+    }
+
+    fn allow(&self, leader: &String, why: &str) -> bool {
+        let is_torn = why == Why::Torn.word() && self.torn.contains(leader);
+        self.possible_loss || self.gone.contains(leader) || is_torn
+    }
+}
+
+/// The reports in LIST's reply; `None` while a node that could know of others is not heard.
 ///
 /// # Errors
 /// What of the reply is not as documented.
-pub fn reports(
-    reply: &Reply<'_>,
-    gone: &[String],
-    possible_loss: bool,
-) -> Result<Option<Listed>, String> {
+pub fn reports(reply: &Reply<'_>, excuses: &Excuses) -> Result<Option<Listed>, String> {
     let Reply::Array(parts) = reply else { return Err(format!("TF.LOST LIST: {reply:?}")) };
     let (mut reports, mut told) = (Vec::new(), Vec::new());
     for part in parts {
@@ -136,7 +173,7 @@ pub fn reports(
         match &*word("kind")? {
             "unreachable" => return Ok(None),
             "lost-write" => {}
-            "unheard" if possible_loss || gone.contains(&word("leader")?) => {
+            "unheard" if excuses.allow(&word("leader")?, &word("why")?) => {
                 let id = LostId::parse(word("id")?.as_bytes()).ok_or(format!("no id: {part:?}"))?;
                 let at_most = match field("at_most") {
                     Some(Reply::Integer(number)) => u64::try_from(*number).ok(),

@@ -14,7 +14,7 @@ use crate::convergence;
 use crate::faults::Faults;
 use crate::history::{Action, Answer, History, Operation, Outcome};
 use crate::judge;
-use crate::lost_report;
+use crate::lost_report::{self, Excuses};
 use crate::observe::Observations;
 use crate::once::{ONCE_KEY, OnceClients};
 use crate::options::{ModelName, Options};
@@ -203,10 +203,7 @@ impl<'a> Play<'a> {
 
     /// What is reported as lost, on every node's word, against the truth.
     fn check_lost_writes(&mut self) -> Result<(), String> {
-        let seen = &self.cluster.observations;
-        let gone = seen.wipes.iter().map(|(node, _)| node).chain(&seen.repaired);
-        let gone: Vec<String> = gone.map(|node| self.cluster.name(*node).to_string()).collect();
-        let possible_loss = !seen.losses.is_empty();
+        let excuses = Excuses::of(self.cluster);
         for node in self.cluster.nodes() {
             let limit_us = self.cluster.now_us + LIVENESS_US;
             let (reports, told) = loop {
@@ -214,7 +211,7 @@ impl<'a> Play<'a> {
                 let words = ["TF.LOST", "LIST"].map(String::from).to_vec();
                 let sequence = self.cluster.request(connection, words);
                 let reply = self.reply_of(connection, sequence)?;
-                let list = |reply| lost_report::reports(reply, &gone, possible_loss);
+                let list = |reply| lost_report::reports(reply, &excuses);
                 let reports = reply.as_ref().map(list);
                 let reports = reports.transpose()?.flatten();
                 match reports {
@@ -226,7 +223,7 @@ impl<'a> Play<'a> {
                 }
             };
             let truth = lost_report::truth(self.cluster);
-            lost_write_report::check(&self.workload.history, &truth, &reports)?;
+            lost_write_report::check(&self.workload.history, &truth, &reports, &told)?;
             self.check_unheard(Some(&told))?;
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! What a new leader says of an old one that does not come back.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use replication::NodeId;
 use replication::keyspace::{Acks, Failover};
 use replication::leader_follower::Group;
 use replication::leader_follower::lost_writes::{Unheard, Why};
 use replication::node::Limits;
+use replication::node::lost_writes::message::LostId;
+use replication::{NodeId, Reply};
 use simulator::cluster::by_hand::{MS, PATIENCE_US, SHORT_TIMING};
 use simulator::cluster::{Cluster, Plan};
 use simulator::network::Weather;
@@ -100,4 +101,34 @@ fn reports_that_are_too_large_to_keep_are_counted_also_after_a_restart() {
     cluster.start(old);
     let again = see(&mut cluster, |cluster| counts(cluster).filter(|c| c.all() > 0));
     assert_eq!(again, reported);
+}
+
+#[test]
+fn nobody_is_told_that_it_is_forgotten_before_that_is_committed() {
+    let (mut cluster, old, new, unheard) = after_a_crash("v");
+    let id = LostId::of_unheard(cluster.group(new).unwrap().id, unheard.epoch).print();
+    let third = cluster.others(new).into_iter().find(|node| *node != old).unwrap();
+    // Nobody else hears of the entry, and the next leader does not have it.
+    cluster.cut(new, true);
+    let reply = cluster.ask(new, &["TF.LOST", "FORGET", &id]).expect("an answer");
+    assert!(format!("{reply:?}").contains("TRYAGAIN"), "{reply:?}");
+    cluster.crash(new, false);
+    cluster.start(old);
+    see(&mut cluster, |cluster| cluster.leader().filter(|node| [old, third].contains(node)));
+}
+
+#[test]
+fn two_nodes_at_once_may_be_told_to_forget_it() {
+    let (mut cluster, old, new, unheard) = after_a_crash("v");
+    let id = LostId::of_unheard(cluster.group(new).unwrap().id, unheard.epoch).print();
+    for node in cluster.others(old) {
+        let connection = cluster.connect(node);
+        cluster.send(connection, &["TF.LOST", "FORGET", &id]);
+    }
+    let reply = cluster.ask(new, &["TF.LOST", "FORGET", &id]).expect("an answer");
+    assert_eq!(reply, Reply::Ok);
+    cluster.crash(new, false);
+    cluster.start(old);
+    let next = see(&mut cluster, |cluster| cluster.leader().filter(|node| *node != new));
+    assert_eq!(unheard_of(&cluster, next).filter(|u| u.epoch == unheard.epoch), None);
 }

@@ -115,6 +115,39 @@ fn is_told(keys: &[&str], log_bytes_max: usize) {
 }
 
 #[test]
+fn a_leader_that_never_crashed_does_not_say_that_a_committed_write_was_not_acknowledged() {
+    let mut staged = 0;
+    for seed in 1..=SEEDS {
+        let mut cluster = cluster(seed, Limits::default());
+        let old = cluster.within(PATIENCE_US, |cluster| leads_above(cluster, 0)).unwrap();
+        assert!(writes(&mut cluster, old, "first", "a"));
+        let (epoch, last) = (cluster.epoch(old), cluster.last_index(old));
+        // It knows that the write is committed, and has told the client OK.
+        assert!(cluster.until(|cluster| cluster.commit(old) >= last));
+        cluster.cut(old, true);
+        let others = cluster.others(old);
+        for node in &others {
+            cluster.crash(*node, true);
+            cluster.start(*node);
+        }
+        cluster.within(PATIENCE_US, |cluster| leads_above(cluster, epoch)).unwrap();
+        // What a node has left, with what has opened the new epoch.
+        if others.iter().any(|node| cluster.last_index(*node) >= last) {
+            continue;
+        }
+        staged += 1;
+        cluster.cut(old, false);
+        let is_told = |cluster: &Cluster| lost_keys(cluster, old) == ["first"];
+        assert!(cluster.until(is_told), "seed {seed}");
+        let counts = cluster.group(old).map(Group::reported_counts);
+        let counts = counts.unwrap_or_default();
+        let told = (counts.acknowledged, counts.not_acknowledged, counts.maybe);
+        assert_eq!(told, (0, 0, 1), "seed {seed}: nobody remembers what was told of it");
+    }
+    assert!(staged >= 5, "{staged}");
+}
+
+#[test]
 fn a_leader_that_has_nothing_is_followed_by_one_that_has_something() {
     is_told(&["first", "second"], Limits::default().log_bytes_max);
 }

@@ -30,6 +30,8 @@ pub struct Reign {
     pub heard: u64,
     /// See [`Opener::may_lack`].
     pub may_lack: bool,
+    /// See [`Opener::torn`].
+    pub torn: bool,
     /// The entry that says that its leader was heard out after it, or that nobody wants to hear
     /// of it; 0 for none.
     pub heard_out: u64,
@@ -74,7 +76,7 @@ impl Epochs {
         if self.reigns.back().is_some_and(|newest| newest.epoch >= id.epoch) {
             return;
         }
-        let Opener { node: leader, incarnation, heard, may_lack } = opener;
+        let Opener { node: leader, incarnation, heard, may_lack, torn } = opener;
         self.reigns.push_back(Reign {
             epoch: id.epoch,
             first_index: id.index,
@@ -83,6 +85,7 @@ impl Epochs {
             after_loss,
             heard,
             may_lack,
+            torn,
             heard_out: 0,
         });
         if after_loss {
@@ -106,12 +109,12 @@ impl Epochs {
 
     /// The leaderships that ended without their leaders being heard out, where acknowledged writes
     /// may have gone with them; each with its successor. A leader that leads again with the same
-    /// disk has heard itself out.
+    /// disk has heard itself out, unless that is torn.
     pub fn unheard(&self) -> impl Iterator<Item = (Reign, Reign)> {
         let pairs = self.reigns.iter().copied().zip(self.reigns.iter().copied().skip(1));
         pairs.filter(|(reign, next)| {
             let disk = |reign: &Reign| (reign.leader, reign.incarnation);
-            let is_over = disk(reign) != disk(next) || next.after_loss;
+            let is_over = disk(reign) != disk(next) || next.after_loss || next.torn;
             reign.heard_out == 0 && next.may_lack && is_over
         })
     }
@@ -197,6 +200,7 @@ impl Epochs {
             w.bool(reign.after_loss);
             w.u64(reign.heard);
             w.bool(reign.may_lack);
+            w.bool(reign.torn);
             w.u64(reign.heard_out);
         }
     }
@@ -220,6 +224,7 @@ impl Epochs {
                 after_loss: r.bool()?,
                 heard: r.u64()?,
                 may_lack: r.bool()?,
+                torn: r.bool()?,
                 heard_out: r.u64()?,
             });
         }
@@ -233,7 +238,8 @@ mod tests {
     use super::*;
 
     fn opener(node: u16) -> Opener {
-        Opener { node: NodeId(node), incarnation: Incarnation(7), heard: 0, may_lack: true }
+        let (node, incarnation) = (NodeId(node), Incarnation(7));
+        Opener { node, incarnation, heard: 0, may_lack: true, torn: false }
     }
 
     fn id(epoch: u64, index: u64) -> EntryId {
@@ -273,6 +279,8 @@ mod tests {
         assert_eq!(unheard(&epochs), [(1, 5)]);
         epochs.open(id(5, 12), Opener { may_lack: false, ..opener(2) });
         assert_eq!(unheard(&epochs), [(1, 5)], "nothing acknowledged can have gone with epoch 3");
+        epochs.open(id(6, 15), Opener { torn: true, ..opener(2) });
+        assert_eq!(unheard(&epochs), [(1, 5), (5, 15)], "it led on, and its disk was torn");
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl Group {
             incarnation: turn.local.incarnation,
             heard: self.heard_of_newest(),
             may_lack: loss.is_some() || self.may_lack_acknowledged(votes),
+            torn: self.has_led_torn(turn),
         };
         let payload = match loss {
             None => Payload::Opening(me),

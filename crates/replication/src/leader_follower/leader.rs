@@ -5,6 +5,7 @@ use super::acks::held::Held;
 use super::acks::older::Sight;
 use super::entry::{Entry, Payload};
 use super::lease::Lease;
+use super::lost_writes::Hearing;
 use super::progress::Progress;
 use super::{Group, Role};
 use crate::mutant::Mutant;
@@ -36,6 +37,8 @@ pub struct Leader {
     pub(super) sight: Sight,
     /// What becomes of acks that are missing, where they may be lowered.
     pub(super) degrading: Degrading,
+    /// Which earlier leaders were asked what is lost of theirs.
+    pub(super) hearing: Hearing,
 }
 
 impl Leader {
@@ -71,6 +74,7 @@ impl Group {
             visible: 0,
             sight: Sight::default(),
             degrading: Degrading::default(),
+            hearing: Hearing::default(),
         }));
         self.leader = Some(turn.local.me);
         self.apply_tail();

@@ -133,6 +133,8 @@ pub enum Body<'a> {
     Committed(u64),
     /// So many reports of lost writes were given up, as there were too many bytes of them.
     GivenUp(u64),
+    /// The end of what this disk had of an epoch may be gone with the power: see `torn.rs`.
+    Torn(u64),
 }
 
 impl<'a> LogRecord<'a> {
@@ -204,6 +206,7 @@ impl<'a> LogRecord<'a> {
             }
             Body::Committed(index) => encode_numbers(15, &[*index], &mut w),
             Body::GivenUp(count) => encode_numbers(16, &[*count], &mut w),
+            Body::Torn(epoch) => encode_numbers(17, &[*epoch], &mut w),
         }
     }
 
@@ -273,6 +276,7 @@ impl<'a> LogRecord<'a> {
             14 => Body::AcknowledgedAll { after: r.u64()?, epoch: r.u64()? },
             15 => Body::Committed(r.u64()?),
             16 => Body::GivenUp(r.u64()?),
+            17 => Body::Torn(r.u64()?),
             _ => return Err(Malformed),
         };
         r.finish()?;

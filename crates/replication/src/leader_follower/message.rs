@@ -168,6 +168,20 @@ pub enum Body<'a> {
         /// The disks that are there.
         voters: VoterSet,
     },
+    /// You have led an epoch: is everything that it wrote beyond here in your report, on disk?
+    AskTold {
+        /// That epoch.
+        epoch: u64,
+        /// The first entry of the next one.
+        next: u64,
+    },
+    /// All that the disk had of it is.
+    Told {
+        /// The question's.
+        epoch: u64,
+        /// Whether a power cut may have taken what the disk had last: nobody ever knows that.
+        torn: bool,
+    },
     /// From the leader of this epoch, which takes no more commands and has no lease: be elected.
     TakeOver,
 }
@@ -285,6 +299,16 @@ impl Body<'_> {
                 w.entry_id(*last);
                 encode_voters(w, voters);
             }
+            Body::AskTold { epoch, next } => {
+                w.u8(22);
+                w.u64(*epoch);
+                w.u64(*next);
+            }
+            Body::Told { epoch, torn } => {
+                w.u8(23);
+                w.u64(*epoch);
+                w.bool(*torn);
+            }
             _ => {}
         }
     }
@@ -307,6 +331,8 @@ impl Body<'_> {
                 voters: decode_voters(r)?,
             },
             20 => Body::Recover { last: r.entry_id()?, voters: decode_voters(r)? },
+            22 => Body::AskTold { epoch: r.u64()?, next: r.u64()? },
+            23 => Body::Told { epoch: r.u64()?, torn: r.bool()? },
             _ => return Err(Malformed),
         })
     }

@@ -94,6 +94,8 @@ impl Group {
                 self.on_ask_agrees(turn, from, incarnation, committed);
             }
             Body::Agrees { committed, agrees } => self.on_agrees(turn, from, committed, agrees),
+            Body::AskTold { epoch, next } => self.on_ask_told(turn, from, epoch, next),
+            Body::Told { epoch, torn } => self.on_told(turn, from, incarnation, epoch, torn),
             Body::Recover { last, voters } => {
                 self.on_recover(turn, (from, incarnation), last, &voters);
             }

@@ -69,6 +69,7 @@ impl Group {
                 self.lost_writes.acknowledged.replay_all(after, epoch);
             }
             Body::GivenUp(count) => self.lost_writes.replay_given_up(count),
+            Body::Torn(epoch) => self.lost_writes.replay_torn(epoch),
             Body::SnapshotBegin => self.reading.staged = Some(Staged::new(&self.state)),
             Body::Staged(image) => {
                 if let Some(staged) = &mut self.reading.staged {

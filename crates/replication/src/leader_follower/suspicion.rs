@@ -67,6 +67,7 @@ impl Group {
         self.suspicion.boot = boot;
         // Who has been in no epoch has acknowledged nothing to any leader.
         if lost_unsynced && self.epoch > 0 && self.options.durability == Durability::Interval {
+            self.note_torn(turn);
             self.become_suspect(turn);
         }
     }

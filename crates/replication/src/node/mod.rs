@@ -298,6 +298,7 @@ impl Roles {
             group.let_lease_reads_go(turn);
         }
         self.deliver_waiting(turn);
+        self.finish_lost_queries(turn);
         self.step_checkpoint(turn);
         let (mut wants_round, mut announces) = (false, false);
         for group in self.groups.ending() {

@@ -2,6 +2,7 @@
 //! acknowledged is reported, and where nobody crashed the report says exactly what clients saw.
 
 use super::Verdict;
+use super::unheard::Told;
 use crate::history::{Action, History, Operation};
 use replication::keyspace::AckLevel;
 use replication::version::EntryId;
@@ -48,11 +49,13 @@ pub struct Truth {
     pub possible_loss: bool,
     /// When a node's disk was emptied, or lost what it had said it holds.
     pub wipes: Vec<(NodeId, u64)>,
+    /// When a node may have lost, with its power, what it had acknowledged.
+    pub torn: Vec<(NodeId, u64)>,
 }
 
 impl Truth {
     /// Whether one of these befell the leader of an entry's epoch after it had begun to lead.
-    fn befell(&self, (group, entry): &Name, what: &[(NodeId, u64)]) -> bool {
+    pub fn befell(&self, (group, entry): &Name, what: &[(NodeId, u64)]) -> bool {
         let leader = self.leaders.get(&(*group, entry.epoch));
         leader.is_none_or(|(leader, since_us)| {
             what.iter().any(|(node, at_us)| node == leader && at_us >= since_us)
@@ -60,11 +63,12 @@ impl Truth {
     }
 }
 
-/// Checks the reports of a run that has come to rest.
+/// Checks the reports of a run that has come to rest. What a power cut has taken from its leader
+/// need not be in them, if that leader is `told` not to be heard out.
 ///
 /// # Errors
 /// The first report that is wrong or missing.
-pub fn check(history: &History, truth: &Truth, reports: &[Report]) -> Verdict {
+pub fn check(history: &History, truth: &Truth, reports: &[Report], told: &[Told]) -> Verdict {
     let mut reported: BTreeMap<Name, &Report> = BTreeMap::new();
     for report in reports {
         if reported.insert(report.name, report).is_some() {
@@ -79,7 +83,11 @@ pub fn check(history: &History, truth: &Truth, reports: &[Report]) -> Verdict {
         if truth.survivors.contains(name) || reported.contains_key(name) {
             continue;
         }
-        if was_promised(history, truth, request) && !truth.befell(name, &truth.wipes) {
+        let (group, entry) = name;
+        let is_told = truth.befell(name, &truth.torn)
+            && told.iter().any(|told| (told.group, told.epoch) == (*group, entry.epoch));
+        let is_excused = is_told || truth.befell(name, &truth.wipes);
+        if was_promised(history, truth, request) && !is_excused {
             return Err(format!(
                 "lost writes: {name:?} of {request:?} was acknowledged and is lost, and nobody \
                  reports it"
@@ -179,6 +187,7 @@ mod tests {
             crashes: Vec::new(),
             possible_loss: false,
             wipes: Vec::new(),
+            torn: Vec::new(),
             level: AckLevel::Durable,
         };
         (history, truth)
@@ -191,7 +200,7 @@ mod tests {
     #[test]
     fn what_is_reported_must_be_so() {
         let (history, mut truth) = world();
-        let verdict = |truth: &Truth, reports: &[Report]| check(&history, truth, reports);
+        let verdict = |truth: &Truth, reports: &[Report]| check(&history, truth, reports, &[]);
         let right = [report(2, "acknowledged"), report(3, "not acknowledged")];
         assert!(verdict(&truth, &right).is_ok());
         let told = [report(2, "not acknowledged"), report(3, "not acknowledged")];
@@ -211,13 +220,20 @@ mod tests {
     #[test]
     fn what_is_lost_must_be_reported() {
         let (history, mut truth) = world();
-        let verdict = |truth: &Truth, reports: &[Report]| check(&history, truth, reports);
+        let verdict = |truth: &Truth, reports: &[Report]| check(&history, truth, reports, &[]);
         let first = [report(2, "acknowledged")];
         assert!(verdict(&truth, &first).is_err(), "without a crash everything is known");
         truth.crashes.push((NodeId(0), 15));
         assert!(verdict(&truth, &first).is_ok(), "what was not on disk may be gone");
         let second = [report(3, "not acknowledged")];
         assert!(verdict(&truth, &second).is_err(), "what was acknowledged was on disk");
+        truth.torn.push((NodeId(0), 15));
+        assert!(verdict(&truth, &second).is_err(), "its power took it, and nobody says so");
+        let (group, _) = name(1, 1);
+        let told = [Told { group, epoch: 1, at_most: None }];
+        assert!(check(&history, &truth, &second, &told).is_ok());
+        truth.torn.clear();
+        assert!(check(&history, &truth, &second, &told).is_err(), "it kept its power");
         truth.wipes.push((NodeId(0), 15));
         assert!(verdict(&truth, &second).is_ok());
     }

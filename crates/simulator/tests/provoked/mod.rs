@@ -5,6 +5,7 @@
 mod damage;
 mod leases;
 mod lost_writes;
+mod torn;
 
 use replication::keyspace::{Acks, Failover};
 use replication::mutant::{Mutant, Mutants};

@@ -317,8 +317,9 @@ impl GroupStatus {
         }
         if lost.unheard_leaders > 0 {
             notes.push(format!(
-                "{} earlier leaders have not come back since a failover: at least {} of their \
-                 entries are gone, maybe more, maybe acknowledged ones; see TF.LOST LIST",
+                "{} earlier leaders have not told, or cannot tell, what a failover has cost: at \
+                 least {} of their entries are gone, maybe more, maybe acknowledged ones; see \
+                 TF.LOST LIST",
                 lost.unheard_leaders, lost.unheard_at_least
             ));
         }

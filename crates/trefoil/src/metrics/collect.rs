@@ -266,8 +266,8 @@ fn lags_and_losses(
     let at_leader = |of: fn(&MemberStatus) -> u64| {
         led.iter().map(|(labels, _, here)| (labels.clone(), of(here))).collect::<Vec<_>>()
     };
-    let help = "At the leader: earlier leaders that have not come back since a failover that may \
-                have lost acknowledged writes";
+    let help = "At the leader: earlier leaders that have not told, or cannot, which acknowledged \
+                writes a failover may have lost";
     let unheard = at_leader(|here| here.unheard_leaders);
     all.add(MetricType::Gauge, ("unheard_leaders", None), help, unheard);
     let help = "At the leader: entries that are gone with those leaders, at least";

@@ -195,7 +195,8 @@ fn explain_failover(
         &["lost_write_report", "unheard"],
         "What an old leader must cut when it returns is kept aside and reported once, with who \
          wrote it and whether it had been acknowledged: TF.LOST LIST. Until it returns, and after \
-         that if its disk is gone, LIST says that acknowledged writes may be lost with it, how \
+         that if its disk is gone or a power cut may have torn it, LIST says that acknowledged \
+         writes may be lost with it, how \
          many entries at least were heard of, and how many writes it can be at most; not \
          where its acks and the votes for the next leader had a node in common (A + votes > N).",
     );

@@ -139,6 +139,9 @@ pub struct Opener {
     /// Whether acknowledged writes of the leader before may be missing: its acks and the votes of
     /// this election need not have had a node in common.
     pub may_lack: bool,
+    /// Whether this very disk led before and may have lost the end of that with its power: then it
+    /// has not heard itself out.
+    pub torn: bool,
 }
 
 impl Opener {
@@ -147,11 +150,13 @@ impl Opener {
         w.u64(self.incarnation.0);
         w.u64(self.heard);
         w.bool(self.may_lack);
+        w.bool(self.torn);
     }
 
     fn decode(r: &mut Reader<'_>) -> Read<Opener> {
         let (node, incarnation) = (r.node()?, r.incarnation()?);
-        Ok(Opener { node, incarnation, heard: r.u64()?, may_lack: r.bool()? })
+        let (heard, may_lack, torn) = (r.u64()?, r.bool()?, r.bool()?);
+        Ok(Opener { node, incarnation, heard, may_lack, torn })
     }
 }
 

@@ -26,7 +26,8 @@ fn entries() -> Vec<Entry<'static>> {
     let own = Dot { actor: ID.epoch, counter: ID.index };
     let other = Dot { actor: 9, counter: 1 };
     let change = |record| Change { key: Cow::Borrowed(b"key"), record };
-    let opener = Opener { node: NodeId(1), incarnation: Incarnation(7), heard: 12, may_lack: true };
+    let (node, incarnation) = (NodeId(1), Incarnation(7));
+    let opener = Opener { node, incarnation, heard: 12, may_lack: true, torn: true };
     let several = [None, Some(record(own, Some(5))), Some(record(other, None))];
     let payloads = vec![
         Payload::Opening(opener),

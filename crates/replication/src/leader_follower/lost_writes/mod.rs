@@ -33,6 +33,7 @@ mod forgotten;
 pub mod parting;
 pub mod replay;
 pub mod report;
+mod torn;
 mod unheard;
 
 use super::entry::{Entry, Once};
@@ -50,6 +51,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use before::Before;
 use report::{LostWrite, Status, What};
+pub(super) use unheard::Hearing;
 pub use unheard::{Unheard, Why};
 
 /// Bytes of cut entries that a group keeps aside; the oldest go first, with an alarm.
@@ -69,6 +71,8 @@ pub struct LostWrites {
     pub(super) acknowledged: Acknowledged,
     /// How far the log of the leader that was heard last is known to reach.
     heard: EntryId,
+    /// Epochs of which this disk may lack the end: see `torn.rs`.
+    torn: BTreeSet<u64>,
 }
 
 /// How many reports there are, by what clients were told.
@@ -78,7 +82,7 @@ pub struct Counts {
     pub acknowledged: u64,
     /// Lost, and no client was told otherwise.
     pub not_acknowledged: u64,
-    /// Lost, and nobody knows what the client was told.
+    /// Lost, and nobody knows what the client was told: see [`Status::Maybe`].
     pub maybe: u64,
     /// Lost, and the reports were given up, as there were too many bytes of them.
     pub given_up: u64,
@@ -212,7 +216,8 @@ impl Group {
     }
 
     /// Entries from an index on that were known to be committed are lost after all: what a leader
-    /// under a possible loss lacks. What they wrote over is not known any more.
+    /// under a possible loss lacks. What they wrote over is not known any more, nor, in general,
+    /// what their clients were told, also where this node led.
     pub(super) fn put_aside_committed(
         &mut self,
         turn: &mut Turn<'_>,
@@ -227,7 +232,13 @@ impl Group {
                 && let Some(what) = before::without(&entry)
                 && let Some(write) = self.lost_write(turn, &entry, what)
             {
-                cut.push(LostWrite { status: Status::Maybe, ..write });
+                // What clients were told of committed entries is not kept, so that the absence of
+                // an acknowledgement says nothing.
+                let status = match write.status {
+                    Status::NotAcknowledged => Status::Maybe,
+                    known => known,
+                };
+                cut.push(LostWrite { status, ..write });
             }
         }
         for write in cut {
@@ -424,6 +435,7 @@ impl Group {
         kept.values().for_each(|write| self.log_kept(turn, write));
         self.lost_writes.kept = kept;
         self.checkpoint_forgotten(turn);
+        self.checkpoint_torn(turn);
         if self.lost_writes.given_up > 0 {
             self.log_given_up(turn);
         }

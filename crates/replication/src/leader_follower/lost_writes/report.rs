@@ -50,7 +50,9 @@ pub enum Status {
     },
     /// Nothing, or that its outcome is open.
     NotAcknowledged,
-    /// Nobody knows: the leader crashed in between, or its disk is gone.
+    /// Nobody knows: the leader crashed in between, or its disk is gone; or the write was
+    /// committed, so that nothing more was remembered of it, and was lost all the same: under a
+    /// possible loss.
     Maybe,
 }
 

@@ -11,6 +11,7 @@
 mod list;
 pub mod message;
 mod reply;
+mod until;
 
 use super::Roles;
 use super::gather::Kind;
@@ -31,6 +32,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use message::{Answer, Found, LostId, Named, Page, Question};
+use until::{OwedAnswer, Until};
 
 /// Reports that one node puts into a LIST; it says how many more there are.
 const LISTED_MAX: usize = 10_000;
@@ -42,6 +44,8 @@ const QUERIES_MAX: usize = 1024;
 pub struct LostQueries {
     next: u64,
     open: BTreeMap<u64, Query>,
+    /// Answers to other nodes' questions.
+    owed: Vec<OwedAnswer>,
 }
 
 /// A question that is out.
@@ -56,9 +60,11 @@ struct Query {
     /// Who will not.
     silent: BTreeSet<NodeId>,
     answer: Answer,
-    /// From when on what this node has done itself is durable.
-    position: Position,
+    /// From when on what this node has done itself is done.
+    until: Until,
     deadline_us: u64,
+    /// It is over, and somebody may yet do what was asked.
+    is_late: bool,
 }
 
 /// Why it was asked.
@@ -85,7 +91,8 @@ impl LostQueries {
         if self.open.is_empty() {
             return u64::MAX;
         }
-        let waiting = self.open.values().filter(|query| !query.missing.is_empty());
+        let waits = |query: &&Query| !query.missing.is_empty() || query.waits_for_commit();
+        let waiting = self.open.values().filter(waits);
         waiting.map(|query| query.deadline_us).min().unwrap_or(u64::MAX)
     }
 }
@@ -170,12 +177,13 @@ impl Roles {
             missing: BTreeSet::new(),
             silent: BTreeSet::new(),
             answer: Answer::default(),
-            position: Position(0),
+            until: Until::Synced(Position(0)),
+            is_late: false,
             deadline_us: turn.now.monotonic_us.saturating_add(timeout_us),
         };
         for node in nodes {
             if node == turn.local.me {
-                (query.answer, query.position) = self.know_of_lost(turn, question);
+                (query.answer, query.until) = self.know_of_lost(turn, question);
                 continue;
             }
             let session = self.peers.get(usize::from(node.0)).and_then(|peer| peer.session);
@@ -202,8 +210,12 @@ impl Roles {
         question: &[u8],
     ) {
         let Ok(question) = Question::decode(question) else { return };
-        let (answer, position) = self.know_of_lost(turn, question);
-        let answer = Cow::Owned(answer.encode());
+        let (answer, until) = self.know_of_lost(turn, question);
+        let answer = answer.encode();
+        let Until::Synced(position) = until else {
+            return self.owe_answer(turn, until, (from, session, token), answer);
+        };
+        let answer = Cow::Owned(answer);
         let message = AnyMessage::Node(Message::TellLost { to: session, token, answer });
         turn.send_when_durable(position, Durability::Fsync, from, message);
     }
@@ -226,11 +238,12 @@ impl Roles {
         self.finish_lost_queries(turn);
     }
 
-    /// What this node knows or does itself, and from when on that is durable.
-    fn know_of_lost(&mut self, turn: &mut Turn<'_>, question: Question<'_>) -> (Answer, Position) {
+    /// What this node knows or does itself, and from when on that is done.
+    fn know_of_lost(&mut self, turn: &mut Turn<'_>, question: Question<'_>) -> (Answer, Until) {
         let mut answer = Answer::default();
+        let at_once = Until::Synced(Position(0));
         match question {
-            Question::List(page) => return (self.list_lost(page), Position(0)),
+            Question::List(page) => return (self.list_lost(page), at_once),
             Question::Find(id) => {
                 let group = self.groups.get(&id.group);
                 if let Named::Unheard(epoch) = id.named() {
@@ -249,18 +262,23 @@ impl Roles {
             }
             Question::Forget(id, replayed_as) => {
                 if let Some(group) = self.groups.get_mut(&id.group)
-                    && let Some(position) = match id.named() {
-                        Named::Write => Some(group.forget_lost(turn, id.entry, replayed_as)),
-                        Named::Unheard(epoch) => group.forget_unheard(turn, epoch),
-                        Named::GivenUp => group.forget_given_up(turn),
+                    && let Some(until) = match id.named() {
+                        Named::Write => {
+                            Some(Until::Synced(group.forget_lost(turn, id.entry, replayed_as)))
+                        }
+                        Named::Unheard(epoch) => {
+                            let entry = group.forget_unheard(turn, epoch);
+                            entry.map(|entry| Until::Committed(id.group, entry))
+                        }
+                        Named::GivenUp => group.forget_given_up(turn).map(Until::Synced),
                     }
                 {
                     answer.done = true;
-                    return (answer, position);
+                    return (answer, until);
                 }
             }
         }
-        (answer, Position(0))
+        (answer, at_once)
     }
 
     /// Whoever is not up, or has taken too long, is not waited for.
@@ -280,21 +298,27 @@ impl Roles {
                 query.missing.remove(&node);
                 query.silent.insert(node);
             }
+            if late {
+                query.is_late = true;
+                query.give_commit_up(turn.local.me);
+            }
         }
         self.finish_lost_queries(turn);
     }
 
     /// Takes up the questions that everybody has answered who will.
     pub(super) fn finish_lost_queries(&mut self, turn: &mut Turn<'_>) {
+        if !self.lost_queries.owed.is_empty() {
+            self.let_owed_go(turn);
+        }
         if self.lost_queries.open.is_empty() {
             return;
         }
-        let synced = turn.local.synced;
         let ready: Vec<u64> = self
             .lost_queries
             .open
             .iter()
-            .filter(|(_, query)| query.missing.is_empty() && query.position <= synced)
+            .filter(|(_, query)| query.missing.is_empty() && self.is_reached(turn, query.until))
             .filter(|(_, query)| !matches!(query.purpose, Purpose::Write(_)))
             .map(|(token, _)| *token)
             .collect();
@@ -327,10 +351,19 @@ impl Roles {
                 self.ask_lost(turn, requester, query.asker, purpose, question);
             }
             Purpose::Forget(id) => turn.refuse(requester, not_found(id, &silent)),
+            Purpose::Forgotten(id) if !query.answer.done && query.is_late => {
+                let text = format!(
+                    "TRYAGAIN it is not known whether {} is forgotten: no answer from {silent} in \
+                     time; TF.LOST LIST tells later",
+                    id.print()
+                );
+                turn.refuse(requester, text);
+            }
             Purpose::Forgotten(id) if !query.answer.done => {
                 turn.refuse(requester, not_found(id, &silent));
             }
-            // What is told of an unheard leader the group itself forgets, by an entry of its log.
+            // What is told of an unheard leader the group itself forgets, by an entry of its log
+            // that is committed.
             Purpose::Forgotten(id) if matches!(id.named(), Named::Unheard(_)) => {
                 turn.answer(requester, Reply::Ok, None);
             }
