@@ -73,7 +73,7 @@ pub struct Options {
     pub plan: Plan,
     /// Its faults.
     pub families: Families,
-    /// Families that were switched on by name, whatever the seed says.
+    /// Families that were switched on by name, where its cluster can go on with them.
     pub also: Vec<String>,
     /// How many clients there are.
     pub clients: usize,
@@ -98,12 +98,11 @@ impl Options {
     pub fn of(seed: u64, model: ModelName, mutants: Mutants) -> Options {
         let mut random = Random::new(seed.wrapping_mul(0x5851_F42D_4C95_7F2D) ^ model as u64);
         let mut families = Families::of(model, seed, &mut random);
-        let cluster = match model {
+        let mut cluster = match model {
             ModelName::LeaderFollower => leader_follower(&mut random),
             ModelName::MultiLeader => multi_leader(&mut random),
             ModelName::Leaderless => leaderless(&mut random),
         };
-        let mut cluster = cluster;
         let ways = promises::vary(seed, &mut cluster);
         // Only the wall clock knows how often a restored node had started.
         families.old_backups &= !families.has_wrong_walls();
@@ -160,10 +159,24 @@ impl Options {
         }
     }
 
-    /// The same seed with one family of faults more; `None` where there is no such family.
+    /// The same seed with one family of faults more; `None` where there is no such family. Lost
+    /// disks after which a group would need an operator stay out, and where it would need one after
+    /// that family and another one together, the other one goes.
     pub fn also(mut self, family: &str) -> Option<Options> {
         self.also.push(family.to_string());
-        self.families.switch_on(family).then_some(self)
+        if !self.families.switch_on(family) {
+            return None;
+        }
+        if !survives_a_wipe(&self.plan.cluster) {
+            self.families.spare_disks();
+        }
+        let takes_both = is_available(&self.plan.cluster) || !is_interval(&self.plan.cluster);
+        match family {
+            _ if takes_both || !self.families.loses_disks() => {}
+            "power" => self.families.spare_disks(),
+            _ => self.families.power = false,
+        }
+        Some(self)
     }
 
     /// The numbers of the leader-follower groups of its first keyspace, where it has any.
@@ -268,6 +281,15 @@ fn set_durability(cluster: &mut Cluster, durability: Durability) {
             Model::Leaderless(options) => options.durability = durability,
         }
     }
+}
+
+/// Whether a power cut may take from some keyspace what it has acknowledged.
+fn is_interval(cluster: &Cluster) -> bool {
+    cluster.keyspaces.iter().any(|keyspace| match &keyspace.model {
+        Model::LeaderFollower(options) => options.group.durability == Durability::Interval,
+        Model::MultiLeader(options) => options.group.durability == Durability::Interval,
+        Model::Leaderless(options) => options.durability == Durability::Interval,
+    })
 }
 
 /// Failover goes before safety everywhere.
