@@ -154,7 +154,8 @@ impl Excuses {
     }
 }
 
-/// The reports in LIST's reply; `None` while a node that could know of others is not heard.
+/// The reports in LIST's reply; `None` while a node that could know of others is not heard, or a
+/// leader not heard out that can be: its disk may stall long after all replicas are equal.
 ///
 /// # Errors
 /// What of the reply is not as documented.
@@ -183,6 +184,7 @@ pub fn reports(reply: &Reply<'_>, excuses: &Excuses) -> Result<Option<Listed>, S
                 told.push(Told { group, epoch, at_most });
                 continue;
             }
+            "unheard" if word("why")? == Why::Away.word() => return Ok(None),
             // Every leader is back, and has been heard out.
             kind => return Err(format!("TF.LOST LIST: {kind} in the end: {part:?}")),
         }

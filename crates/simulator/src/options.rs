@@ -159,14 +159,15 @@ impl Options {
         }
     }
 
-    /// The same seed with one family of faults more; `None` where there is no such family. Lost
-    /// disks after which a group would need an operator stay out, and where it would need one after
-    /// that family and another one together, the other one goes.
+    /// The same seed with one family of faults more; `None` where there is no such family. What
+    /// is not for the model stays out, as do lost disks after which a group would need an operator;
+    /// where it would need one after two families together, the other one goes.
     pub fn also(mut self, family: &str) -> Option<Options> {
         self.also.push(family.to_string());
         if !self.families.switch_on(family) {
             return None;
         }
+        self.families.keep_to(self.model);
         if !survives_a_wipe(&self.plan.cluster) {
             self.families.spare_disks();
         }

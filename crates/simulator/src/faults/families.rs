@@ -133,11 +133,10 @@ impl Families {
     /// Those that were added later: so the seeds without them stay what they were.
     fn later(model: ModelName, seed: u64) -> Families {
         let mut random = Random::new(seed ^ LATER_SEED);
-        let leads = model != ModelName::Leaderless;
         let mut chance = |percent| random.chance(percent);
-        Families {
-            drift_beyond: chance(10) && leads,
-            stopped_clocks: chance(10) && leads,
+        let mut families = Families {
+            drift_beyond: chance(10),
+            stopped_clocks: chance(10),
             skewed_clocks: chance(20),
             clean_stops: chance(25),
             read_errors: chance(15),
@@ -145,11 +144,32 @@ impl Families {
             misdirected_writes: chance(12),
             truncated_files: chance(12),
             missing_files: chance(12),
-            old_backups: chance(30) && leads,
+            old_backups: chance(30),
             slow_readers: chance(15),
-            days_off: chance(50) && model == ModelName::LeaderFollower,
-            lost_majorities: chance(10) && model == ModelName::LeaderFollower,
+            days_off: chance(50),
+            lost_majorities: chance(10),
             ..Families::default()
+        };
+        families.keep_to(model);
+        families
+    }
+
+    /// Switches off what befalls leaders only, or what only the leader-follower model has an answer
+    /// to, where the model is another one.
+    pub fn keep_to(&mut self, model: ModelName) {
+        let leads = model != ModelName::Leaderless;
+        let of_leaders = [
+            &mut self.leader_hunt,
+            &mut self.lying_disks,
+            &mut self.switchovers,
+            &mut self.drift_beyond,
+            &mut self.stopped_clocks,
+            &mut self.old_backups,
+        ];
+        of_leaders.into_iter().for_each(|family| *family &= leads);
+        let follows = model == ModelName::LeaderFollower;
+        for family in [&mut self.days_off, &mut self.lost_majorities] {
+            *family &= follows;
         }
     }
 
