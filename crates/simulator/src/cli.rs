@@ -15,7 +15,7 @@ clients saw. The same number gives the same run.
   SEED           one run, with its numbers printed
   --seeds A..B   all runs from A to B, both included (default: 1..100)
   --model M      leader-follower, multi-leader or leaderless (default: all three)
-  --with FAMILY  switch on a family of faults, where the seed's cluster can go on with it: wipes, ...
+  --with FAMILY  switch on a family of faults where the seed's cluster can go on: wipes, ...
                  (a run prints those that it has)
   --trace        print what happened, a line for each thing, with its virtual time";
 
